@@ -19,11 +19,17 @@ export function parseList(text) {
   for (const line of text.split("\n")) {
     const match = /^\s*deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+\S+/.exec(line)
     if (match === null) continue
-    const options = new Map((match[1] ?? "").trim().split(/\s+/).filter(Boolean).map((pair) => {
-      const at = pair.indexOf("=")
-      return [pair.slice(0, at).toLowerCase(), pair.slice(at + 1)]
-    }))
-    mirrors.push({ uri: match[2], signedBy: options.get("signed-by")?.split(",") ?? [], trusted: options.get("trusted") === "yes" })
+    const options = new Map(
+      (match[1] ?? "").trim().split(/\s+/).filter(Boolean).map((pair) => {
+        const at = pair.indexOf("=")
+        return [pair.slice(0, at).toLowerCase(), pair.slice(at + 1)]
+      })
+    )
+    mirrors.push({
+      uri: match[2],
+      signedBy: options.get("signed-by")?.split(",") ?? [],
+      trusted: options.get("trusted") === "yes"
+    })
   }
   return mirrors
 }
@@ -59,7 +65,9 @@ export function parseDeb822(text) {
         signedBy: isKey ? [] : signedBy.split(/\s+/).filter(Boolean),
         trusted: fields.get("trusted")?.toLowerCase() === "yes",
         // In the field an empty line of the key is written as a dot.
-        ...(isKey ? { key: signedBy.split("\n").map((line) => line.trim() === "." ? "" : line).join("\n").trim() + "\n" } : {})
+        ...(isKey
+          ? { key: signedBy.split("\n").map((line) => line.trim() === "." ? "" : line).join("\n").trim() + "\n" }
+          : {})
       })
     }
   }
@@ -106,7 +114,10 @@ const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
  */
 export function oneLineSource(mirror, suite, keyFile) {
   const signedBy = keyFile ?? (mirror.signedBy.length > 0 ? mirror.signedBy.join(",") : existing(debianKeyring))
-  const options = [...(signedBy === undefined ? [] : [`signed-by=${signedBy}`]), ...(mirror.trusted ? ["trusted=yes"] : [])]
+  const options = [
+    ...(signedBy === undefined ? [] : [`signed-by=${signedBy}`]),
+    ...(mirror.trusted ? ["trusted=yes"] : [])
+  ]
   return `deb ${options.length > 0 ? `[${options.join(" ")}] ` : ""}${mirror.uri} ${suite} main\n`
 }
 

@@ -53,8 +53,14 @@ function outerPath() {
 
 /** @param {string[]} args */
 function npm(args) {
-  const done = spawnSync("npm", args, { cwd: root, stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, PATH: outerPath() } })
-  if (done.error !== undefined) throw new Error(`heddle: npm does not run (${done.error.message}). Install Node 20 or newer with npm.`)
+  const done = spawnSync("npm", args, {
+    cwd: root,
+    stdio: ["ignore", "inherit", "inherit"],
+    env: { ...process.env, PATH: outerPath() }
+  })
+  if (done.error !== undefined) {
+    throw new Error(`heddle: npm does not run (${done.error.message}). Install Node 20 or newer with npm.`)
+  }
   if (done.status !== 0) {
     throw new Error(
       `heddle: npm ${args.join(" ")} failed. It needs the npm registry once; after that everything works offline.`
