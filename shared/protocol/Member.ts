@@ -4,7 +4,7 @@
 import * as Schema from "effect/Schema"
 import { PoolRef } from "./Sandbox.ts"
 import { Timestamp } from "./Time.ts"
-import { Ledger, MemberId, StartupId } from "./Token.ts"
+import { Ledger, MemberId, StartupId, StreamSequence } from "./Token.ts"
 
 export const MemberRole = Schema.Literals(["coordinator", "pool-scheduler", "task-executor", "failover", "gateway"])
 export type MemberRole = typeof MemberRole.Type
@@ -36,8 +36,8 @@ export const ShardOwnership = Schema.Struct({
   ledger: Ledger,
   /** Ledgers that held this shard since its newest checkpoint, oldest first; the last is the owner's. */
   ledgers: Schema.Array(Ledger),
-  /** The owner has appended RELEASED in favour of this member: only it may CAS the key next. */
-  releasedTo: Schema.optionalKey(MemberId)
+  /** The owner has appended RELEASED in favour of `to` at journal sequence `sequence`: `to` may adopt without sealing. */
+  released: Schema.optionalKey(Schema.Struct({ to: MemberId, sequence: StreamSequence }))
 })
 export type ShardOwnership = typeof ShardOwnership.Type
 
