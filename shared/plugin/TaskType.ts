@@ -1,0 +1,103 @@
+/**
+ * A task type: how one attempt of a task runs. Contributed by a plugin, run by task-executor in the assigned sandbox.
+ *
+ * `Inline` types are plain functions without I/O, run at once in the executor's slot: no fiber, no sandbox. `Sandboxed` types are effects; interrupting
+ * one is how it is killed, so it must end its process tree before the interruption is done (a scoped `exec` does that by itself).
+ * The host gives clock, random, logger and interruption through Effect. Follows design/04 section 3.
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
+import type * as SchemaIssue from "effect/SchemaIssue"
+import * as SchemaParser from "effect/SchemaParser"
+import type * as Scope from "effect/Scope"
+import type { Outputs, TaskSpec } from "../protocol/Report.ts"
+import type { SandboxClient, SandboxLost } from "./SandboxClient.ts"
+
+/**
+ * How an attempt ended. `Failed` may be retried, `Fatal` never (a mistake that every attempt would meet, such as a wrong argument).
+ * A killed attempt has no outcome: it was interrupted.
+ */
+export type TaskOutcome =
+  | { readonly _tag: "Succeeded"; readonly outputs: Outputs; readonly exitCode?: number }
+  | { readonly _tag: "Failed"; readonly reason: string; readonly exitCode?: number }
+  | { readonly _tag: "Fatal"; readonly reason: string; readonly exitCode?: number }
+  /** Only after `pauseRequested`. */
+  | { readonly _tag: "Paused" }
+
+/** What a task type may use of an attempt that runs in a sandbox. `with` is decoded by the type's schema. */
+export interface TaskContext<With> {
+  readonly spec: TaskSpec
+  readonly with: With
+  readonly sandbox: SandboxClient
+  /** Task output: kept in order, cut into lines, bounded by the executor (what does not fit is counted). Never waits. */
+  readonly log: (stream: "stdout" | "stderr" | "system", bytes: Uint8Array) => void
+  /** Completes when the workflow is to pause. A type that cannot pause ignores it and runs to its end. */
+  readonly pauseRequested: Effect.Effect<void>
+}
+
+/** A task type as the executor sees it: `with` is decoded within, and what does not decode is `Fatal` with every problem and its path. */
+export type TaskType =
+  | {
+    readonly _tag: "Inline"
+    readonly type: string
+    readonly description: string
+    readonly with: Schema.Top
+    readonly run: (spec: TaskSpec) => TaskOutcome
+  }
+  | {
+    readonly _tag: "Sandboxed"
+    readonly type: string
+    readonly description: string
+    readonly with: Schema.Top
+    readonly run: (context: Omit<TaskContext<never>, "with">) => Effect.Effect<TaskOutcome, SandboxLost, Scope.Scope>
+  }
+
+const problem = (type: string, issue: SchemaIssue.Issue): TaskOutcome => ({
+  _tag: "Fatal",
+  reason: `the arguments of task type ${type} are wrong: ${String(issue)}. Correct the task's \`with\`.`
+})
+
+/** Runs at once in the executor's slot; must be pure, quick and must not throw (a throw is `Fatal`). */
+export const inline = <With>(options: {
+  readonly type: string
+  readonly description: string
+  readonly with: Schema.Codec<With, unknown>
+  readonly run: (context: { readonly spec: TaskSpec; readonly with: With }) => TaskOutcome
+}): TaskType => {
+  const decode = SchemaParser.decodeUnknownResult(options.with, { errors: "all" })
+  return {
+    _tag: "Inline",
+    type: options.type,
+    description: options.description,
+    with: options.with,
+    run: (spec) => {
+      const decoded = decode(spec.with)
+      return Result.isSuccess(decoded)
+        ? options.run({ spec, with: decoded.success })
+        : problem(options.type, decoded.failure)
+    }
+  }
+}
+
+/** Runs in the assigned sandbox; interrupted when the task is killed. */
+export const sandboxed = <With>(options: {
+  readonly type: string
+  readonly description: string
+  readonly with: Schema.Codec<With, unknown>
+  readonly run: (context: TaskContext<With>) => Effect.Effect<TaskOutcome, SandboxLost, Scope.Scope>
+}): TaskType => {
+  const decode = SchemaParser.decodeUnknownResult(options.with, { errors: "all" })
+  return {
+    _tag: "Sandboxed",
+    type: options.type,
+    description: options.description,
+    with: options.with,
+    run: (context) => {
+      const decoded = decode(context.spec.with)
+      return Result.isSuccess(decoded)
+        ? options.run({ ...context, with: decoded.success })
+        : Effect.succeed(problem(options.type, decoded.failure))
+    }
+  }
+}
