@@ -22,6 +22,7 @@ interface Step {
 const scripts: Record<string, string> = JSON.parse(readFileSync("package.json", "utf8")).scripts
 
 const checks: ReadonlyArray<Step> = [
+  { name: "lockfile", command: process.execPath, args: ["infra/lint/lockfile.ts"] },
   { name: "types", command: bin("tsc"), args: ["-p", "."] },
   { name: "lint", command: bin("oxlint"), args: [] },
   { name: "format", command: bin("dprint"), args: ["check"] },
