@@ -1,0 +1,197 @@
+/**
+ * The journal: the durable truth of every workflow instance, one `JournalMessage` per append on `heddle.journal.<ledger>`. design/01 section 3, design/03 section 2.
+ *
+ * Kept true here: a record, once written, decodes for ever (new fields are optional, new tags are added, `v` grows when that is not enough); what the state
+ * is can be told from `transitions` alone; a payload is written once (a transition names the cause it came from, `of`, and does not repeat it); `hash` is the
+ * last key of an entry, so that the text before it is what was hashed.
+ */
+import * as Schema from "effect/Schema"
+import { DefinitionRef, PoolText } from "./Definition.ts"
+import { Placement } from "./Dispatch.ts"
+import { HandOffOffer, Outputs } from "./Report.ts"
+import {
+  EpochMs,
+  InstanceId,
+  MemberId,
+  Priority,
+  Shard,
+  StartupId,
+  StreamSequence,
+  TaskInstanceId,
+  TaskName,
+  Token
+} from "./Token.ts"
+import { DependType, Intent, WorkflowStatus } from "./Workflow.ts"
+
+// ------------------------------------------------------------------------------------------------------------- lifecycle events
+
+/** What a run was asked to be. `inline`: the definition as it was sent, for one that no store holds. `replyTo`: also publish the result there. */
+export const StartData = Schema.Struct({
+  definition: DefinitionRef,
+  inline: Schema.optionalKey(Schema.Unknown),
+  params: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown)),
+  startNodes: Schema.optionalKey(Schema.Array(TaskName)),
+  dependType: Schema.optionalKey(DependType),
+  dryRun: Schema.optionalKey(Schema.Boolean),
+  priority: Schema.optionalKey(Priority),
+  pool: Schema.optionalKey(PoolText),
+  team: Schema.optionalKey(Token),
+  replyTo: Schema.optionalKey(Schema.String)
+})
+export type StartData = typeof StartData.Type
+
+/** Who saw a fact, and when by its clock. Absent when the coordinator itself says it. */
+export const FactSource = Schema.Struct({ executor: MemberId, startup: StartupId, sequence: Schema.Int, at: EpochMs })
+export type FactSource = typeof FactSource.Type
+
+const reason = { reason: Schema.optionalKey(Schema.String) }
+const task = { id: TaskInstanceId }
+const fact = { id: TaskInstanceId, by: Schema.optionalKey(FactSource) }
+const ended = {
+  ...fact,
+  startedAt: Schema.optionalKey(EpochMs),
+  exitCode: Schema.optionalKey(Schema.Int),
+  offer: Schema.optionalKey(HandOffOffer)
+}
+
+/** design/03 section 3, "Workflow", and RECOVER: resume a paused run, recover a failed or stopped one, or run everything again. */
+export const WorkflowLifecycleEvent = Schema.Union([
+  Schema.TaggedStruct("WORKFLOW_START", { start: StartData }),
+  Schema.TaggedStruct("TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH", { task: TaskName }),
+  Schema.TaggedStruct("WORKFLOW_PAUSE", reason),
+  Schema.TaggedStruct("WORKFLOW_PAUSED", {}),
+  Schema.TaggedStruct("WORKFLOW_STOP", reason),
+  Schema.TaggedStruct("WORKFLOW_STOPPED", reason),
+  Schema.TaggedStruct("WORKFLOW_SUCCEED", {}),
+  Schema.TaggedStruct("WORKFLOW_FAILED", reason),
+  Schema.TaggedStruct("WORKFLOW_FINALIZE", {}),
+  /** `run`: a timer of an earlier run is ignored. */
+  Schema.TaggedStruct("WORKFLOW_TIMEOUT", { run: Schema.Int }),
+  Schema.TaggedStruct("WORKFLOW_RECOVER", { mode: Schema.Literals(["resume", "recover", "rerun"]), ...reason })
+])
+export type WorkflowLifecycleEvent = typeof WorkflowLifecycleEvent.Type
+
+/** design/03 section 3, "Task". `id` names the attempt: an event of an earlier attempt is ignored. */
+export const TaskLifecycleEvent = Schema.Union([
+  Schema.TaggedStruct("TASK_START", task),
+  Schema.TaggedStruct("TASK_DISPATCH", task),
+  Schema.TaggedStruct("TASK_DISPATCHED", { ...task, placement: Placement }),
+  Schema.TaggedStruct("TASK_RUNNING", fact),
+  Schema.TaggedStruct("TASK_RUNTIME_CONTEXT_CHANGED", { ...fact, context: Outputs }),
+  /** `dispatch`: nobody took it in time. `run`: it took too long. */
+  Schema.TaggedStruct("TASK_TIMEOUT", { ...task, kind: Schema.Literals(["dispatch", "run"]) }),
+  Schema.TaggedStruct("TASK_RETRY", task),
+  Schema.TaggedStruct("TASK_PAUSE", task),
+  Schema.TaggedStruct("TASK_PAUSED", ended),
+  /** `lost`: executor or sandbox is known to be gone (or does not know the task); otherwise the executor is asked first. */
+  Schema.TaggedStruct("TASK_FAILOVER", { ...fact, lost: Schema.Boolean, reason: Schema.String }),
+  Schema.TaggedStruct("TASK_KILL", task),
+  Schema.TaggedStruct("TASK_KILLED", ended),
+  Schema.TaggedStruct("TASK_SUCCEEDED", { ...ended, outputs: Outputs }),
+  Schema.TaggedStruct("TASK_FAILED", { ...ended, reason: Schema.String }),
+  Schema.TaggedStruct("TASK_FATAL", { ...ended, reason: Schema.String })
+])
+export type TaskLifecycleEvent = typeof TaskLifecycleEvent.Type
+
+/** Everything that can happen to an instance. Only what came from outside (clients, executors, timers, failover) is written as a cause. */
+export const LifecycleEvent = Schema.Union([...WorkflowLifecycleEvent.members, ...TaskLifecycleEvent.members])
+export type LifecycleEvent = typeof LifecycleEvent.Type
+
+// ------------------------------------------------------------------------------------------------------------------ transitions
+
+/** Position of the cause in the entry whose payload this transition takes over. */
+const of = Schema.Int
+const maybeOf = Schema.optionalKey(of)
+const maybeDue = Schema.optionalKey(EpochMs)
+
+/** What changed. The fold of these over an instance's entries is its state; nothing else is needed. Tasks are named, attempts are named by their id. */
+export const Transition = Schema.Union([
+  // the workflow
+  Schema.TaggedStruct("STARTED", { of, due: maybeDue }),
+  Schema.TaggedStruct("RERUN", { of, due: maybeDue }),
+  Schema.TaggedStruct("RECOVERED", { of, due: maybeDue }),
+  Schema.TaggedStruct("WORKFLOW", { status: WorkflowStatus, ...reason }),
+  /** Failure strategy `end`: nothing starts any more, the run will be FAILED. */
+  Schema.TaggedStruct("ENDING", reason),
+  /** The workflow's time-out struck; with `fail` the result is FAILED. */
+  Schema.TaggedStruct("TIMED_OUT", { fail: Schema.Boolean }),
+  /** The result is decided and will be taken when the cleanup task has ended. */
+  Schema.TaggedStruct("RESOLVED", { status: WorkflowStatus, ...reason }),
+  /** Given up after a defect of the engine itself: FAILED, nothing runs. */
+  Schema.TaggedStruct("POISONED", { reason: Schema.String }),
+  // the graph
+  /** TOPOLOGY was handled: inactive, its successors know how it ended. */
+  Schema.TaggedStruct("HANDLED", { task: TaskName }),
+  Schema.TaggedStruct("SKIPPED", { task: TaskName, why: Schema.String }),
+  /** Can no longer run because of how its predecessors ended. */
+  Schema.TaggedStruct("BLOCKED", { task: TaskName, why: Schema.String }),
+  /** Counts as succeeded without an attempt: forbidden, or a dry run. */
+  Schema.TaggedStruct("PASSED", { task: TaskName, why: Schema.String }),
+  // a task
+  Schema.TaggedStruct("SUBMITTED", { id: TaskInstanceId }),
+  Schema.TaggedStruct("DELAYED", { id: TaskInstanceId, due: EpochMs }),
+  Schema.TaggedStruct("ENQUEUED", { id: TaskInstanceId }),
+  /** `handOff`: placed where the final fact of cause `of` offered. `due`: its time-out. */
+  Schema.TaggedStruct("DISPATCHED", {
+    id: TaskInstanceId,
+    of,
+    handOff: Schema.optionalKey(Schema.Literals([true])),
+    due: maybeDue
+  }),
+  Schema.TaggedStruct("RUNNING", { id: TaskInstanceId, of, due: maybeDue }),
+  Schema.TaggedStruct("CONTEXT", { id: TaskInstanceId, of }),
+  Schema.TaggedStruct("INTENT", {
+    id: TaskInstanceId,
+    intent: Intent,
+    timedOut: Schema.optionalKey(Schema.Literals([true]))
+  }),
+  /** The time-out struck and only warns. */
+  Schema.TaggedStruct("WARNED", { id: TaskInstanceId }),
+  Schema.TaggedStruct("SUCCEEDED", { id: TaskInstanceId, of: maybeOf, outputs: Schema.optionalKey(Outputs) }),
+  /** With `due` the task waits for its retry until then, and stays active. */
+  Schema.TaggedStruct("FAILED", { id: TaskInstanceId, of: maybeOf, ...reason, due: maybeDue }),
+  Schema.TaggedStruct("KILLED", { id: TaskInstanceId, of: maybeOf }),
+  Schema.TaggedStruct("PAUSED", { id: TaskInstanceId, of: maybeOf }),
+  Schema.TaggedStruct("FAILOVER", { id: TaskInstanceId, reason: Schema.String }),
+  // a fan-out
+  Schema.TaggedStruct("ITEMS", { task: TaskName, values: Schema.Array(Schema.Unknown) }),
+  Schema.TaggedStruct("FANNED_IN", {
+    task: TaskName,
+    status: Schema.Literals(["SUCCEEDED", "FAILED", "KILLED", "PAUSED"]),
+    ...reason
+  })
+])
+export type Transition = typeof Transition.Type
+
+// ---------------------------------------------------------------------------------------------------------------------- records
+
+/**
+ * One turn of an instance. `n`: 1, 2, ... per instance. `prev`: journal sequence of the message with the instance's entry before this one, 0 for the first.
+ * `effects`: ids of what was to be done after the append; what they are follows from the state. `hash`: sha256 in hex over the previous entry's hash and this
+ * entry's text without it (engine/Chain.ts).
+ */
+export const Entry = Schema.TaggedStruct("Entry", {
+  shard: Shard,
+  instance: InstanceId,
+  n: Schema.Int,
+  prev: StreamSequence,
+  at: EpochMs,
+  cause: Schema.Array(LifecycleEvent),
+  transitions: Schema.Array(Transition),
+  effects: Schema.Array(Schema.String),
+  hash: Schema.String
+})
+export type Entry = typeof Entry.Type
+
+/** Sequence of the checkpoint that the owner read a shard's state from, 0 for none. */
+export const Adopted = Schema.TaggedStruct("Adopted", { shard: Shard, snapshot: StreamSequence, at: EpochMs })
+export const Released = Schema.TaggedStruct("Released", { shard: Shard, to: MemberId, at: EpochMs })
+export const Opened = Schema.TaggedStruct("Opened", { member: MemberId, startup: StartupId, at: EpochMs })
+export const Sealed = Schema.TaggedStruct("Sealed", { by: MemberId, at: EpochMs })
+
+export const JournalRecord = Schema.Union([Opened, Sealed, Adopted, Released, Entry])
+export type JournalRecord = typeof JournalRecord.Type
+
+/** The body of one journal message. */
+export const JournalMessage = Schema.Struct({ v: Schema.Literals([1]), records: Schema.Array(JournalRecord) })
+export type JournalMessage = typeof JournalMessage.Type
