@@ -7,9 +7,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type * as Schema from "effect/Schema"
-import type * as SchemaIssue from "effect/SchemaIssue"
-import * as SchemaParser from "effect/SchemaParser"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { Outputs, TaskSpec } from "../protocol/Report.ts"
 import type { SandboxClient, SandboxLost } from "./SandboxClient.ts"
@@ -53,9 +51,9 @@ export type TaskType =
     readonly run: (context: Omit<TaskContext<never>, "with">) => Effect.Effect<TaskOutcome, SandboxLost, Scope.Scope>
   }
 
-const problem = (type: string, issue: SchemaIssue.Issue): TaskOutcome => ({
+const problem = (type: string, error: Schema.SchemaError): TaskOutcome => ({
   _tag: "Fatal",
-  reason: `the arguments of task type ${type} are wrong: ${String(issue)}. Correct the task's \`with\`.`
+  reason: `the arguments of task type ${type} are wrong: ${error.message}. Correct the task's \`with\`.`
 })
 
 /** Runs at once in the executor's slot; must be pure, quick and must not throw (a throw is `Fatal`). */
@@ -65,7 +63,7 @@ export const inline = <With>(options: {
   readonly with: Schema.Codec<With, unknown>
   readonly run: (context: { readonly spec: TaskSpec; readonly with: With }) => TaskOutcome
 }): TaskType => {
-  const decode = SchemaParser.decodeUnknownResult(options.with, { errors: "all" })
+  const decode = Schema.decodeUnknownResult(options.with, { errors: "all" })
   return {
     _tag: "Inline",
     type: options.type,
@@ -87,7 +85,7 @@ export const sandboxed = <With>(options: {
   readonly with: Schema.Codec<With, unknown>
   readonly run: (context: TaskContext<With>) => Effect.Effect<TaskOutcome, SandboxLost, Scope.Scope>
 }): TaskType => {
-  const decode = SchemaParser.decodeUnknownResult(options.with, { errors: "all" })
+  const decode = Schema.decodeUnknownResult(options.with, { errors: "all" })
   return {
     _tag: "Sandboxed",
     type: options.type,
