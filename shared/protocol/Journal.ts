@@ -36,7 +36,9 @@ export const StartData = Schema.Struct({
   priority: Schema.optionalKey(Priority),
   pool: Schema.optionalKey(PoolText),
   team: Schema.optionalKey(Token),
-  replyTo: Schema.optionalKey(Schema.String)
+  replyTo: Schema.optionalKey(Schema.String),
+  /** Fingerprint of the request, for a start that is repeated with the same instance id. */
+  content: Schema.optionalKey(Schema.String)
 })
 export type StartData = typeof StartData.Type
 
