@@ -30,7 +30,7 @@ export const make = (ring: (now: number) => number): Effect.Effect<AlarmClock> =
     }
     const turn = Effect.suspend(() => {
       changed.closeUnsafe()
-      const waitMs = armedAt - now()
+      const waitMs = Math.ceil(armedAt - now())
       if (waitMs > 0) return waitMs === Infinity ? changed.await : Effect.timeoutOption(changed.await, waitMs)
       armedAt = Infinity
       arm(ring(now()))

@@ -271,7 +271,14 @@ export class ClaimQueue {
         for (const other of level.teams.values()) if (other.index < 0) level.teams.delete(other.name)
       }
       const weight = this.weights.get(claim.spec.team) ?? 1
-      team = { name: claim.spec.team, step: 1 / weight, virtualTime: level.present, lists: new Map(), waiting: 0, index: -1 }
+      team = {
+        name: claim.spec.team,
+        step: 1 / weight,
+        virtualTime: level.present,
+        lists: new Map(),
+        waiting: 0,
+        index: -1
+      }
       level.teams.set(team.name, team)
     }
     if (isReturn) team.virtualTime -= team.step

@@ -217,7 +217,11 @@ export class PoolScheduler {
       const queueLen = this.queue.length
       this.answer(claim, {
         ...this.resultOf(claim, "QueueFull", now),
-        error: { code: "QueueFull", message: `${queueLen} claims wait already; try again later or scale the pool up`, details: { queueLen } }
+        error: {
+          code: "QueueFull",
+          message: `${queueLen} claims wait already; try again later or scale the pool up`,
+          details: { queueLen }
+        }
       })
       return undefined
     }
@@ -550,7 +554,10 @@ export class PoolScheduler {
     if (this.isStopping) this.finish(claim, "ShuttingDown", now)
     else if (now >= claim.spec.deadlineAt) this.finish(claim, "DeadlineExceeded", now)
     else if (claim.attempts >= attemptsMax) {
-      claim.lastError ??= { code: "Unavailable", message: `${attemptsMax} sandboxes were tried and none could be claimed` }
+      claim.lastError ??= {
+        code: "Unavailable",
+        message: `${attemptsMax} sandboxes were tried and none could be claimed`
+      }
       this.finish(claim, "Failed", now)
     } else {
       claim.phase = "Waiting"
@@ -611,7 +618,10 @@ export class PoolScheduler {
         this.abandon(claim, "DeadlineExceeded", now)
         return
       case "Inflight":
-        claim.lastError = { code: "Unavailable", message: `the claim's write had no answer within ${this.options.casDeadlineMs} ms` }
+        claim.lastError = {
+          code: "Unavailable",
+          message: `the claim's write had no answer within ${this.options.casDeadlineMs} ms`
+        }
         if (claim.settled === undefined && now >= claim.spec.deadlineAt) this.abandon(claim, "DeadlineExceeded", now)
         this.readBack(claim, claim.uid as SandboxUid, now) // set with the write
         return
@@ -672,7 +682,11 @@ export class PoolScheduler {
     claim.phase = "Ended"
     this.claimedCount--
     if (claim.settled !== undefined) {
-      claim.settled = { ...claim.settled, outcome: "Failed", error: { code: "Unavailable", message: `the sandbox was lost: ${reason}` } }
+      claim.settled = {
+        ...claim.settled,
+        outcome: "Failed",
+        error: { code: "Unavailable", message: `the sandbox was lost: ${reason}` }
+      }
     }
     this.ports.event({ kind: "Lost", at: now, claim, sandbox: claim.sandbox as Sandbox }) // a claimed one has a sandbox
     this.forget(claim)
@@ -747,7 +761,12 @@ export class PoolScheduler {
   private giveBack(uid: SandboxUid, claimId: ClaimId, mode: "recycle" | "delete"): void {
     const cell = this.cells.get(uid)
     if (cell === undefined) return
-    const release: Release = { claimId, mode, attempts: 0, alarm: Alarms.make<Claim | Errand>({ run: () => this.sendRelease(cell, release) }) }
+    const release: Release = {
+      claimId,
+      mode,
+      attempts: 0,
+      alarm: Alarms.make<Claim | Errand>({ run: () => this.sendRelease(cell, release) })
+    }
     cell.releasing = release
     this.ready.delete(uid)
     if (mode === "delete") this.setLeaving(cell)
@@ -758,7 +777,12 @@ export class PoolScheduler {
     if (cell.releasing !== release) return
     const number = ++release.attempts
     let isAnswered = false
-    this.ports.provider.release({ uid: cell.uid, claimId: release.claimId, sessionId: this.options.sessionId, mode: release.mode }, (outcome) => {
+    this.ports.provider.release({
+      uid: cell.uid,
+      claimId: release.claimId,
+      sessionId: this.options.sessionId,
+      mode: release.mode
+    }, (outcome) => {
       if (isAnswered || cell.releasing !== release || release.attempts !== number) return
       isAnswered = true
       switch (outcome._tag) {
@@ -782,7 +806,11 @@ export class PoolScheduler {
           return
         case "HardError":
           // A sandbox that cannot be reset is of no use: it is replaced.
-          this.ports.warn("a sandbox could not be released", { sandbox: cell.uid, mode: release.mode, reason: outcome.message })
+          this.ports.warn("a sandbox could not be released", {
+            sandbox: cell.uid,
+            mode: release.mode,
+            reason: outcome.message
+          })
           if (release.mode === "recycle" && !outcome.everySandbox) {
             release.mode = "delete"
             this.setLeaving(cell)
@@ -793,7 +821,9 @@ export class PoolScheduler {
       }
       this.setAlarm(release.alarm, this.ports.now() + this.backOffMs(release.attempts))
     })
-    if (!isAnswered && cell.releasing === release) this.setAlarm(release.alarm, this.ports.now() + this.options.casDeadlineMs)
+    if (!isAnswered && cell.releasing === release) {
+      this.setAlarm(release.alarm, this.ports.now() + this.options.casDeadlineMs)
+    }
   }
 
   // ---------------------------------------------------------------- the watch cache
@@ -820,7 +850,9 @@ export class PoolScheduler {
       cell.claim = undefined
       this.lost(holder, "its holder was changed from outside", this.ports.now())
     }
-    if (state.phase === "Running" && cell.claim === undefined && cell.releasing === undefined && state.claim !== undefined) {
+    if (
+      state.phase === "Running" && cell.claim === undefined && cell.releasing === undefined && state.claim !== undefined
+    ) {
       this.stray(cell, state)
     }
     this.admit(cell)
@@ -840,7 +872,14 @@ export class PoolScheduler {
     // Claimed by an owner before this one, perhaps a moment ago: its holder goes on, on a lease that starts anew.
     const now = this.ports.now()
     const claim = new Claim(
-      { claimId: mark.claimId, holder: mark.holder, team: "", priority: priorityDefault, deadlineAt: Infinity, ttlMs: mark.ttlMs },
+      {
+        claimId: mark.claimId,
+        holder: mark.holder,
+        team: "",
+        priority: priorityDefault,
+        deadlineAt: Infinity,
+        ttlMs: mark.ttlMs
+      },
       this.sequence++,
       now,
       () => {}
@@ -893,7 +932,9 @@ export class PoolScheduler {
   }
 
   private wakeUp(): void {
-    if (this.queue.servable > 0 && this.ready.size === 0) this.ports.repair("a sandbox is said to be idle and the watch has not shown it")
+    if (this.queue.servable > 0 && this.ready.size === 0) {
+      this.ports.repair("a sandbox is said to be idle and the watch has not shown it")
+    }
     this.pump()
   }
 
