@@ -45,12 +45,18 @@ const shown = (value: unknown): unknown =>
     ? value.slice(0, 200)
     : value
 
+const problemOf = (
+  found: { readonly path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>; readonly message: string },
+  root: unknown
+): Problem => {
+  const path = (found.path ?? []).map((segment) => typeof segment === "object" ? segment.key : segment)
+  const value = valueAt(root, path)
+  const problem = { path: pathText(path), message: found.message }
+  return value === undefined ? problem : { ...problem, value: shown(value) }
+}
+
 const problemsOf = (issue: SchemaIssue.Issue, root: unknown): ReadonlyArray<Problem> =>
-  formatIssues(issue).issues.slice(0, problemsMax).map((found) => {
-    const path = (found.path ?? []).map((segment) => typeof segment === "object" ? segment.key : segment)
-    const value = valueAt(root, path)
-    return { path: pathText(path), message: found.message, ...(value === undefined ? {} : { value: shown(value) }) }
-  })
+  formatIssues(issue).issues.slice(0, problemsMax).map((found) => problemOf(found, root))
 
 const invalid = (problems: ReadonlyArray<Problem>): ContractError => {
   const first = problems[0]

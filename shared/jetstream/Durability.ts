@@ -157,7 +157,9 @@ export const fsyncOfMonitor = (jsz: unknown): Fsync | undefined => {
 export const optionsConfig: Config.Config<DurabilityOptions> = Config.all({
   sync: Config.option(Config.String("HEDDLE_NATS_SYNC")),
   monitorUrl: Config.option(Config.String("HEDDLE_NATS_MONITOR"))
-}).pipe(Config.map(({ monitorUrl, sync }) => ({
-  ...(Option.isSome(sync) ? { sync: sync.value } : {}),
-  ...(Option.isSome(monitorUrl) ? { monitorUrl: monitorUrl.value } : {})
-})))
+}).pipe(Config.map(({ monitorUrl, sync }) => {
+  const options: DurabilityOptions = {}
+  if (Option.isSome(sync)) Object.assign(options, { sync: sync.value })
+  if (Option.isSome(monitorUrl)) Object.assign(options, { monitorUrl: monitorUrl.value })
+  return options
+}))

@@ -223,7 +223,7 @@ const dial = Effect.fn("Nats.dial")(function*(options: ConnectOptions) {
   while (true) {
     const attempt = yield* Effect.tryPromise({
       try: async () => connect(await connectionOptions(options)),
-      catch: (cause) => cause
+      catch: (cause) => new DialFailed({ cause })
     }).pipe(Effect.result)
     if (Result.isSuccess(attempt)) return attempt.success
     const refused = isRefusal(attempt.failure.cause)

@@ -271,7 +271,7 @@ export const endpointUnsafe = <A, Answer extends object>(
     const stats = runtime.stats
     const open = new Set<Open<Answer>>()
     runtime.onClose(() => {
-      for (const one of [...open]) one.refuse(shuttingDown())
+      for (const one of open) one.refuse(shuttingDown())
     })
     return (message, subject) => {
       stats.requests++

@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { ContractError } from "../protocol/ErrorCode.ts"
 import { shardCountDefault } from "../protocol/Shard.ts"
-import { ask, errCode, JetStreamFailed, retryTransient } from "./JetStreamApi.ts"
+import { ask, errCode, type JetStreamFailed, retryTransient } from "./JetStreamApi.ts"
 import * as Kv from "./Kv.ts"
 import type { Connection } from "./Nats.ts"
 
