@@ -46,7 +46,10 @@ const shown = (value: unknown): unknown =>
     : value
 
 const problemOf = (
-  found: { readonly path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>; readonly message: string },
+  found: {
+    readonly path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }> | undefined
+    readonly message: string
+  },
   root: unknown
 ): Problem => {
   const path = (found.path ?? []).map((segment) => typeof segment === "object" ? segment.key : segment)

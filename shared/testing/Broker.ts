@@ -163,7 +163,7 @@ export const startBroker = async (options: BrokerOptions = {}): Promise<RunningB
     process.removeListener("exit", onExit)
     await end("SIGKILL")
     await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 })
-    guard.stdin?.end()
+    guard.ref()
     guard.kill("SIGKILL")
     await exited(guard)
   }
