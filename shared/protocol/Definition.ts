@@ -44,7 +44,7 @@ export const Group = Schema.Struct({
 })
 
 /** `pool` may be `name` (in the workflow's namespace) or `namespace/name`. */
-export const PoolText = Schema.String.check(Schema.isPattern(/^([A-Za-z0-9_-]{1,63}\/)?[A-Za-z0-9_-]{1,63}$/, {
+export const PoolText = Schema.String.check(Schema.isPattern(/^([A-Za-z0-9_-]{1,63}\/)?[A-Za-z0-9_-]{1,63}$/u, {
   message: "a pool: name or namespace/name"
 }))
 
@@ -114,7 +114,7 @@ export type Definition = typeof Definition.Type
 export type DefinitionEncoded = typeof Definition.Encoded
 
 /** `name` or `name@version`. Versions are 1, 2, ... per put; an inline definition's version is 0 and its identity its content hash. */
-export const DefinitionRefText = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9_-]{1,63}(@\d{1,9})?$/, { message: "a definition: name or name@version" }))
+export const DefinitionRefText = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9_-]{1,63}(@\d{1,9})?$/u, { message: "a definition: name or name@version" }))
 export const DefinitionVersion = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 export const DefinitionRef = Schema.Struct({ namespace: Namespace, name: DefinitionName, version: DefinitionVersion, hash: Schema.String })
 export type DefinitionRef = typeof DefinitionRef.Type

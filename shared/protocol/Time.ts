@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 
 const unitsMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
-const duration = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/
+const duration = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/u
 
 /** Milliseconds of `"1.5h"`, `"30s"`, `"250ms"`; `undefined` when the text is no duration. */
 export const parseDurationMs = (text: string): number | undefined => {
@@ -38,7 +38,7 @@ export const DurationMs = Schema.Union([DurationText, Schema.Finite.check(Schema
 export type DurationMs = typeof DurationMs.Type
 
 /** RFC 3339 UTC on the wire (`2026-11-21T10:00:00.000Z`). */
-export const Timestamp = Schema.String.check(Schema.isPattern(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/, { message: "a time such as 2026-11-21T10:00:00Z" }))
+export const Timestamp = Schema.String.check(Schema.isPattern(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/u, { message: "a time such as 2026-11-21T10:00:00Z" }))
 export type Timestamp = typeof Timestamp.Type
 
 /** The contract's text for `epochMs`. */
