@@ -11,7 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { type JetStreamFailed, retryTransient } from "./JetStreamApi.ts"
+import { errCode, JetStreamFailed, retryTransient } from "./JetStreamApi.ts"
 import type { Headers, Message } from "./Message.ts"
 import type { Connection } from "./Nats.ts"
 import * as PullConsumer from "./PullConsumer.ts"
@@ -210,6 +210,10 @@ export const consume: (
       pull.stop()
       if (reason !== "reconnected") note({ _tag: "Lost", reason })
       const again = yield* PullConsumer.create(nats, stream, config()).pipe(
+        // A memory stream is gone after a restart of the server, until a service has made it again (Streams.maintain).
+        Effect.mapError((error) =>
+          error.errCode === errCode.streamNotFound ? new JetStreamFailed({ ...error, isTransient: true }) : error
+        ),
         retryTransient(recreateForMs),
         Effect.mapError(failed)
       )

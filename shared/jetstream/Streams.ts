@@ -6,9 +6,12 @@
  * Subjects of two streams never overlap.
  */
 import type { StreamConfig } from "@nats-io/jetstream"
+import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
 import { ContractError } from "../protocol/ErrorCode.ts"
 import { shardCountDefault } from "../protocol/Shard.ts"
 import { ask, errCode, type JetStreamFailed, retryTransient } from "./JetStreamApi.ts"
@@ -236,7 +239,7 @@ const refuse = (difference: Difference): ContractError =>
 interface StreamInfo {
   readonly config: StreamConfig
   readonly cluster?: { readonly replicas?: ReadonlyArray<unknown> }
-  readonly state: { readonly last_seq: number; readonly messages: number }
+  readonly state: { readonly last_seq: number; readonly messages: number; readonly consumer_count: number }
 }
 
 export const info = (nats: Connection, streamName: string): Effect.Effect<Option.Option<StreamInfo>, JetStreamFailed> =>
@@ -279,6 +282,29 @@ export const ensure: (nats: Connection, options?: StreamsOptions) => Effect.Effe
   const first = found.flat()[0]
   if (first !== undefined) return yield* refuse(first)
 })
+
+/**
+ * `ensure`, now and again after every reconnect while the scope is open: a restarted server has lost its memory streams. What a service calls. If the streams cannot
+ * be had again, the connection's `failure` fails.
+ */
+export const maintain: (nats: Connection, options?: StreamsOptions) => Effect.Effect<void, ContractError, Scope.Scope> =
+  Effect.fn("Streams.maintain")(
+    function*(nats, options) {
+      yield* ensure(nats, options)
+      const reconnected = yield* Queue.sliding<void>(1)
+      yield* nats.onReconnect(() => Queue.offerUnsafe(reconnected, undefined))
+      yield* Queue.take(reconnected).pipe(
+        Effect.andThen(ensure(nats, options)),
+        Effect.forever,
+        Effect.catchCause((cause) =>
+          Cause.hasInterruptsOnly(cause)
+            ? Effect.void
+            : Effect.sync(() => nats.fail("the streams cannot be made again", Cause.squash(cause)))
+        ),
+        Effect.forkScoped
+      )
+    }
+  )
 
 /** `HEDDLE_REPLICAS`, `HEDDLE_LOGS_BYTES_MAX`. */
 export const optionsConfig: Config.Config<StreamsOptions> = Config.all({
