@@ -79,8 +79,8 @@ export const describe = (fsync: Fsync, replicas: number): string => {
 }
 
 /** Broker facts for `doctor`, the registry and logs. Errors: `Unsupported` for a server older than 2.12 or without JetStream's API level 2; `Unavailable`. */
-export const detect: (nats: Connection, options?: DurabilityOptions) => Effect.Effect<DurabilityLevel, ContractError> =
-  Effect.fn("Durability.detect")(
+export const read: (nats: Connection, options?: DurabilityOptions) => Effect.Effect<DurabilityLevel, ContractError> =
+  Effect.fn("Durability.read")(
     function*(nats, options) {
       if (isOlder(nats.serverVersion, versionMin)) {
         return yield* new ContractError({
