@@ -248,6 +248,10 @@ export interface Responder<Answer> {
   /** A value, sent as JSON, or JSON text made by the caller. */
   readonly answer: (answer: Answer | string) => void
   readonly refuse: (error: ContractError) => void
+  /** Somebody else answers: the request was passed on with its reply subject. */
+  readonly passedOn: () => void
+  /** Answers with what the effect gives, in a fiber of the service: for the rare request of a hot endpoint that has to wait for something. */
+  readonly run: (effect: Effect.Effect<Answer, ContractError>) => void
 }
 
 /**
@@ -275,7 +279,7 @@ export const endpointUnsafe = <A, Answer extends object>(
     })
     return (message, subject) => {
       stats.requests++
-      const one = new Open<Answer>(message, open, stats, runtime.nowMs)
+      const one = new Open<Answer>(message, open, stats, runtime, options.name)
       if (runtime.isClosing()) return one.refuse(shuttingDown())
       if (open.size >= inFlightMax) {
         return one.refuse(
@@ -305,22 +309,41 @@ class Open<Answer> implements Responder<Answer> {
   private readonly message: Message
   private readonly open: Set<Open<Answer>>
   private readonly stats: EndpointStats
-  private readonly nowMs: () => number
+  private readonly runtime: EndpointRuntime<never>
+  private readonly name: string
   private readonly startedMs: number
   private isDone = false
-  constructor(message: Message, open: Set<Open<Answer>>, stats: EndpointStats, nowMs: () => number) {
+  constructor(message: Message, open: Set<Open<Answer>>, stats: EndpointStats, runtime: EndpointRuntime<never>, name: string) {
     this.message = message
     this.open = open
     this.stats = stats
-    this.nowMs = nowMs
-    this.startedMs = nowMs()
+    this.runtime = runtime
+    this.name = name
+    this.startedMs = runtime.nowMs()
   }
   private finish(): boolean {
     if (this.isDone) return false
     this.isDone = true
     this.open.delete(this)
-    this.stats.processingMs += this.nowMs() - this.startedMs
+    this.stats.processingMs += this.runtime.nowMs() - this.startedMs
     return true
+  }
+  readonly passedOn = (): void => {
+    this.finish()
+  }
+  readonly run = (effect: Effect.Effect<Answer, ContractError>): void => {
+    this.runtime.run(
+      Effect.matchCause(effect, {
+        onSuccess: this.answer,
+        onFailure: (cause) => {
+          const error = Cause.findErrorOption(cause)
+          if (error._tag === "Some" && !Cause.hasDies(cause)) return this.refuse(error.value)
+          if (Cause.hasInterruptsOnly(cause)) return this.refuse(shuttingDown())
+          this.runtime.log(`${this.name}: a defect`, cause)
+          this.refuse(new ContractError({ code: "Internal", message: `a defect in ${this.name}` }))
+        }
+      })
+    )
   }
   readonly answer = (answer: Answer | string): void => {
     if (this.finish()) this.message.respond(typeof answer === "string" ? answer : JSON.stringify(answer))
