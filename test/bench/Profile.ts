@@ -52,7 +52,7 @@ export const shortPath = (url: string, root: string): string => {
 
 /** One file of ours; of packages, runtime and engine only whose it is. */
 const ownerOf = (path: string, name: string): string => {
-  if (path === "") return name
+  if (path === "") return name.startsWith("(") ? name : "(native)"
   if (path.startsWith("node:")) return "node"
   const scoped = /^(@[^/]+\/[^/]+|effect)\//.exec(path)?.[1]
   return scoped ?? path

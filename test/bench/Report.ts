@@ -130,6 +130,8 @@ const processTable = (results: ReadonlyArray<Measured>): string =>
   )
 
 const profileLines = 30
+/** A process that only waited is not worth a table. */
+const busyMinMs = 10
 const profileText = ({ process, scenario, summary, sync }: Profiled): string => {
   const { busyMs, files, functions, idleMs } = summary
   const row = (
@@ -155,7 +157,7 @@ export const render = (report: Report): string => {
     "",
     figureTable(results),
     ...(results.some(({ processes }) => processes.length > 0) ? ["", processTable(results)] : []),
-    ...profiles.flatMap((profile) => ["", profileText(profile)]),
+    ...profiles.filter(({ summary }) => summary.busyMs >= busyMinMs).flatMap((profile) => ["", profileText(profile)]),
     "",
     ...notes,
     ...results.flatMap(({ failure, scenario, sync }) =>
