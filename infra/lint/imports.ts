@@ -37,7 +37,8 @@ const unit = (path: string) => path.split("/").slice(0, 2).join("/")
 const isPure = (entry: Import): boolean =>
   entry.to === "effect"
     ? entry.names.length > 0 && entry.names.every((name) => pureModules.has(name))
-    : entry.to.startsWith("effect/") && pureModules.has(entry.to.slice("effect/".length))
+    : entry.to === "@marcbachmann/cel-js" ||
+      (entry.to.startsWith("effect/") && pureModules.has(entry.to.slice("effect/".length)))
 
 const internal = /^(services|shared|plugins|cli|infra|test|examples|console|bin)\//
 
@@ -56,7 +57,7 @@ const rules: ReadonlyArray<(entry: Import) => string | false> = [
   (entry) =>
     within(entry.from, "services/coordinator/engine") && !isTest(entry.from)
     && !within(entry.to, "services/coordinator/engine", "shared/protocol") && !isPure(entry)
-    && "the engine is pure: its own files, shared/protocol and Effect's data modules",
+    && "the engine is pure: its own files, shared/protocol, Effect's data modules and the CEL evaluator",
   ({ from, to }) =>
     to.startsWith("@nats-io/") && !within(from, "shared/jetstream", "test", "examples") &&
     "only shared/jetstream imports @nats-io/*",

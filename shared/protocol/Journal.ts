@@ -124,7 +124,12 @@ export const Transition = Schema.Union([
   // the graph
   /** TOPOLOGY was handled: inactive, its successors know how it ended. */
   Schema.TaggedStruct("HANDLED", { task: TaskName }),
-  Schema.TaggedStruct("SKIPPED", { task: TaskName, why: Schema.String }),
+  /** `notTaken`: by a switch. */
+  Schema.TaggedStruct("SKIPPED", {
+    task: TaskName,
+    why: Schema.String,
+    notTaken: Schema.optionalKey(Schema.Literals([true]))
+  }),
   /** Can no longer run because of how its predecessors ended. */
   Schema.TaggedStruct("BLOCKED", { task: TaskName, why: Schema.String }),
   /** Counts as succeeded without an attempt: forbidden, or a dry run. */

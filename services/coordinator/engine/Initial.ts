@@ -1,8 +1,32 @@
-/** The state of an instance before its first event (status WAIT_TO_RUN, run 0). */
+/**
+ * The state of an instance before its first event: what the fold of its journal begins with. design/03 section 2.
+ */
 import type { InstanceId, Shard } from "../../../shared/protocol/Token.ts"
 import type { WorkflowGraph } from "./WorkflowGraph.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
-/** Feed it `WORKFLOW_START`. */
-export const initial = (_graph: WorkflowGraph, _instance: InstanceId, _shard: Shard): WorkflowState => {
-  throw new Error("not written yet")
-}
+
+/** Before the first event: WAIT_TO_RUN, run 0. Feed it `WORKFLOW_START`. */
+export const initial = (graph: WorkflowGraph, instance: InstanceId, shard: Shard): WorkflowState => ({
+  graph,
+  instance,
+  shard,
+  status: "WAIT_TO_RUN",
+  run: 0,
+  start: undefined,
+  params: graph.params,
+  pool: graph.pool,
+  startedAt: 0,
+  endedAt: undefined,
+  reason: undefined,
+  timeoutAt: undefined,
+  timedOut: false,
+  ending: false,
+  resolved: undefined,
+  poisoned: false,
+  tasks: graph.fresh,
+  active: 0,
+  failedChains: 0,
+  pausedChains: 0,
+  killedChains: 0,
+  withOutputs: 0
+})

@@ -1,7 +1,67 @@
-/** What must be carried out again after a take-over. */
+/**
+ * What must be carried out again by an owner that takes an instance over, told from the state alone. design/03 section 2, design/05 rule 5.
+ *
+ * Kept true here: everything that a crash between append and effect can have lost is in the answer, with the ids that `decide` gave; timers keep the time at
+ * which they were due. A run that rests has only its `Finalize` (idempotent at its target).
+ */
 import type { EngineEffect } from "./EngineEffect.ts"
+import * as TaskFlow from "./TaskFlow.ts"
+import { activeUnits } from "./Turn.ts"
+import * as WorkflowFlow from "./WorkflowFlow.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
-/** Dispatches of SUBMITTED tasks, timers with their own dueAt, intents, asks for DISPATCHED and RUNNING tasks; Finalize of a run that rests. */
-export const outstanding = (_state: WorkflowState): ReadonlyArray<EngineEffect> => {
-  throw new Error("not written yet")
+
+/** Dispatches of SUBMITTED tasks, timers, intents not confirmed, asks for DISPATCHED and RUNNING tasks. */
+export const outstanding = (state: WorkflowState): ReadonlyArray<EngineEffect> => {
+  const effects: Array<EngineEffect> = []
+  if (state.endedAt !== undefined) {
+    effects.push(WorkflowFlow.finalizeEffect(state))
+    return effects
+  }
+  if (state.timeoutAt !== undefined) {
+    effects.push(
+      TaskFlow.arm(TaskFlow.timerOf.workflow(state.run), state.timeoutAt, { _tag: "WORKFLOW_TIMEOUT", run: state.run })
+    )
+  }
+  for (const unit of activeUnits(state)) {
+    const { execution, node } = unit
+    const { attempt } = execution
+    const { id } = attempt
+    switch (execution.status) {
+      case "DELAY_EXECUTION":
+        if (attempt.due !== undefined) {
+          effects.push(TaskFlow.arm(TaskFlow.timerOf.delay(id), attempt.due, { _tag: "TASK_DISPATCH", id }))
+        }
+        break
+      case "SUBMITTED": {
+        effects.push(TaskFlow.dispatchEffect(state, unit, attempt.submittedAt))
+        const due = TaskFlow.dispatchDue(node, execution)
+        if (due !== undefined) {
+          effects.push(TaskFlow.arm(TaskFlow.timerOf.dispatch(id), due, { _tag: "TASK_TIMEOUT", id, kind: "dispatch" }))
+        }
+        break
+      }
+      case "FAILED":
+        if (attempt.due !== undefined) {
+          effects.push(TaskFlow.arm(TaskFlow.timerOf.retry(id), attempt.due, { _tag: "TASK_RETRY", id }))
+        }
+        break
+      case "DISPATCHED":
+      case "RUNNING": {
+        const control = TaskFlow.controlEffect(
+          execution.intent === "kill" ? "Kill" : execution.intent === "pause" ? "Pause" : "Ask",
+          unit
+        )
+        if (control !== undefined) effects.push(control)
+        if (attempt.timeoutAt !== undefined && attempt.timedOut === undefined && attempt.warned === undefined) {
+          effects.push(
+            TaskFlow.arm(TaskFlow.timerOf.run(id), attempt.timeoutAt, { _tag: "TASK_TIMEOUT", id, kind: "run" })
+          )
+        }
+        break
+      }
+      default:
+        break
+    }
+  }
+  return effects
 }

@@ -1,18 +1,68 @@
-/** Replay and verify: design/03 section 2. */
+/**
+ * Replay: the state as the fold of an instance's entries. Verify: whether today's `decide` would have written the same. design/03 section 2.
+ *
+ * Kept true here: `replay` never decides, so a journal means what it meant when it was written; `verify` decides every turn from the replayed state before it, so that
+ * one difference does not spoil the turns after it.
+ */
 import type { Entry } from "../../../shared/protocol/Journal.ts"
+import * as Decide from "./Decide.ts"
+import * as Evolve from "./Evolve.ts"
+import { initial } from "./Initial.ts"
 import type { WorkflowGraph } from "./WorkflowGraph.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
+
 /** The fold of one instance's entries from `n` = 1, oldest first. Undefined for none. */
-export const replay = (_entries: ReadonlyArray<Entry>, _graph: WorkflowGraph): WorkflowState | undefined => {
-  throw new Error("not written yet")
+export const replay = (entries: ReadonlyArray<Entry>, graph: WorkflowGraph): WorkflowState | undefined => {
+  const first = entries[0]
+  if (first === undefined) return undefined
+  let state = initial(graph, first.instance, first.shard)
+  for (const entry of entries) state = Evolve.foldEntry(state, entry)
+  return state
 }
-/** One entry for which `decide` now gives something else than was recorded. */
+
+/** One entry for which `decide` now gives something else than was recorded: both sides. */
 export interface Difference {
   readonly n: number
-  readonly part: "transitions" | "effects"
+  readonly part: "cause" | "transitions" | "effects" | "fold"
   readonly recorded: unknown
   readonly decided: unknown
 }
-export const verify = (_entries: ReadonlyArray<Entry>, _graph: WorkflowGraph): ReadonlyArray<Difference> => {
-  throw new Error("not written yet")
+
+/** Key order does not count: an entry may have come through a decoder. */
+const sorted = (_key: string, value: unknown): unknown =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+    ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
+    : value
+const text = (value: unknown): string => JSON.stringify(value, sorted)
+
+/** Entries as for `replay`. Poisoned entries are the trace of a defect: they are folded, not decided. */
+export const verify = (entries: ReadonlyArray<Entry>, graph: WorkflowGraph): ReadonlyArray<Difference> => {
+  const first = entries[0]
+  if (first === undefined) return []
+  const differences: Array<Difference> = []
+  let state = initial(graph, first.instance, first.shard)
+  for (const entry of entries) {
+    if (!entry.transitions.some((transition) => transition._tag === "POISONED")) {
+      const decision = Decide.decide(state, entry.cause, entry.at)
+      const effects = decision.effects.map((effect) => effect.id)
+      const compare = (part: Difference["part"], recorded: unknown, decided: unknown) => {
+        if (text(recorded) !== text(decided)) differences.push({ n: entry.n, part, recorded, decided })
+      }
+      compare("cause", entry.cause, decision.cause)
+      compare("transitions", entry.transitions, decision.transitions)
+      compare("effects", entry.effects, effects)
+    }
+    try {
+      state = Evolve.foldEntry(state, entry)
+    } catch (error) {
+      differences.push({
+        n: entry.n,
+        part: "fold",
+        recorded: entry.transitions,
+        decided: error instanceof Error ? error.message : String(error)
+      })
+      return differences
+    }
+  }
+  return differences
 }

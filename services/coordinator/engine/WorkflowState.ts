@@ -7,9 +7,10 @@
 import type { Placement } from "../../../shared/protocol/Dispatch.ts"
 import type { StartData } from "../../../shared/protocol/Journal.ts"
 import type { Outputs } from "../../../shared/protocol/Report.ts"
+import type { PoolRef } from "../../../shared/protocol/Sandbox.ts"
 import type { EpochMs, InstanceId, MemberId, Shard, StartupId, TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import type { Intent, TaskStatus, WorkflowStatus } from "../../../shared/protocol/Workflow.ts"
-import * as ChunkedVector from "./ChunkedVector.ts"
+import type * as ChunkedVector from "./ChunkedVector.ts"
 import type { WorkflowGraph } from "./WorkflowGraph.ts"
 
 /** Bits of `TaskState.marks`: design/03 section 5. */
@@ -109,6 +110,8 @@ export interface WorkflowState {
   readonly start: StartData | undefined
   /** Global params overridden by start params. */
   readonly params: Readonly<Record<string, unknown>>
+  /** For tasks that name none: the start request's, else the definition's. */
+  readonly pool: PoolRef
   readonly startedAt: EpochMs
   readonly endedAt: EpochMs | undefined
   readonly reason: string | undefined
@@ -130,3 +133,8 @@ export interface WorkflowState {
   /** Tasks whose outputs are not empty. */
   readonly withOutputs: number
 }
+
+/** It holds no attempt that may still do something: not even one that waits for its retry. */
+export const isEnded = ({ attempt, status }: Execution): boolean =>
+  status === "SUCCEEDED" || status === "FORCED_SUCCESS" || status === "KILLED" || status === "PAUSED" ||
+  (status === "FAILED" && attempt.due === undefined)

@@ -1,0 +1,477 @@
+/**
+ * What the actions of the task states are made of: submit, dispatch, place, end, retry, pause, kill, fail over. The table that says which of them an event means in
+ * which state stands in `task-state/`. design/03 section 4.2.
+ *
+ * Kept true here: a task is active from `submit` to its TOPOLOGY event; an attempt that ends leaves no timer; a command that the executor has not confirmed is an
+ * intent in the state; what is random elsewhere (the jitter of a retry) is derived from ids, so that `verify` gets the same.
+ */
+import type { LifecycleEvent } from "../../../shared/protocol/Journal.ts"
+import type { InboundEntry } from "../../../shared/protocol/Lane.ts"
+import { poolKey, type PoolRef } from "../../../shared/protocol/Sandbox.ts"
+import { fnv1a } from "../../../shared/protocol/Shard.ts"
+import { formatDuration } from "../../../shared/protocol/Time.ts"
+import type { EpochMs, TaskInstanceId } from "../../../shared/protocol/Token.ts"
+import * as ChunkedVector from "./ChunkedVector.ts"
+import type { ArmTimer, CancelTimer, Control, Dispatch, Withdraw } from "./EngineEffect.ts"
+import * as Expression from "./Expression.ts"
+import * as Rendering from "./Rendering.ts"
+import { activeUnits, executionOf, type Turn, type Unit } from "./Turn.ts"
+import { itemsMax, type RetryPolicy, type TaskNode } from "./WorkflowGraph.ts"
+import { type Attempt, type Execution, type Items, Mark, type WorkflowState } from "./WorkflowState.ts"
+
+// ---- names
+
+// Built of a name that `compile` took and of numbers: always a TaskInstanceId.
+const attemptId = (node: TaskNode, run: number, n: number, item: number): TaskInstanceId =>
+  (item < 0 ? `${node.name}:${run}:${n}` : `${node.name}:${run}:${n}:${item}`) as TaskInstanceId
+
+export const timerOf = {
+  retry: (id: TaskInstanceId) => `retry:${id}`,
+  delay: (id: TaskInstanceId) => `delay:${id}`,
+  run: (id: TaskInstanceId) => `timeout:${id}`,
+  dispatch: (id: TaskInstanceId) => `dispatch:${id}`,
+  workflow: (run: number) => `workflow:${run}`
+}
+
+// ---- effects, also for Outstanding
+
+export const arm = (timer: string, dueAt: EpochMs, event: LifecycleEvent): ArmTimer => ({
+  _tag: "ArmTimer",
+  id: `arm:${timer}@${dueAt}`,
+  timer,
+  dueAt,
+  event
+})
+export const cancel = (timer: string): CancelTimer => ({ _tag: "CancelTimer", id: `cancel:${timer}`, timer })
+
+/** The pool of a task: its own, else that of the start request, else the workflow's. */
+export const poolOf = (state: WorkflowState, node: TaskNode): PoolRef => node.pool ?? state.pool
+
+export const dispatchEffect = (state: WorkflowState, { execution, node }: Unit, at: EpochMs): Dispatch => {
+  const entry: InboundEntry = {
+    instance: state.instance,
+    taskInstanceId: execution.attempt.id,
+    // The definition's schema took it as a Token.
+    type: node.type,
+    priority: state.start?.priority ?? state.graph.priority,
+    taskPriority: node.priority,
+    ...(state.start?.team === undefined ? {} : { team: state.start.team }),
+    enqueuedAt: at
+  }
+  return { _tag: "Dispatch", id: `dispatch:${execution.attempt.id}`, lane: node.lane, pool: poolOf(state, node), entry }
+}
+
+const withdrawEffect = (state: WorkflowState, { execution, node }: Unit): Withdraw => ({
+  _tag: "Withdraw",
+  id: `withdraw:${execution.attempt.id}`,
+  pool: poolOf(state, node),
+  instance: state.instance,
+  taskInstanceId: execution.attempt.id
+})
+
+/** Nothing when nobody is known to hold the attempt. */
+export const controlEffect = (kind: Control["_tag"], { execution }: Unit): Control | undefined => {
+  const { executor, id, startup } = execution.attempt
+  return executor === undefined || startup === undefined
+    ? undefined
+    : { _tag: kind, id: `${kind.toLowerCase()}:${id}`, taskInstanceId: id, executor, startup }
+}
+
+const control = (turn: Turn, kind: Control["_tag"], unit: Unit): void => {
+  const effect = controlEffect(kind, unit)
+  if (effect !== undefined) turn.emit(effect)
+}
+
+// ---- times
+
+const firstAttempt = (execution: Execution): Attempt => execution.past[0] ?? execution.attempt
+
+/** End of the delay: counted from the first attempt, so that a retry does not wait for it again. */
+const delayEnd = (node: TaskNode, execution: Execution): EpochMs => firstAttempt(execution).submittedAt + node.delayMs
+
+/** When a dispatch that nobody takes fails. */
+export const dispatchDue = (node: TaskNode, execution: Execution): EpochMs | undefined =>
+  node.dispatchTimeoutMs === undefined
+    ? undefined
+    : Math.max(execution.attempt.submittedAt, delayEnd(node, execution)) + node.dispatchTimeoutMs
+
+/** Wait before the retry after `failures` failures (1, 2, ...). Jitter: within a fifth, from the hash of the ids. */
+export const retryIntervalMs = (policy: RetryPolicy, failures: number, seed: string): number => {
+  const grown = policy.exponential ? policy.intervalMs * 2 ** Math.min(failures - 1, 40) : policy.intervalMs
+  const interval = Math.min(grown, policy.intervalMaxMs)
+  return Math.round(policy.jitter ? interval * (0.8 + 0.4 * (fnv1a(seed) / 0x1_0000_0000)) : interval)
+}
+
+/** What an attempt that ends would leave behind. */
+const cancelTimers = (turn: Turn, { execution, node }: Unit): void => {
+  const { attempt, status } = execution
+  if (status === "DELAY_EXECUTION") turn.emit(cancel(timerOf.delay(attempt.id)))
+  else if (status === "SUBMITTED") {
+    if (node.dispatchTimeoutMs !== undefined) turn.emit(cancel(timerOf.dispatch(attempt.id)))
+  } else if (status === "FAILED") {
+    if (attempt.due !== undefined) turn.emit(cancel(timerOf.retry(attempt.id)))
+  } else if (attempt.timeoutAt !== undefined && attempt.timedOut === undefined && attempt.warned === undefined) {
+    turn.emit(cancel(timerOf.run(attempt.id)))
+  }
+}
+
+// ---- begin
+
+/** A new attempt of a task or of an item, and its START. */
+export const submit = (turn: Turn, node: TaskNode, item: number): void => {
+  const task = turn.task(node)
+  const before = executionOf(task, item)
+  const n = before === undefined ? (task.attemptFloor ?? 0) + 1 : before.attempt.n + 1
+  const id = attemptId(node, turn.state.run, n, item)
+  turn.apply({ _tag: "SUBMITTED", id })
+  turn.publish({ _tag: "TASK_START", id })
+}
+
+/** Nothing of this task may start: the run is stopping, or ends because of a failure. The cleanup task runs whatever happens. */
+const isHalting = (turn: Turn, node: TaskNode): boolean =>
+  node.kind !== "cleanup" && (turn.state.status === "READY_STOP" || turn.state.ending)
+const isPausing = (turn: Turn, node: TaskNode): boolean =>
+  node.kind !== "cleanup" && turn.state.status === "READY_PAUSE"
+
+export const start = (turn: Turn, unit: Unit): void => {
+  if (isHalting(turn, unit.node)) killed(turn, unit, undefined)
+  else if (isPausing(turn, unit.node)) paused(turn, unit, undefined)
+  else turn.publish({ _tag: "TASK_DISPATCH", id: unit.execution.attempt.id })
+}
+
+/** Starts what a fan-out may have under way. Its list is evaluated here, once, and journalled. */
+export const fanOut = (turn: Turn, node: TaskNode): void => {
+  const { forEach } = node
+  if (forEach === undefined) return
+  if (isHalting(turn, node)) return fanIn(turn, node, "KILLED")
+  if (isPausing(turn, node)) return fanIn(turn, node, "PAUSED")
+  if (turn.task(node).items === undefined) {
+    const values = Expression.evaluate(forEach.items, Rendering.scopeOf(turn.state, node, -1))
+    if (values instanceof Expression.ExpressionProblem) {
+      return fanIn(turn, node, "FAILED", `forEach.items: ${values.message}`)
+    }
+    if (!Array.isArray(values)) {
+      return fanIn(
+        turn,
+        node,
+        "FAILED",
+        `forEach.items: expression ${JSON.stringify(forEach.items.source)} gives no list`
+      )
+    }
+    if (values.length > itemsMax) {
+      return fanIn(turn, node, "FAILED", `forEach.items: the list has ${values.length} items, more than ${itemsMax}`)
+    }
+    turn.apply({ _tag: "ITEMS", task: node.name, values })
+  }
+  continueFanOut(turn, node)
+}
+
+const continueFanOut = (turn: Turn, node: TaskNode): void => {
+  const parallelism = node.forEach?.parallelism ?? 0
+  let items = turn.task(node).items
+  while (items !== undefined && !isHalting(turn, node) && !isPausing(turn, node) && items.active < parallelism) {
+    const next = nextItem(items)
+    if (next < 0) break
+    submit(turn, node, next)
+    items = turn.task(node).items
+  }
+  if (items === undefined || items.active > 0) return
+  const failure = items.failed > 0 ? firstFailure(items) : undefined
+  if (items.succeeded + items.failed === items.values.length || (items.failed > 0 && turn.state.ending)) {
+    return failure === undefined ? fanIn(turn, node, "SUCCEEDED") : fanIn(turn, node, "FAILED", failure)
+  }
+  fanIn(turn, node, isPausing(turn, node) ? "PAUSED" : "KILLED")
+}
+
+const nextItem = (items: Items): number => {
+  for (let item = items.next; item < items.values.length; item++) {
+    if (ChunkedVector.get(items.executions, item)?.status !== "SUCCEEDED") return item
+  }
+  return -1
+}
+
+const firstFailure = (items: Items): string => {
+  for (let item = 0; item < items.next; item++) {
+    const execution = ChunkedVector.get(items.executions, item)
+    if (execution?.status === "FAILED") return `item ${item}: ${execution.attempt.reason ?? "failed"}`
+  }
+  return "an item failed"
+}
+
+const fanIn = (
+  turn: Turn,
+  node: TaskNode,
+  status: "SUCCEEDED" | "FAILED" | "KILLED" | "PAUSED",
+  reason?: string
+): void => {
+  turn.apply({ _tag: "FANNED_IN", task: node.name, status, ...(reason === undefined ? {} : { reason }) })
+  if (status === "FAILED") endRunOnFailure(turn, node, reason)
+  turn.publish({ _tag: "TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH", task: node.name })
+}
+
+/** Delay, then the lane (or a sandbox that the fact being handled offers). A switch is decided here. */
+export const dispatch = (turn: Turn, unit: Unit): void => {
+  const { execution, item, node } = unit
+  const { id } = execution.attempt
+  if (node.delayMs > 0) {
+    const due = delayEnd(node, execution)
+    if (due > turn.at) {
+      if (execution.attempt.due !== due) turn.apply({ _tag: "DELAYED", id, due })
+      turn.emit(arm(timerOf.delay(id), due, { _tag: "TASK_DISPATCH", id }))
+      return
+    }
+  }
+  if (execution.status === "DELAY_EXECUTION") turn.apply({ _tag: "ENQUEUED", id })
+  if (node.kind === "switch") return decideSwitch(turn, unit)
+  const problem = Rendering.problem(turn.state, node, item)
+  if (problem !== undefined) return turn.publish({ _tag: "TASK_FATAL", id, reason: problem })
+  const pool = poolOf(turn.state, node)
+  const offered = turn.offer?.placement
+  if (
+    offered !== undefined && item < 0 && node.lane === "ready" && offered.pool.name === pool.name &&
+    offered.pool.namespace === pool.namespace
+  ) {
+    turn.offer = undefined
+    turn.apply({ _tag: "DISPATCHED", id, of: turn.of, handOff: true, ...runDue(turn, unit) })
+    return armRunTimer(turn, unit)
+  }
+  turn.emit(dispatchEffect(turn.state, unit, turn.at))
+  const due = dispatchDue(node, execution)
+  if (due !== undefined) turn.emit(arm(timerOf.dispatch(id), due, { _tag: "TASK_TIMEOUT", id, kind: "dispatch" }))
+}
+
+const decideSwitch = (turn: Turn, { execution, node }: Unit): void => {
+  const { id } = execution.attempt
+  const scope = Rendering.scopeOf(turn.state, node, -1)
+  for (const { next, when } of node.cases) {
+    const value = Expression.evaluate(when, scope)
+    if (value instanceof Expression.ExpressionProblem) {
+      return turn.publish({ _tag: "TASK_FATAL", id, reason: `when: ${value.message}` })
+    }
+    if (typeof value !== "boolean") {
+      return turn.publish({
+        _tag: "TASK_FATAL",
+        id,
+        reason: `when: expression ${JSON.stringify(when.source)} gives neither true nor false`
+      })
+    }
+    if (value) return turn.publish({ _tag: "TASK_SUCCEEDED", id, outputs: { branch: next } })
+  }
+  if (node.fallback === undefined) {
+    return turn.publish({ _tag: "TASK_FATAL", id, reason: "no case holds and there is no default" })
+  }
+  turn.publish({ _tag: "TASK_SUCCEEDED", id, outputs: { branch: node.fallback } })
+}
+
+// ---- under way
+
+const runDue = (turn: Turn, { execution, node }: Unit): { readonly due?: EpochMs } =>
+  node.timeout === undefined || execution.attempt.timeoutAt !== undefined ? {} : { due: turn.at + node.timeout.afterMs }
+
+const armRunTimer = (turn: Turn, { execution, node }: Unit): void => {
+  if (node.timeout === undefined || execution.attempt.timeoutAt !== undefined) return
+  const { id } = execution.attempt
+  turn.emit(arm(timerOf.run(id), turn.at + node.timeout.afterMs, { _tag: "TASK_TIMEOUT", id, kind: "run" }))
+}
+
+/** Registered with an executor. */
+export const placed = (turn: Turn, unit: Unit): void => {
+  cancelTimers(turn, unit)
+  turn.apply({ _tag: "DISPATCHED", id: unit.execution.attempt.id, of: turn.of, ...runDue(turn, unit) })
+  armRunTimer(turn, unit)
+}
+
+export const running = (turn: Turn, unit: Unit): void => {
+  if (unit.execution.status !== "DISPATCHED") cancelTimers(turn, unit)
+  turn.apply({ _tag: "RUNNING", id: unit.execution.attempt.id, of: turn.of, ...runDue(turn, unit) })
+  armRunTimer(turn, unit)
+}
+
+/** Keeps the context with the highest sequence. */
+export const contextChanged = (turn: Turn, unit: Unit, sequence: number | undefined): void => {
+  if (sequence !== undefined && sequence <= (unit.execution.attempt.sequence ?? 0)) return
+  turn.apply({ _tag: "CONTEXT", id: unit.execution.attempt.id, of: turn.of })
+}
+
+// ---- end
+
+/** The fact is taken: the sandbox it offers may be used. */
+const takeOffer = (turn: Turn, event: LifecycleEvent | undefined): void => {
+  if (event !== undefined && "offer" in event && event.offer !== undefined && event.offer.remaining > 0) {
+    turn.offer = event.offer
+  }
+}
+
+const ended = (turn: Turn, { item, node }: Unit): void => {
+  if (item < 0) turn.publish({ _tag: "TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH", task: node.name })
+  else continueFanOut(turn, node)
+}
+
+export const succeeded = (
+  turn: Turn,
+  unit: Unit,
+  event: Extract<LifecycleEvent, { readonly _tag: "TASK_SUCCEEDED" }>
+): void => {
+  const { execution, node } = unit
+  takeOffer(turn, event)
+  cancelTimers(turn, unit)
+  turn.apply({ _tag: "SUCCEEDED", id: execution.attempt.id, ...(turn.from(event) ?? { outputs: event.outputs }) })
+  if (node.kind === "switch") {
+    for (const index of node.branches) {
+      const branch = turn.state.graph.nodes[index]
+      if (branch === undefined || branch.name === event.outputs["branch"]) continue
+      const marks = turn.task(branch).marks
+      if ((marks & (Mark.Outside | Mark.Active | Mark.Inactive)) === 0) {
+        turn.apply({
+          _tag: "SKIPPED",
+          task: branch.name,
+          why: `the switch ${node.name} took ${String(event.outputs["branch"])}`,
+          notTaken: true
+        })
+        turn.settled.push(index)
+      }
+    }
+  }
+  ended(turn, unit)
+}
+
+/** `retriable`: FAILED; not: FATAL. */
+export const failed = (
+  turn: Turn,
+  unit: Unit,
+  event: LifecycleEvent | undefined,
+  reason: string,
+  retriable: boolean
+): void => {
+  const { execution, node } = unit
+  const { id } = execution.attempt
+  takeOffer(turn, event)
+  cancelTimers(turn, unit)
+  const from = event === undefined ? undefined : turn.from(event)
+  // The fact's own reason is in the journal already.
+  const isOwn = from !== undefined && event !== undefined && "reason" in event && event.reason === reason
+  const payload = { ...from, ...(isOwn ? {} : { reason }) }
+  if (retriable && execution.failures < node.retry.times && execution.status !== "FAILED") {
+    const due = turn.at + retryIntervalMs(node.retry, execution.failures + 1, `${turn.state.instance}/${id}`)
+    turn.apply({ _tag: "FAILED", id, ...payload, due })
+    turn.emit(arm(timerOf.retry(id), due, { _tag: "TASK_RETRY", id }))
+    if (isHalting(turn, node)) turn.publish({ _tag: "TASK_KILL", id })
+    else if (isPausing(turn, node)) turn.publish({ _tag: "TASK_PAUSE", id })
+    return
+  }
+  turn.apply({ _tag: "FAILED", id, ...payload })
+  endRunOnFailure(turn, node, reason)
+  ended(turn, unit)
+}
+
+/** Failure strategy `end`. */
+const endRunOnFailure = (turn: Turn, node: TaskNode, reason: string | undefined): void => {
+  if (node.kind === "cleanup") {
+    turn.emit({
+      _tag: "Alert",
+      id: `alert:CleanupFailed:${turn.state.run}@${turn.at}`,
+      kind: "CleanupFailed",
+      task: node.name,
+      message: reason ?? "failed"
+    })
+    return
+  }
+  if (!turn.state.graph.endOnFailure || turn.state.ending || node.absorbed) return
+  turn.apply({ _tag: "ENDING", reason: `task ${node.name} failed: ${reason ?? "no reason given"}` })
+  for (const unit of activeUnits(turn.state)) turn.publish({ _tag: "TASK_KILL", id: unit.execution.attempt.id })
+}
+
+export const killed = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined): void => {
+  const { execution, node } = unit
+  if (execution.attempt.timedOut !== undefined && execution.status !== "FAILED") {
+    return failed(turn, unit, event, `timed out after ${formatDuration(node.timeout?.afterMs ?? 0)}`, true)
+  }
+  takeOffer(turn, event)
+  cancelTimers(turn, unit)
+  turn.apply({ _tag: "KILLED", id: execution.attempt.id, ...(event === undefined ? undefined : turn.from(event)) })
+  ended(turn, unit)
+}
+
+export const paused = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined): void => {
+  takeOffer(turn, event)
+  cancelTimers(turn, unit)
+  turn.apply({ _tag: "PAUSED", id: unit.execution.attempt.id, ...(event === undefined ? undefined : turn.from(event)) })
+  ended(turn, unit)
+}
+
+// ---- commands
+
+/** A task that no executor has: off the lane, and KILLED or PAUSED at once. Registration refuses it from here on. */
+export const withdraw = (turn: Turn, unit: Unit, as: "kill" | "pause"): void => {
+  if (unit.execution.status === "SUBMITTED" && unit.node.kind !== "switch") turn.emit(withdrawEffect(turn.state, unit))
+  if (as === "kill") killed(turn, unit, undefined)
+  else paused(turn, unit, undefined)
+}
+
+/** A task that an executor has: the command is an intent until the executor's fact arrives. Again: sent again. A kill is never weakened to a pause. */
+export const intend = (turn: Turn, unit: Unit, intent: "kill" | "pause"): void => {
+  const { execution } = unit
+  if (intent === "pause" && execution.intent === "kill") return
+  if (execution.intent !== intent) turn.apply({ _tag: "INTENT", id: execution.attempt.id, intent })
+  control(turn, intent === "kill" ? "Kill" : "Pause", unit)
+}
+
+export const retry = (turn: Turn, unit: Unit): void => submit(turn, unit.node, unit.item)
+
+export const timedOut = (turn: Turn, unit: Unit, kind: "dispatch" | "run"): void => {
+  const { execution, node } = unit
+  const { id } = execution.attempt
+  const isPlaced = execution.status === "DISPATCHED" || execution.status === "RUNNING"
+  if (kind === "dispatch") {
+    if (isPlaced || node.dispatchTimeoutMs === undefined) return
+    turn.emit(withdrawEffect(turn.state, unit))
+    return failed(
+      turn,
+      unit,
+      undefined,
+      `no executor of pool ${poolKey(poolOf(turn.state, node))} took it within ${
+        formatDuration(node.dispatchTimeoutMs)
+      }`,
+      true
+    )
+  }
+  const { timeout } = node
+  if (timeout === undefined || execution.attempt.timedOut !== undefined || execution.attempt.warned !== undefined) {
+    return
+  }
+  const message = `task ${node.name} takes longer than ${formatDuration(timeout.afterMs)}`
+  if (timeout.warn) {
+    turn.emit({ _tag: "Alert", id: `alert:TaskTimeout:${id}`, kind: "TaskTimeout", task: node.name, message })
+  }
+  if (!timeout.fail) return turn.apply({ _tag: "WARNED", id })
+  if (!isPlaced) {
+    turn.emit(withdrawEffect(turn.state, unit))
+    return failed(turn, unit, undefined, `timed out after ${formatDuration(timeout.afterMs)}`, true)
+  }
+  turn.apply({ _tag: "INTENT", id, intent: "kill", timedOut: true })
+  control(turn, "Kill", unit)
+}
+
+/** Asks the executor whether it has the task; when it is known to be lost, settles its intent or makes a new attempt. */
+export const failover = (turn: Turn, unit: Unit, lost: boolean, reason: string): void => {
+  const { execution, item, node } = unit
+  if (!lost) return control(turn, "Ask", unit)
+  if (execution.intent === "kill") return killed(turn, unit, undefined)
+  if (execution.intent === "pause") return paused(turn, unit, undefined)
+  cancelTimers(turn, unit)
+  turn.apply({ _tag: "FAILOVER", id: execution.attempt.id, reason })
+  submit(turn, node, item)
+}
+
+/** A rebuild meets a task that has ended but whose TOPOLOGY event was not handled. */
+export const replayChain = (turn: Turn, { item, node }: Unit): void => {
+  if (item < 0 && (turn.task(node).marks & Mark.Active) !== 0) {
+    turn.publish({ _tag: "TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH", task: node.name })
+  }
+}
+
+/** The retry timer again, with the time that is left. */
+export const rearmRetry = (turn: Turn, { execution }: Unit): void => {
+  const { due, id } = execution.attempt
+  if (due !== undefined) turn.emit(arm(timerOf.retry(id), due, { _tag: "TASK_RETRY", id }))
+}

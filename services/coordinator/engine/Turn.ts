@@ -1,0 +1,118 @@
+/**
+ * One turn of an instance while it is being decided: the state so far, what has changed, what is to be done, and the follow-up events that wait.
+ *
+ * Kept true here: the state moves only by transitions, each of which is recorded; events from outside are handled one after the other, each with all its
+ * follow-ups (in the order they were published) before the next, so that it makes no difference in how many turns a sequence of events arrives.
+ * Local to one call of `decide`: nothing outside ever sees it change.
+ */
+import type { LifecycleEvent, Transition } from "../../../shared/protocol/Journal.ts"
+import type { HandOffOffer } from "../../../shared/protocol/Report.ts"
+import type { EpochMs, TaskInstanceId } from "../../../shared/protocol/Token.ts"
+import * as ChunkedVector from "./ChunkedVector.ts"
+import type { EngineEffect } from "./EngineEffect.ts"
+import * as Evolve from "./Evolve.ts"
+import { nodeAt, type TaskNode } from "./WorkflowGraph.ts"
+import { type Execution, isEnded, Mark, type TaskState, type WorkflowState } from "./WorkflowState.ts"
+
+/** What a task event is about. `item`: position in a fan-out, -1 for a task. */
+export interface Unit {
+  readonly node: TaskNode
+  readonly item: number
+  readonly execution: Execution
+}
+
+export class Turn implements Evolve.TurnContext {
+  state: WorkflowState
+  readonly at: EpochMs
+  readonly cause: Array<LifecycleEvent> = []
+  readonly transitions: Array<Transition> = []
+  readonly effects: Array<EngineEffect> = []
+  /** Position among the causes of the event from outside that is being handled. */
+  of = 0
+  /** The sandbox that the fact being handled offers to one next task. */
+  offer: HandOffOffer | undefined
+  /** Nodes that were skipped or blocked: their successors have still to be looked at. */
+  readonly settled: Array<number> = []
+  readonly #queue: Array<LifecycleEvent> = []
+  #head = 0
+
+  constructor(state: WorkflowState, at: EpochMs) {
+    this.state = state
+    this.at = at
+  }
+
+  apply(transition: Transition): void {
+    this.transitions.push(transition)
+    this.state = Evolve.evolve(this.state, transition, this)
+  }
+
+  emit(effect: EngineEffect): void {
+    this.effects.push(effect)
+  }
+
+  /** A follow-up, handled after those that wait already. */
+  publish(event: LifecycleEvent): void {
+    this.#queue.push(event)
+  }
+
+  next(): LifecycleEvent | undefined {
+    const event = this.#queue[this.#head]
+    if (event === undefined) return undefined
+    this.#head += 1
+    if (this.#head === this.#queue.length) {
+      this.#queue.length = 0
+      this.#head = 0
+    }
+    return event
+  }
+
+  /** `of` for a transition that follows `event`: its place among the causes, or nothing for a follow-up of the engine's own. */
+  from(event: LifecycleEvent): { readonly of: number } | undefined {
+    return this.cause[this.of] === event ? { of: this.of } : undefined
+  }
+
+  task(node: TaskNode): TaskState {
+    return ChunkedVector.get(this.state.tasks, node.index)
+  }
+
+  /** The unit that holds this attempt as its newest, or nothing: the event is about the past (or about nothing we know). */
+  unit(id: TaskInstanceId): Unit | undefined {
+    const index = Evolve.indexOf(this.state.graph, id)
+    if (index < 0) return undefined
+    const node = nodeAt(this.state.graph, index)
+    const task = this.task(node)
+    const item = Evolve.itemOf(node, id)
+    const execution = executionOf(task, item)
+    return execution === undefined || execution.attempt.id !== id ? undefined : { node, item, execution }
+  }
+}
+
+/** `undefined` also for a position that the list does not have. */
+export const executionOf = (task: TaskState, item: number): Execution | undefined => {
+  if (item === -1) return task.execution
+  const executions = task.items?.executions
+  return executions === undefined || !(item >= 0 && item < executions.length)
+    ? undefined
+    : ChunkedVector.get(executions, item)
+}
+
+/** Every unit of the state that is under way, tasks in the order of the definition, items in the order of their list. */
+export const activeUnits = (state: WorkflowState): ReadonlyArray<Unit> => {
+  const units: Array<Unit> = []
+  for (const node of state.graph.nodes) {
+    const task = ChunkedVector.get(state.tasks, node.index)
+    if ((task.marks & Mark.Active) === 0) continue
+    if (task.items === undefined || node.forEach === undefined) {
+      if (task.execution !== undefined && !isEnded(task.execution)) {
+        units.push({ node, item: -1, execution: task.execution })
+      }
+      continue
+    }
+    if (task.items.active === 0) continue
+    for (let item = 0; item < task.items.next; item++) {
+      const execution = ChunkedVector.get(task.items.executions, item)
+      if (execution !== undefined && !isEnded(execution)) units.push({ node, item, execution })
+    }
+  }
+  return units
+}

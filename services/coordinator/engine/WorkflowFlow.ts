@@ -1,0 +1,289 @@
+/**
+ * What the actions of the workflow states are made of: begin, trigger, TOPOLOGY, finish, pause, stop, recover. The table that says which of them an event means in
+ * which state stands in `workflow-state/`. design/03 sections 4.1 and 5.
+ *
+ * Kept true here: a node is settled once (run, skipped, blocked or passed), and each that never runs has its reason in the journal; the end is looked for only
+ * when no task is active; the result is chosen in the order of the table; after it nothing is left but `Finalize`.
+ */
+import type { StartData } from "../../../shared/protocol/Journal.ts"
+import type { EpochMs } from "../../../shared/protocol/Token.ts"
+import * as TaskFlow from "./TaskFlow.ts"
+import { activeUnits, type Turn } from "./Turn.ts"
+import * as View from "./View.ts"
+import * as WorkflowExecutionGraph from "./WorkflowExecutionGraph.ts"
+import { nodeAt, type TaskNode } from "./WorkflowGraph.ts"
+import { Mark, type WorkflowState } from "./WorkflowState.ts"
+
+const dueOf = (turn: Turn): { readonly due?: EpochMs } => {
+  const { timeout } = turn.state.graph
+  return timeout === undefined ? {} : { due: turn.at + timeout.afterMs }
+}
+
+/** The timer of the workflow's time-out, for the run that is going on. */
+const armTimeout = (turn: Turn): void => {
+  const { run, timeoutAt } = turn.state
+  if (timeoutAt !== undefined) {
+    turn.emit(TaskFlow.arm(TaskFlow.timerOf.workflow(run), timeoutAt, { _tag: "WORKFLOW_TIMEOUT", run }))
+  }
+}
+
+/** First START: the run begins. */
+export const begin = (turn: Turn, start: StartData): void => {
+  turn.apply({ _tag: "STARTED", of: turn.of, ...dueOf(turn) })
+  const problems = WorkflowExecutionGraph.problemsOfStart(turn.state.graph, start)
+  if (problems.length > 0) {
+    return turn.publish({ _tag: "WORKFLOW_FAILED", reason: problems.map((problem) => problem.message).join("; ") })
+  }
+  armTimeout(turn)
+  triggerAll(turn)
+}
+
+/** START of a run that is under way (a rebuild): what is ready is triggered, what is active looks after itself. */
+export const rebuild = (turn: Turn): void => {
+  const units = activeUnits(turn.state)
+  armTimeout(turn)
+  triggerAll(turn)
+  for (const unit of units) turn.publish({ _tag: "TASK_START", id: unit.execution.attempt.id })
+}
+
+const triggerAll = (turn: Turn): void => {
+  const { graph, tasks } = turn.state
+  if (tasks === graph.fresh) { for (const index of graph.startNodes) consider(turn, index) }
+  else for (const index of graph.order) consider(turn, index)
+  settleAll(turn)
+  finish(turn)
+}
+
+const whyBlocked = (turn: Turn, node: TaskNode): string => {
+  const failed: Array<string> = []
+  for (const index of node.predecessors) {
+    const before = nodeAt(turn.state.graph, index)
+    const { marks } = turn.task(before)
+    if ((marks & Mark.FailedChain) !== 0) failed.push(`${before.name} failed`)
+    else if ((marks & Mark.Blocked) !== 0) failed.push(`${before.name} did not run`)
+    if (failed.length === 3) break
+  }
+  return failed.length === 0 ? `no predecessor succeeded (join ${node.join})` : failed.join(", ")
+}
+
+/** Triggers, skips or blocks a node if it is its time. */
+const consider = (turn: Turn, index: number): void => {
+  const node = nodeAt(turn.state.graph, index)
+  switch (WorkflowExecutionGraph.trigger(node, turn.task(node))) {
+    case "wait":
+      return
+    case "skip":
+      turn.apply({
+        _tag: "SKIPPED",
+        task: node.name,
+        why: node.join === "one_failed" ? "no predecessor failed" : "all predecessors were skipped"
+      })
+      turn.settled.push(index)
+      return
+    case "block":
+      turn.apply({ _tag: "BLOCKED", task: node.name, why: whyBlocked(turn, node) })
+      turn.settled.push(index)
+      return
+    case "run":
+      return triggerNode(turn, node)
+  }
+}
+
+const triggerNode = (turn: Turn, node: TaskNode): void => {
+  if (node.forbidden || turn.state.start?.dryRun === true) {
+    turn.apply({ _tag: "PASSED", task: node.name, why: node.forbidden ? "forbidden" : "dry run" })
+    turn.settled.push(node.index)
+  } else if (node.forEach !== undefined) TaskFlow.fanOut(turn, node)
+  else TaskFlow.submit(turn, node, -1)
+}
+
+/** Goes on behind nodes that were settled without running; a list, not a recursion: a chain may be as long as the definition. */
+const settleAll = (turn: Turn): void => {
+  const { settled } = turn
+  for (let head = 0; head < settled.length; head++) {
+    for (const next of nodeAt(turn.state.graph, settled[head] ?? 0).successors) consider(turn, next)
+  }
+  settled.length = 0
+}
+
+/** A task has ended: successors, or the end of the run. */
+export const topology = (turn: Turn, name: string): void => {
+  const { graph } = turn.state
+  const index = graph.indexOf.get(name)
+  if (index === undefined) return
+  const node = nodeAt(graph, index)
+  const task = turn.task(node)
+  if ((task.marks & Mark.Active) === 0) return
+  turn.apply({ _tag: "HANDLED", task: node.name })
+  if (turn.state.ending || turn.state.resolved !== undefined) turn.settled.length = 0
+  else {
+    for (const next of node.successors) consider(turn, next)
+    settleAll(turn)
+  }
+  finish(turn)
+}
+
+/** Looks for the end; only when no task is active. */
+export const finish = (turn: Turn): void => {
+  const { state } = turn
+  if (state.active > 0) return
+  if (state.resolved !== undefined) return conclude(turn, state.resolved.status, state.resolved.reason)
+  const { graph } = state
+  const isDry = state.start?.dryRun === true
+  const [status, reason] = verdict(state)
+  if (
+    status === "SUCCEEDED" && graph.commit !== undefined && !isDry &&
+    (turn.task(graph.commit).marks & Mark.Outside) !== 0
+  ) {
+    return TaskFlow.submit(turn, graph.commit, -1)
+  }
+  if (
+    (status === "FAILED" || status === "STOPPED") && graph.cleanup !== undefined && !isDry &&
+    (turn.task(graph.cleanup).marks & Mark.Outside) !== 0
+  ) {
+    turn.apply({ _tag: "RESOLVED", status, ...(reason === undefined ? {} : { reason }) })
+    return TaskFlow.submit(turn, graph.cleanup, -1)
+  }
+  conclude(turn, status, reason)
+}
+
+type Rest = "PAUSED" | "STOPPED" | "FAILED" | "SUCCEEDED"
+
+/** The result, in the order of design/03 section 4.1. */
+const verdict = (state: WorkflowState): readonly [Rest, reason?: string] => {
+  const failed = state.failedChains > 0
+  const killed = state.killedChains > 0
+  const paused = state.pausedChains > 0
+  switch (state.status) {
+    case "READY_PAUSE":
+      if (paused) return ["PAUSED"]
+      if (failed) return ["FAILED", whyFailed(state)]
+      return killed ? ["STOPPED"] : ["SUCCEEDED"]
+    case "READY_STOP":
+      // A chain that was paused before the stop will not go on either.
+      if (killed || (paused && !failed)) return state.timedOut ? ["FAILED", "the workflow timed out"] : ["STOPPED"]
+      return failed ? ["FAILED", whyFailed(state)] : ["SUCCEEDED"]
+    default:
+      if (failed) return ["FAILED", whyFailed(state)]
+      if (killed) return ["STOPPED"]
+      return paused ? ["PAUSED"] : ["SUCCEEDED"]
+  }
+}
+
+const whyFailed = (state: WorkflowState): string => {
+  if (state.ending && state.reason !== undefined) return state.reason
+  for (const node of state.graph.nodes) {
+    const task = WorkflowExecutionGraph.taskState(state, node.index)
+    if ((task.marks & Mark.FailedChain) !== 0) {
+      return `task ${node.name} failed: ${task.execution?.attempt.reason ?? task.why ?? "no reason given"}`
+    }
+  }
+  return "a task failed"
+}
+
+const conclude = (turn: Turn, status: WorkflowState["status"], reason: string | undefined): void => {
+  const why = reason === undefined ? {} : { reason }
+  switch (status) {
+    case "PAUSED":
+      return turn.publish({ _tag: "WORKFLOW_PAUSED" })
+    case "STOPPED":
+      return turn.publish({ _tag: "WORKFLOW_STOPPED", ...why })
+    case "FAILED":
+      return turn.publish({ _tag: "WORKFLOW_FAILED", ...why })
+    default:
+      return turn.publish({ _tag: "WORKFLOW_SUCCEED" })
+  }
+}
+
+/** The run takes its result and rests. */
+export const rest = (turn: Turn, status: Rest, reason: string | undefined): void => {
+  const { run, timeoutAt } = turn.state
+  if (turn.state.active > 0) return
+  if (timeoutAt !== undefined) turn.emit(TaskFlow.cancel(TaskFlow.timerOf.workflow(run)))
+  turn.apply({ _tag: "WORKFLOW", status, ...(reason === undefined ? {} : { reason }) })
+  if (status === "FAILED") {
+    turn.emit({
+      _tag: "Alert",
+      id: `alert:WorkflowFailed:${run}@${turn.at}`,
+      kind: "WorkflowFailed",
+      message: reason ?? "failed"
+    })
+  }
+  turn.publish({ _tag: "WORKFLOW_FINALIZE" })
+}
+
+export const finalize = (turn: Turn): void => turn.emit(finalizeEffect(turn.state))
+
+export const finalizeEffect = (state: WorkflowState) => {
+  const replyTo = state.start?.replyTo
+  return {
+    _tag: "Finalize",
+    id: `finalize:${state.run}@${state.endedAt ?? 0}`,
+    run: state.run,
+    result: View.result(state),
+    ...(replyTo === undefined ? {} : { replyTo })
+  } as const
+}
+
+/** Commands go to every task under way but the cleanup task, which always runs to its end. */
+const toEachActive = (turn: Turn, tag: "TASK_PAUSE" | "TASK_KILL"): void => {
+  for (const { execution, node } of activeUnits(turn.state)) {
+    if (node.kind !== "cleanup") turn.publish({ _tag: tag, id: execution.attempt.id })
+  }
+}
+
+export const pause = (turn: Turn, reason: string | undefined): void => {
+  if (turn.state.resolved !== undefined) return
+  turn.apply({ _tag: "WORKFLOW", status: "READY_PAUSE", ...(reason === undefined ? {} : { reason }) })
+  toEachActive(turn, "TASK_PAUSE")
+  finish(turn)
+}
+
+export const stop = (turn: Turn, reason: string | undefined): void => {
+  if (turn.state.resolved !== undefined) return
+  turn.apply({ _tag: "WORKFLOW", status: "READY_STOP", ...(reason === undefined ? {} : { reason }) })
+  toEachActive(turn, "TASK_KILL")
+  finish(turn)
+}
+
+/** STOP again: KILL again. */
+export const stopAgain = (turn: Turn): void => {
+  if (turn.state.resolved === undefined) toEachActive(turn, "TASK_KILL")
+}
+
+export const timeout = (turn: Turn, run: number): void => {
+  const { state } = turn
+  const policy = state.graph.timeout
+  if (policy === undefined || run !== state.run || state.timeoutAt === undefined) return
+  const isStop = policy.fail && state.status === "RUNNING" && state.resolved === undefined
+  turn.apply({ _tag: "TIMED_OUT", fail: isStop })
+  turn.emit({
+    _tag: "Alert",
+    id: `alert:WorkflowTimeout:${run}`,
+    kind: "WorkflowTimeout",
+    message: "the workflow takes longer than its time-out"
+  })
+  if (isStop) stop(turn, "the workflow timed out")
+}
+
+/** Resume, recover or rerun of a run that rests. */
+export const recover = (turn: Turn, mode: "resume" | "recover" | "rerun"): void => {
+  if (refusal(turn.state, mode) !== undefined) return
+  turn.apply({ _tag: mode === "rerun" ? "RERUN" : "RECOVERED", of: turn.of, ...dueOf(turn) })
+  armTimeout(turn)
+  triggerAll(turn)
+}
+
+/** Why a run can't be resumed, recovered or run again now. */
+export const refusal = (state: WorkflowState, mode: "resume" | "recover" | "rerun"): string | undefined => {
+  const { status } = state
+  if (state.start === undefined) return "the run has not started"
+  if (status !== "PAUSED" && status !== "STOPPED" && status !== "FAILED" && status !== "SUCCEEDED") {
+    return `the run is ${status}: wait until it rests`
+  }
+  if (mode === "resume" && status !== "PAUSED") return `only a PAUSED run can be resumed; this one is ${status}`
+  if (mode === "recover" && status === "SUCCEEDED") {
+    return "the run has SUCCEEDED: there is nothing to recover; rerun it"
+  }
+  return undefined
+}

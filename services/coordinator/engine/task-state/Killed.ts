@@ -1,0 +1,21 @@
+/** KILLED: ended by a kill. design/03 section 4.2, column "finished". */
+import * as TaskFlow from "../TaskFlow.ts"
+import { ignore, type TaskStateAction } from "../TaskStateAction.ts"
+
+export const killed: TaskStateAction = {
+  TASK_START: (turn, unit) => TaskFlow.replayChain(turn, unit),
+  TASK_DISPATCH: ignore,
+  TASK_DISPATCHED: ignore,
+  TASK_RUNNING: ignore,
+  TASK_RUNTIME_CONTEXT_CHANGED: ignore,
+  TASK_TIMEOUT: ignore,
+  TASK_RETRY: ignore,
+  TASK_PAUSE: ignore,
+  TASK_PAUSED: ignore,
+  TASK_FAILOVER: ignore,
+  TASK_KILL: ignore,
+  TASK_KILLED: ignore,
+  TASK_SUCCEEDED: ignore,
+  TASK_FAILED: ignore,
+  TASK_FATAL: ignore
+}

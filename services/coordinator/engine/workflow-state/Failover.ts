@@ -1,0 +1,20 @@
+/** FAILOVER: taken from a dead coordinator and not rebuilt yet. START rebuilds. Our owners carry out again what is outstanding and need no state for it, so nothing puts a run here. */
+import * as WorkflowFlow from "../WorkflowFlow.ts"
+import { ignore, type WorkflowStateAction } from "../WorkflowStateAction.ts"
+
+export const failover: WorkflowStateAction = {
+  WORKFLOW_START: (turn) => {
+    turn.apply({ _tag: "WORKFLOW", status: "RUNNING" })
+    WorkflowFlow.rebuild(turn)
+  },
+  TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH: (turn, { task }) => WorkflowFlow.topology(turn, task),
+  WORKFLOW_PAUSE: (turn, { reason }) => WorkflowFlow.pause(turn, reason),
+  WORKFLOW_PAUSED: ignore,
+  WORKFLOW_STOP: (turn, { reason }) => WorkflowFlow.stop(turn, reason),
+  WORKFLOW_STOPPED: (turn, { reason }) => WorkflowFlow.rest(turn, "STOPPED", reason),
+  WORKFLOW_SUCCEED: (turn) => WorkflowFlow.rest(turn, "SUCCEEDED", undefined),
+  WORKFLOW_FAILED: (turn, { reason }) => WorkflowFlow.rest(turn, "FAILED", reason),
+  WORKFLOW_FINALIZE: ignore,
+  WORKFLOW_TIMEOUT: (turn, { run }) => WorkflowFlow.timeout(turn, run),
+  WORKFLOW_RECOVER: ignore
+}

@@ -1,0 +1,17 @@
+/** READY_PAUSE: a pause was asked for, tasks are still under way. design/03 section 4.1, column READY_PAUSE. */
+import * as WorkflowFlow from "../WorkflowFlow.ts"
+import { ignore, type WorkflowStateAction } from "../WorkflowStateAction.ts"
+
+export const readyPause: WorkflowStateAction = {
+  WORKFLOW_START: (turn) => WorkflowFlow.rebuild(turn),
+  TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH: (turn, { task }) => WorkflowFlow.topology(turn, task),
+  WORKFLOW_PAUSE: ignore,
+  WORKFLOW_PAUSED: (turn) => WorkflowFlow.rest(turn, "PAUSED", undefined),
+  WORKFLOW_STOP: (turn, { reason }) => WorkflowFlow.stop(turn, reason),
+  WORKFLOW_STOPPED: (turn, { reason }) => WorkflowFlow.rest(turn, "STOPPED", reason),
+  WORKFLOW_SUCCEED: (turn) => WorkflowFlow.rest(turn, "SUCCEEDED", undefined),
+  WORKFLOW_FAILED: (turn, { reason }) => WorkflowFlow.rest(turn, "FAILED", reason),
+  WORKFLOW_FINALIZE: ignore,
+  WORKFLOW_TIMEOUT: (turn, { run }) => WorkflowFlow.timeout(turn, run),
+  WORKFLOW_RECOVER: ignore
+}

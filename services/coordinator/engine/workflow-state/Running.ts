@@ -1,0 +1,18 @@
+/** RUNNING: design/03 section 4.1, column RUNNING. */
+import * as WorkflowFlow from "../WorkflowFlow.ts"
+import { ignore, type WorkflowStateAction } from "../WorkflowStateAction.ts"
+
+export const running: WorkflowStateAction = {
+  WORKFLOW_START: (turn) => WorkflowFlow.rebuild(turn),
+  TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH: (turn, { task }) => WorkflowFlow.topology(turn, task),
+  WORKFLOW_PAUSE: (turn, { reason }) => WorkflowFlow.pause(turn, reason),
+  // Every chain that did not succeed was paused by its executor, with no pause asked for.
+  WORKFLOW_PAUSED: (turn) => WorkflowFlow.rest(turn, "PAUSED", undefined),
+  WORKFLOW_STOP: (turn, { reason }) => WorkflowFlow.stop(turn, reason),
+  WORKFLOW_STOPPED: (turn, { reason }) => WorkflowFlow.rest(turn, "STOPPED", reason),
+  WORKFLOW_SUCCEED: (turn) => WorkflowFlow.rest(turn, "SUCCEEDED", undefined),
+  WORKFLOW_FAILED: (turn, { reason }) => WorkflowFlow.rest(turn, "FAILED", reason),
+  WORKFLOW_FINALIZE: ignore,
+  WORKFLOW_TIMEOUT: (turn, { run }) => WorkflowFlow.timeout(turn, run),
+  WORKFLOW_RECOVER: ignore
+}

@@ -1,0 +1,17 @@
+/** SUCCEEDED: the run succeeded. design/03 section 4.1, column "finished states". */
+import * as WorkflowFlow from "../WorkflowFlow.ts"
+import { ignore, type WorkflowStateAction } from "../WorkflowStateAction.ts"
+
+export const succeeded: WorkflowStateAction = {
+  WORKFLOW_START: ignore,
+  TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH: ignore,
+  WORKFLOW_PAUSE: ignore,
+  WORKFLOW_PAUSED: ignore,
+  WORKFLOW_STOP: ignore,
+  WORKFLOW_STOPPED: ignore,
+  WORKFLOW_SUCCEED: ignore,
+  WORKFLOW_FAILED: ignore,
+  WORKFLOW_FINALIZE: (turn) => WorkflowFlow.finalize(turn),
+  WORKFLOW_TIMEOUT: ignore,
+  WORKFLOW_RECOVER: (turn, { mode }) => WorkflowFlow.recover(turn, mode)
+}
