@@ -237,6 +237,8 @@ const refuse = (difference: Difference): ContractError =>
   })
 
 interface StreamInfo {
+  /** When the stream was made, RFC 3339: a memory stream of a restarted broker has another. */
+  readonly created: string
   readonly config: StreamConfig
   readonly cluster?: { readonly replicas?: ReadonlyArray<unknown> }
   readonly state: { readonly last_seq: number; readonly messages: number; readonly consumer_count: number }

@@ -1,0 +1,167 @@
+/**
+ * Checkpoints: the states of a shard's instances at one journal sequence, so that whoever takes the shard reads only what came after.
+ *
+ * Captured between two appends (states are immutable, so capturing is taking references), written in pages in the background. The head is written last, compared-and-set
+ * on the one this owner read, after the derived history holds everything up to it: a finished instance is then found there. An owner that was
+ * replaced loses that comparison and changes nothing. Follows design/01 section 3 ("Checkpoints bound the scan", "Snapshots are paged").
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Kv from "../../shared/jetstream/Kv.ts"
+import type { Connection } from "../../shared/jetstream/Nats.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
+import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import type { InstanceId, Shard } from "../../shared/protocol/Token.ts"
+import * as Snapshot from "./engine/Snapshot.ts"
+import type { WorkflowState } from "./engine/WorkflowState.ts"
+import type { HistoryProjector } from "./HistoryProjector.ts"
+import type { Ledger } from "./Ledger.ts"
+import { type CheckpointHead, headKey, pageKey, type RecoveredShard } from "./Recovery.ts"
+import type { ShardOwnership } from "./ShardOwnership.ts"
+import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
+
+/** A checkpoint is due when this many entries were appended since the last one, or after `intervalMs` with any. */
+export const entriesMax = 100_000
+export const intervalMs = 30_000
+const pageBytesMax = 512 * 1024
+
+interface Captured {
+  readonly instance: InstanceId
+  readonly n: number
+  readonly hash: string
+  readonly sequence: number
+  readonly state: WorkflowState
+}
+
+export interface CheckpointsOptions {
+  readonly nats: Connection
+  readonly ledger: Ledger
+  readonly buses: WorkflowEventBusCoordinator
+  readonly history: HistoryProjector
+  readonly ownership: ShardOwnership
+}
+
+export class Checkpoints {
+  readonly #options: CheckpointsOptions
+  readonly #bucket: Kv.Bucket
+  readonly #heads = new Map<Shard, { readonly head: CheckpointHead; readonly revision: number }>()
+  /** Ledger sequence at which a shard was captured last. */
+  readonly #dirty = new Set<Shard>()
+
+  constructor(options: CheckpointsOptions) {
+    this.#options = options
+    this.#bucket = Kv.bucket(options.nats, Streams.bucketName.snapshots)
+  }
+
+  adopted(recovered: RecoveredShard): void {
+    if (recovered.checkpoint === undefined) this.#heads.delete(recovered.shard)
+    else this.#heads.set(recovered.shard, recovered.checkpoint)
+    if (recovered.entries > 0 || recovered.buses.size > 0) this.#dirty.add(recovered.shard)
+  }
+
+  released(shard: Shard): void {
+    this.#heads.delete(shard)
+    this.#dirty.delete(shard)
+  }
+
+  /** The shard has entries after its checkpoint. */
+  touch(shard: Shard): void {
+    this.#dirty.add(shard)
+  }
+
+  /** Writes a checkpoint of every shard that changed since its last one. */
+  readonly write: Effect.Effect<number, ContractError> = Effect.gen({ self: this }, function*() {
+    if (this.#dirty.size === 0) return 0
+    const { sequence, shards } = yield* this.#capture
+    yield* Effect.callback<void>((resume) => this.#options.history.drain(() => resume(Effect.void)))
+    yield* Effect.forEach(shards, ([shard, instances]) => this.#writeShard(shard, sequence, instances), {
+      concurrency: 8,
+      discard: true
+    })
+    return shards.length
+  })
+
+  /** References to the states of the changed shards, taken when no append is in flight. */
+  readonly #capture = Effect.callback<
+    { readonly sequence: number; readonly shards: ReadonlyArray<readonly [Shard, ReadonlyArray<Captured>]> }
+  >((resume) => {
+    this.#options.ledger.whenQuiet(() => {
+      const shards = [...this.#dirty].flatMap((shard) => {
+        const worker = this.#options.buses.worker(shard)
+        if (worker === undefined) return []
+        const instances = [...worker.buses.values()].map(({ committed, hash, instance, n, sequence }): Captured => ({
+          instance,
+          n,
+          hash,
+          sequence,
+          state: committed
+        }))
+        return [[shard, instances] as const]
+      })
+      this.#dirty.clear()
+      resume(Effect.succeed({ sequence: this.#options.ledger.lastSequence, shards }))
+    })
+  })
+
+  #writeShard(shard: Shard, sequence: number, instances: ReadonlyArray<Captured>): Effect.Effect<void, ContractError> {
+    return Effect.gen({ self: this }, function*() {
+      const known = this.#heads.get(shard)
+      const generation = (known?.head.generation ?? 0) + 1
+      let pages = 0
+      let parts: Array<string> = []
+      let bytes = 0
+      const writePage = Effect.suspend(() => {
+        const text = `{"instances":[${parts.join(",")}]}`
+        parts = []
+        bytes = 0
+        return this.#bucket.put(pageKey(shard, generation, pages++), text).pipe(Effect.mapError(unavailable))
+      })
+      for (const { hash, instance, n, sequence: at, state } of instances) {
+        const text = JSON.stringify({
+          instance,
+          definition: state.graph.definition,
+          n,
+          hash,
+          sequence: at,
+          state: Snapshot.snapshotOf(state)
+        })
+        if (bytes > 0 && bytes + text.length > pageBytesMax) yield* writePage
+        parts.push(text)
+        bytes += text.length
+        if (parts.length % 256 === 0) yield* Effect.yieldNow // others have their turn between slices
+      }
+      if (parts.length > 0) yield* writePage
+      const head: CheckpointHead = { sequence, generation, pages }
+      const written = yield* this.#writeHead(shard, head, known?.revision)
+      if (Option.isNone(written)) return
+      this.#heads.set(shard, { head, revision: written.value })
+      yield* this.#options.ownership.forgetLedgers(shard)
+      if (known !== undefined) {
+        const old = Array.from({ length: known.head.pages }, (_, page) => pageKey(shard, known.head.generation, page))
+        // pages that stay are garbage, not harm: the next checkpoint's pages have other names
+        yield* Effect.forEach(old, (key) => this.#bucket.delete(key), { discard: true })
+      }
+    })
+  }
+
+  /** None: somebody else owns the shard's checkpoints now. */
+  #writeHead(
+    shard: Shard,
+    head: CheckpointHead,
+    revision: number | undefined
+  ): Effect.Effect<Option.Option<number>, ContractError> {
+    const text = JSON.stringify(head)
+    return Effect.gen({ self: this }, function*() {
+      const outcome = yield* revision === undefined
+        ? this.#bucket.create(headKey(shard), text)
+        : this.#bucket.update(headKey(shard), text, revision)
+      if (outcome._tag === "Won") return Option.some(outcome.revision)
+      if (outcome._tag === "Lost") return Option.none()
+      const stored = yield* this.#bucket.get(headKey(shard)).pipe(Effect.mapError(unavailable))
+      return Option.isSome(stored) && stored.value.value === text ? Option.some(stored.value.revision) : Option.none()
+    })
+  }
+}
+
+const unavailable = (error: { readonly message: string }) =>
+  new ContractError({ code: "Unavailable", message: `a checkpoint was not written: ${error.message}` })

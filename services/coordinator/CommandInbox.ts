@@ -1,0 +1,109 @@
+/**
+ * The durable inbox: HEDDLE_COMMANDS, one consumer per owned shard. For fire-and-forget publishers, and for facts when no owner answered.
+ *
+ * A message is acknowledged only when the journal has what it led to; one that was lost on the way (the shard moved on) is delivered to the next owner. What
+ * can't be understood is put aside with a reason and a log line, never retried for ever and never dropped silently. Follows design/01 sections 2 and 4.
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Consume from "../../shared/jetstream/Consume.ts"
+import * as Decode from "../../shared/jetstream/Decode.ts"
+import type { Connection } from "../../shared/jetstream/Nats.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
+import { type ErrorBody } from "../../shared/protocol/ErrorCode.ts"
+import { InboxMessage } from "../../shared/protocol/Report.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import { InstanceId, type Shard } from "../../shared/protocol/Token.ts"
+
+/** Messages of one shard that may wait for the journal. */
+export const unsettledMax = 512
+
+const decode = Decode.decoder(InboxMessage)
+const isInstance = Schema.is(InstanceId)
+
+/** `done`: recorded. `again`: not now (not ours any more, or full). `refused`: can never be handled. */
+export type InboxOutcome = { readonly _tag: "done" } | { readonly _tag: "again" } | {
+  readonly _tag: "refused"
+  readonly error: ErrorBody
+}
+
+export interface CommandInboxOptions {
+  readonly nats: Connection
+  readonly handle: (
+    shard: Shard,
+    instance: InstanceId,
+    message: InboxMessage,
+    replyTo: string | undefined,
+    done: (outcome: InboxOutcome) => void
+  ) => void
+  readonly warn: (message: string) => void
+}
+
+export class CommandInbox {
+  readonly #options: CommandInboxOptions
+  readonly #scopes = new Map<Shard, Scope.Closeable>()
+
+  constructor(options: CommandInboxOptions) {
+    this.#options = options
+  }
+
+  /** Consumes the shard's commands until `close`. Never succeeds; fails when the consumer is lost for good. */
+  open(shard: Shard): Effect.Effect<never, Consume.ConsumeFailed> {
+    return Effect.gen({ self: this }, function*() {
+      const scope = yield* Scope.make()
+      this.#scopes.set(shard, scope)
+      const consumer = yield* Consume.consume(
+        this.#options.nats,
+        Streams.name.commands,
+        {
+          durable: `shard-${shard}`,
+          filter: Subject.commandsOfShard(shard),
+          ackWaitMs: 30_000,
+          maxAckPending: unsettledMax,
+          maxMessages: 128
+        },
+        (delivery) => this.#deliver(shard, delivery)
+      ).pipe(Scope.provide(scope))
+      return yield* consumer.failure
+    })
+  }
+
+  close(shard: Shard): Effect.Effect<void> {
+    const scope = this.#scopes.get(shard)
+    this.#scopes.delete(shard)
+    return scope === undefined ? Effect.void : Scope.close(scope, Exit.void)
+  }
+
+  #deliver(shard: Shard, delivery: Consume.Delivery): void {
+    const instance = delivery.subject.split(".")[3]
+    const message = decode(delivery.text)
+    const replyTo = delivery.header(Subject.header.replyTo)
+    const refuse = (error: ErrorBody): void => {
+      this.#options.warn(`command on ${delivery.subject} refused: ${error.code}: ${error.message}`)
+      if (replyTo !== undefined) this.#options.nats.publish(replyTo, JSON.stringify({ error }))
+      delivery.term(`${error.code}: ${error.message}`)
+    }
+    if (!isInstance(instance)) {
+      return refuse({
+        code: "InvalidName",
+        message: `"${String(instance).slice(0, 80)}" in the subject is no instance id: 1 to 63 of A-Z a-z 0-9 _ -`
+      })
+    }
+    if (Result.isFailure(message)) return refuse(message.failure.answer.error)
+    this.#options.handle(shard, instance, message.success, replyTo, (outcome) => {
+      switch (outcome._tag) {
+        case "done":
+          delivery.ack()
+          return
+        case "again":
+          delivery.nak(500)
+          return
+        case "refused":
+          return refuse(outcome.error)
+      }
+    })
+  }
+}

@@ -1,0 +1,511 @@
+/**
+ * One life of a coordinator: from the opening of its ledger until that is sealed by another, the registration is lost, or the process ends.
+ *
+ * A life that ends while the process goes on has lost all its shards; the next one has a new startup id and a new ledger (design/05 rule 4: "drops its shards without
+ * exiting"). Here the parts are put together; what they do stands in their files.
+ */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Append from "../../shared/jetstream/Append.ts"
+import * as Consume from "../../shared/jetstream/Consume.ts"
+import * as Decode from "../../shared/jetstream/Decode.ts"
+import type { Connection } from "../../shared/jetstream/Nats.ts"
+import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
+import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import { JobStateRequest } from "../../shared/protocol/Lane.ts"
+import type { Member } from "../../shared/protocol/Member.ts"
+import { FactRequest, type InboxMessage, RegisterRequest } from "../../shared/protocol/Report.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import { SystemEvent } from "../../shared/protocol/SystemEvent.ts"
+import { type InstanceId, type MemberId, SessionId, type Shard, type StartupId } from "../../shared/protocol/Token.ts"
+import { StartRequest } from "../../shared/protocol/Workflow.ts"
+import * as LiveMembers from "../../shared/registry/LiveMembers.ts"
+import * as Registry from "../../shared/registry/Registry.ts"
+import * as ShardMap from "../../shared/registry/ShardMap.ts"
+import * as LedgerSeal from "../../shared/session/LedgerSeal.ts"
+import * as Checkpoints from "./Checkpoints.ts"
+import { CommandInbox, type InboxOutcome } from "./CommandInbox.ts"
+import * as DefinitionRpc from "./DefinitionRpc.ts"
+import { Definitions } from "./Definitions.ts"
+import { controls, EffectRunner, failoverOf } from "./EffectRunner.ts"
+import * as Outstanding from "./engine/Outstanding.ts"
+import * as Registrations from "./engine/Registration.ts"
+import { ExecutorControl } from "./ExecutorControl.ts"
+import { ExecutorPort } from "./ExecutorPort.ts"
+import { FinishedInstances } from "./FinishedInstances.ts"
+import { HistoryProjector } from "./HistoryProjector.ts"
+import * as InstanceLoader from "./InstanceLoader.ts"
+import { Instances } from "./Instances.ts"
+import * as JetStreamJournal from "./JetStreamJournal.ts"
+import { LanePublisher } from "./LanePublisher.ts"
+import { Ledger, type LedgerEnd } from "./Ledger.ts"
+import { type Adoption, ShardOwnership } from "./ShardOwnership.ts"
+import { Timers } from "./Timers.ts"
+import { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
+import * as WorkflowRpc from "./WorkflowRpc.ts"
+
+export interface LifeConfig {
+  /** As registered; `startup` and `ledger` are this life's. */
+  readonly member: Omit<Member, "startup" | "ledger" | "role" | "startedAt">
+  readonly startup: StartupId
+  readonly shardCount: number
+  readonly registryTtlMs: number
+  readonly version: string
+}
+
+/** Why a life ended: the next one may begin. */
+export class LifeEnded extends Schema.TaggedError<LifeEnded>()("LifeEnded", { reason: Schema.String }) {
+  override get message(): string {
+    return this.reason
+  }
+}
+
+/** How long leaving may take: handing over, writing the last checkpoint. */
+const leaveMs = 10_000
+/** Instances looked at between two yields when something concerns all of them. */
+const pageSize = 512
+
+const decodeSystemEvent = Decode.decoder(SystemEvent)
+const decodeStart = Decode.valueDecoder(StartRequest)
+
+/** Lives until it ends; `ready` runs once, when requests are answered. */
+export const run = Effect.fn("CoordinatorLife.run")(
+  function*(nats: Connection, config: LifeConfig, ready: Effect.Effect<void>) {
+    const clock = yield* Clock.Clock
+    const random = yield* Random.Random
+    const now = () => clock.currentTimeMillisUnsafe()
+    const ended = yield* Deferred.make<never, LifeEnded | ContractError>()
+    const fibers = yield* FiberSet.make<unknown, { readonly message: string }>()
+    const runFork = yield* FiberSet.runtime(fibers)<never>()
+    const log = (message: string): void => void runFork(Effect.logWarning(message))
+    const fork = (effect: Effect.Effect<unknown, { readonly message: string }>): void => void runFork(effect)
+
+    const { ledger: ledgerName, sequence: openedAt } = yield* LedgerSeal.openLedger(
+      nats,
+      config.member.member,
+      config.startup
+    )
+    const shardMap = yield* ShardMap.make(nats)
+    const live = yield* LiveMembers.make(nats)
+    const definitions = new Definitions(nats, now)
+    const timers = new Timers(clock)
+    const finished = new FinishedInstances()
+    const history = new HistoryProjector({ nats, timers })
+
+    const ownerOf = (shard: Shard): MemberId | undefined => {
+      const owner = shardMap.ownerOf(shard)?.owner
+      return owner === config.member.member ? undefined : owner
+    }
+
+    const buses: WorkflowEventBusCoordinator = new WorkflowEventBusCoordinator({
+      now,
+      listener: {
+        recorded: (bus, effects) => {
+          checkpoints.touch(bus.shard)
+          effectRunner.run(bus, effects)
+        },
+        appended: () => effectRunner.flush(),
+        defect: (bus, cause) =>
+          log(
+            `a defect in the engine at instance ${bus.instance}: ${
+              cause instanceof Error ? cause.stack ?? cause.message : String(cause)
+            }`
+          )
+      }
+    })
+    const ledger = new Ledger({
+      journal: JetStreamJournal.make(nats, ledgerName, fork),
+      source: buses,
+      startup: config.startup,
+      openedAt,
+      onEnd: (end: LedgerEnd) => {
+        for (const worker of [...buses.workers]) buses.close(worker.shard)
+        if (end._tag === "Fenced") {
+          Deferred.doneUnsafe(
+            ended,
+            Effect.fail(
+              new LifeEnded({ reason: `ledger ${ledgerName} was sealed by another coordinator at ${end.lastSequence}` })
+            )
+          )
+        }
+      }
+    })
+    buses.wakeLedger = () => ledger.wake()
+
+    const isCurrent = (shard: Shard, session: SessionId): boolean => buses.worker(shard)?.session === session
+    const control = new ExecutorControl({
+      nats,
+      owner: config.member.member,
+      timers,
+      now,
+      isAlive: live.isAlive,
+      outstanding: (bus) =>
+        buses.bus(bus.shard, bus.instance) === bus ? controls(Outstanding.outstanding(bus.committed)) : [],
+      lost: (bus, effect, reason) => void buses.publish(bus, { event: failoverOf(effect, reason) })
+    })
+    const effectRunner = new EffectRunner({
+      nats,
+      buses: () => buses,
+      lanes: new LanePublisher({ nats, owner: config.member.member, timers, isCurrent }),
+      control,
+      timers,
+      history,
+      finished,
+      alert: (bus, alert) =>
+        log(`alert ${alert.kind}: ${bus.instance}${alert.task === undefined ? "" : `/${alert.task}`}: ${alert.message}`)
+    })
+    const instances = new Instances({ nats, buses, definitions, finished, shardCount: config.shardCount, random })
+    const port = new ExecutorPort({ buses, ownerOf })
+
+    const inbox = new CommandInbox({
+      nats,
+      warn: log,
+      handle: (_shard, instance, message, replyTo, done) => handleCommand(instance, message, replyTo, done)
+    })
+    const handleCommand = (
+      instance: InstanceId,
+      message: InboxMessage,
+      replyTo: string | undefined,
+      done: (outcome: InboxOutcome) => void
+    ): void => {
+      if (message._tag === "Fact") {
+        return port.fact(message.report, (outcome) => done({ _tag: outcome._tag === "NotOwner" ? "again" : "done" }))
+      }
+      const work = Effect.gen(function*() {
+        if (message._tag !== "Start") {
+          return yield* instances.command(
+            instance,
+            WorkflowRpc.commandEvent(commandVerbs[message._tag], message.reason)
+          )
+        }
+        const request = yield* Effect.fromResult(decodeStart(message.request))
+        const reference = WorkflowRpc.parseReference(request)
+        const graph = reference === undefined
+          ? yield* definitions.keepInline((message.request as { readonly inline?: unknown }).inline) // decoded above
+          : yield* definitions.resolve(reference.namespace, reference.name, reference.version)
+        return yield* instances.start(instance, graph, { ...request, instanceId: instance }, {
+          replyTo,
+          team: undefined
+        })
+      })
+      fork(Effect.matchEffect(work, {
+        onSuccess: () => Effect.sync(() => done({ _tag: "done" })),
+        onFailure: (error) =>
+          Effect.sync(() => done(isPassing(error) ? { _tag: "again" } : { _tag: "refused", error: error.answer.error }))
+      }))
+    }
+
+    const restore = (adoption: Adoption): void => {
+      for (const recovered of adoption.shards) {
+        const worker = buses.open(recovered.shard, adoption.session)
+        checkpoints.adopted(recovered)
+        for (const bus of recovered.buses.values()) worker.buses.set(bus.instance, bus)
+        for (const { instance, reason } of recovered.unrestored) {
+          log(
+            `instance ${instance} could not be restored and rests as it is: ${reason}`
+          )
+        }
+        fork(inbox.open(recovered.shard))
+      }
+      fork(
+        Effect.retry(resume(adoption), {
+          while: (error) => error.code === "Unavailable",
+          schedule: Schedule.spaced("500 millis")
+        })
+      )
+    }
+    /** Does again what the adopted states say is outstanding, in pages; and brings their derived history up to date first, so that nothing finished leaves memory without one. */
+    const resume = (adoption: Adoption): Effect.Effect<void, ContractError> =>
+      Effect.gen(function*() {
+        const all = adoption.shards.flatMap((recovered) => [...recovered.buses.values()])
+        for (let at = 0; at < all.length; at += pageSize) {
+          yield* Effect.forEach(all.slice(at, at + pageSize), (bus) =>
+            Effect.map(InstanceLoader.projectedUpTo(nats, bus.shard, bus.instance), (n) => {
+              const missing = bus.unprojected.filter((entry) =>
+                entry.n > n
+              )
+              bus.unprojected.splice(0, bus.unprojected.length, ...missing)
+              if (buses.bus(bus.shard, bus.instance) === bus) effectRunner.again(bus)
+            }), { concurrency: 32, discard: true })
+          effectRunner.flush()
+          yield* Effect.yieldNow
+        }
+      })
+
+    const ownership: ShardOwnership = new ShardOwnership({
+      nats,
+      member: config.member.member,
+      startup: config.startup,
+      ledgerName,
+      ledger,
+      shardCount: config.shardCount,
+      shardMap,
+      live,
+      definitions,
+      adopted: restore,
+      renewed: (session) => {
+        for (const worker of buses.workers) {
+          worker.session = session
+          for (const bus of worker.buses.values()) effectRunner.again(bus, "Dispatch")
+        }
+        effectRunner.flush()
+      },
+      released: (shard) => {
+        for (const bus of buses.worker(shard)?.buses.values() ?? []) effectRunner.forget(bus)
+        buses.close(shard)
+        checkpoints.released(shard)
+        fork(inbox.close(shard))
+      }
+    })
+    const checkpoints: Checkpoints.Checkpoints = new Checkpoints.Checkpoints({
+      nats,
+      ledger,
+      buses,
+      history,
+      ownership
+    })
+
+    /** An executor is gone: the attempts it held fail over. */
+    const executorLost = (executor: MemberId, startup: StartupId, reason: string) =>
+      Effect.gen(function*() {
+        let tasks = 0
+        let instancesTouched = 0
+        let looked = 0
+        for (const worker of [...buses.workers]) {
+          for (const bus of [...worker.buses.values()]) {
+            if (++looked % pageSize === 0) yield* Effect.yieldNow
+            const held = Registrations.heldBy(bus.state, executor, startup)
+            if (held.length > 0) instancesTouched += 1
+            for (const taskInstanceId of held) {
+              tasks += 1
+              buses.publish(bus, { event: failoverOf({ taskInstanceId }, reason) })
+            }
+          }
+        }
+        return { shards: 0, instances: instancesTouched, tasks }
+      })
+
+    const claimAndCount = Effect.map(ownership.claim, (adoption) => ({
+      shards: Option.isSome(adoption) ? adoption.value.shards.length : 0,
+      instances: Option.isSome(adoption) ? adoption.value.shards.reduce((sum, shard) => sum + shard.buses.size, 0) : 0,
+      tasks: Option.isSome(adoption)
+        ? adoption.value.shards.reduce(
+          (sum, shard) => sum + [...shard.buses.values()].reduce((active, bus) => active + bus.committed.active, 0),
+          0
+        )
+        : 0
+    }))
+    const progress = (
+      of: string,
+      counts: { readonly shards: number; readonly instances: number; readonly tasks: number }
+    ) =>
+      Effect.suspend(() => {
+        const id = `${of}/${config.member.member}/${config.startup}`
+        const event: SystemEvent = {
+          _tag: "FAILOVER_PROGRESS",
+          id,
+          at: now(),
+          by: config.member.member,
+          of,
+          ...counts,
+          done: true
+        }
+        return Append.publish(nats, Subject.system(event._tag), JSON.stringify(event), { msgId: id })
+      })
+    const systemEvent = (event: SystemEvent): Effect.Effect<unknown, { readonly message: string }> | undefined => {
+      switch (event._tag) {
+        case "GLOBAL_MASTER_FAILOVER":
+          return Effect.suspend(() => {
+            ownership.declareUnregisteredDead()
+            return Effect.flatMap(claimAndCount, (counts) => progress(event.id, counts))
+          })
+        case "MASTER_FAILOVER":
+          return Effect.suspend(() => {
+            ownership.declareDead(event.startup)
+            return Effect.flatMap(claimAndCount, (counts) => progress(event.id, counts))
+          })
+        case "WORKER_FAILOVER":
+          return Effect.flatMap(
+            executorLost(event.member, event.startup, event.cause),
+            (counts) => progress(event.id, counts)
+          )
+        default:
+          return undefined
+      }
+    }
+
+    // from here on requests can come
+    const service = yield* Rpc.serve(
+      nats,
+      {
+        service: "heddle-coordinator",
+        version: config.version,
+        description: "Workflow definitions and instances",
+        id: config.startup
+      },
+      [
+        ...DefinitionRpc.endpoints(definitions),
+        ...WorkflowRpc.endpoints({
+          nats,
+          instances,
+          buses,
+          definitions,
+          finished,
+          history,
+          ownerOf,
+          others: () =>
+            live.of("coordinator").map(({ member }) => member).filter((member) => member !== config.member.member)
+        }),
+        Rpc.endpointUnsafe({
+          name: "register",
+          subject: Subject.member(config.member.member, "register"),
+          queue: false,
+          inFlightMax: 65_536,
+          request: RegisterRequest,
+          handler: port.register
+        }),
+        Rpc.endpointUnsafe({
+          name: "facts",
+          subject: Subject.member(config.member.member, "facts"),
+          queue: false,
+          inFlightMax: 65_536,
+          request: FactRequest,
+          handler: port.facts
+        }),
+        Rpc.endpointUnsafe({
+          name: "job-state",
+          subject: Subject.member(config.member.member, "job-state"),
+          queue: false,
+          request: JobStateRequest,
+          handler: (request, respond) => respond.answer(port.jobState(request))
+        })
+      ]
+    )
+    const forwardedPrefix = Subject.forwarded(config.member.member, "")
+    yield* nats.subscribe(`${forwardedPrefix}>`, (message) => {
+      const subject = message.subject.slice(forwardedPrefix.length)
+      if (!service.dispatch(subject, message)) {
+        Rpc.refuse(message, new ContractError({ code: "UnknownSubject", message: `no rpc ${subject.slice(0, 200)}` }))
+      }
+    })
+    const registration = yield* Registry.register(
+      nats,
+      {
+        ...config.member,
+        role: "coordinator",
+        startup: config.startup,
+        ledger: ledgerName,
+        startedAt: new Date(now()).toISOString()
+      },
+      { ttlMs: config.registryTtlMs }
+    )
+
+    // ownership is level-triggered: anything that may have changed who should own what only wakes this loop
+    const changed = Latch.makeUnsafe(true)
+    yield* live.onChange((event) => {
+      if (event._tag !== "UpToDate" && event.member.role === "coordinator") changed.openUnsafe()
+    })
+    yield* shardMap.onChange((_, owned) => {
+      if (owned === undefined || owned.ownership.startup !== config.startup) changed.openUnsafe()
+    })
+    ownership.declareUnregisteredDead()
+    yield* ownership.claim
+    const ownershipLoop = Effect.gen(function*() {
+      for (;;) {
+        yield* changed.await
+        changed.closeUnsafe()
+        yield* ownership.claim
+        yield* ownership.rebalance
+      }
+    }).pipe(Effect.retry({ while: (error) => error.code === "Unavailable", schedule: Schedule.spaced("500 millis") }))
+
+    const checkpointLoop = Effect.gen(function*() {
+      let last = ledger.appends
+      for (;;) {
+        yield* Effect.sleep(Checkpoints.intervalMs)
+        if (ledger.appends === last) continue
+        last = ledger.appends
+        yield* checkpoints.write.pipe(
+          Effect.catch((error) => Effect.logWarning(`no checkpoint this time: ${error.message}`))
+        )
+      }
+    })
+
+    // lanes live in memory storage: a restarted broker has lost them
+    let lanesCreated = yield* lanesIdentity(nats)
+    yield* nats.onReconnect(() =>
+      fork(
+        Effect.gen(function*() {
+          yield* Streams.ensure(nats)
+          const identity = yield* lanesIdentity(nats)
+          if (identity === lanesCreated) return
+          lanesCreated = identity
+          yield* ownership.renew
+        })
+      )
+    )
+
+    const systemConsumer = yield* Consume.consume(nats, Streams.name.system, {
+      filter: "heddle.system.*",
+      from: "new",
+      acknowledge: "none"
+    }, (delivery) => {
+      const event = decodeSystemEvent(delivery.text)
+      if (Result.isFailure(event)) return log(`a system event can't be read: ${event.failure.message}`)
+      const reaction = systemEvent(event.success)
+      if (reaction !== undefined) {
+        fork(Effect.catch(reaction, (error) => Effect.logError(`${event.success._tag}: ${error.message}`)))
+      }
+    })
+
+    yield* Effect.addFinalizer(() =>
+      Effect.gen(function*() {
+        yield* ownership.releaseAll
+        yield* checkpoints.write
+        yield* Effect.callback<void>((resume) => ledger.close(() => resume(Effect.void)))
+      }).pipe(
+        Effect.interruptible,
+        Effect.timeoutOption(leaveMs),
+        Effect.catch((error) => Effect.logWarning(`left without handing everything over: ${error.message}`))
+      )
+    )
+    yield* ready
+    const endless: ReadonlyArray<Effect.Effect<never, { readonly message: string }>> = [
+      Effect.andThen(timers.run, Effect.never),
+      Effect.andThen(definitions.watch, Effect.never),
+      Effect.andThen(ownershipLoop, Effect.never),
+      checkpointLoop,
+      shardMap.failure,
+      live.failure,
+      systemConsumer.failure,
+      nats.failure,
+      Effect.mapError(registration.lost, (error) => new LifeEnded({ reason: error.message })),
+      Deferred.await(ended)
+    ]
+    for (const one of endless) fork(one)
+    return yield* FiberSet.join(fibers)
+  },
+  Effect.scoped
+)
+
+const commandVerbs = { Pause: "pause", Resume: "resume", Stop: "stop" } as const
+
+/** Failures that go away by themselves: the command comes again. */
+const isPassing = (error: ContractError): boolean =>
+  error.code === "NotOwner" || error.code === "Overloaded" || error.code === "Unavailable"
+
+/** Tells one life of the lanes' stream from the next. */
+const lanesIdentity = (nats: Connection): Effect.Effect<string, ContractError> =>
+  Streams.info(nats, Streams.name.ready).pipe(
+    Effect.mapError((error) => new ContractError({ code: "Unavailable", message: error.message })),
+    Effect.map((found) => Option.isSome(found) ? String(found.value.created) : "")
+  )

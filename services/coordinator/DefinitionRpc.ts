@@ -1,0 +1,52 @@
+/**
+ * `heddle.rpc.definition.*`: any coordinator answers, the bucket is the truth. design/02 "Workflows".
+ */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import { DefinitionListQuery, DefinitionQuery } from "../../shared/protocol/Definition.ts"
+import { namespaceDefault } from "../../shared/protocol/Pool.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import type { Definitions } from "./Definitions.ts"
+
+const pageDefault = 100
+
+/** `put` and `validate` take the body as it is, so that what is stored and hashed is what was sent; `Definitions` checks it. */
+const Body = Schema.Record(Schema.String, Schema.Unknown)
+
+export const endpoints = (definitions: Definitions): ReadonlyArray<Rpc.Endpoint> => [
+  Rpc.endpoint({
+    name: "put",
+    subject: Subject.rpc.definition("put"),
+    request: Body,
+    handler: (body) => definitions.put(body)
+  }),
+  Rpc.endpoint({
+    name: "validate",
+    subject: Subject.rpc.definition("validate"),
+    request: Body,
+    handler: (body) =>
+      Effect.map(
+        Effect.fromResult(definitions.check(body)),
+        ({ definition }) => ({ name: definition.metadata.name, valid: true })
+      )
+  }),
+  Rpc.endpoint({
+    name: "get",
+    subject: Subject.rpc.definition("get"),
+    request: DefinitionQuery,
+    handler: ({ name, namespace, version }) => definitions.get(namespace ?? namespaceDefault, name, version)
+  }),
+  Rpc.endpoint({
+    name: "list",
+    subject: Subject.rpc.definition("list"),
+    request: DefinitionListQuery,
+    handler: ({ limit, namespace, next }) => Effect.sync(() => definitions.list(namespace, limit ?? pageDefault, next))
+  }),
+  Rpc.endpoint({
+    name: "delete",
+    subject: Subject.rpc.definition("delete"),
+    request: DefinitionQuery,
+    handler: ({ name, namespace }) => definitions.delete(namespace ?? namespaceDefault, name)
+  })
+]

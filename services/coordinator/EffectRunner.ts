@@ -1,0 +1,133 @@
+/**
+ * Carries out what decisions ask for, after the journal has them: lanes, executors, timers, alerts, results.
+ *
+ * Every effect is idempotent at its target, so doing one twice (a take-over does what the state says is outstanding again) changes nothing. Follows design/03 section 2.
+ */
+import type { Connection } from "../../shared/jetstream/Nats.ts"
+import type { LifecycleEvent } from "../../shared/protocol/Journal.ts"
+import { StreamSequence } from "../../shared/protocol/Token.ts"
+import type { Alert, ArmTimer, Control, EngineEffect, Finalize, Withdraw } from "./engine/EngineEffect.ts"
+import * as Outstanding from "./engine/Outstanding.ts"
+import * as View from "./engine/View.ts"
+import type { ExecutorControl } from "./ExecutorControl.ts"
+import type { FinishedInstances } from "./FinishedInstances.ts"
+import type { HistoryProjector } from "./HistoryProjector.ts"
+import type { LanePublisher } from "./LanePublisher.ts"
+import type { Timers } from "./Timers.ts"
+import type { WorkflowEventBus } from "./WorkflowEventBus.ts"
+import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
+
+export interface EffectRunnerOptions {
+  readonly nats: Connection
+  readonly buses: () => WorkflowEventBusCoordinator
+  readonly lanes: LanePublisher
+  readonly control: ExecutorControl
+  readonly timers: Timers
+  readonly history: HistoryProjector
+  readonly finished: FinishedInstances
+  readonly alert: (bus: WorkflowEventBus, alert: Alert) => void
+}
+
+const timerKey = (bus: WorkflowEventBus, timer: string): string => `${bus.instance}/${timer}`
+
+/** Runs whose instance stays in memory, since it can be resumed from there. */
+const isResumable = (status: string): boolean => status === "PAUSED"
+
+export class EffectRunner {
+  readonly #options: EffectRunnerOptions
+  #withdrawn: Array<Withdraw> = []
+
+  constructor(options: EffectRunnerOptions) {
+    this.#options = options
+  }
+
+  run(bus: WorkflowEventBus, effects: ReadonlyArray<EngineEffect>): void {
+    this.#options.history.touch(bus)
+    for (const effect of effects) this.#carryOut(bus, effect)
+  }
+
+  /** Sends what was gathered over one append. */
+  flush(): void {
+    this.#options.lanes.flush()
+    if (this.#withdrawn.length > 0) this.#options.lanes.withdraw(this.#withdrawn.splice(0))
+  }
+
+  /** What the state says is outstanding, again: after a take-over, or when the lanes were lost. */
+  again(bus: WorkflowEventBus, only?: EngineEffect["_tag"]): void {
+    for (const effect of Outstanding.outstanding(bus.committed)) {
+      if (only === undefined || effect._tag === only) this.#carryOut(bus, effect)
+    }
+  }
+
+  /** The instance is no longer ours: its alarms must not ring here. */
+  forget(bus: WorkflowEventBus): void {
+    for (const effect of Outstanding.outstanding(bus.committed)) {
+      if (effect._tag === "ArmTimer") this.#options.timers.cancel(timerKey(bus, effect.timer))
+    }
+  }
+
+  #carryOut(bus: WorkflowEventBus, effect: EngineEffect): void {
+    switch (effect._tag) {
+      case "Dispatch": {
+        const worker = this.#options.buses().worker(bus.shard)
+        return worker === undefined ? undefined : this.#options.lanes.add(effect, bus.shard, worker.session)
+      }
+      case "Withdraw":
+        this.#withdrawn.push(effect)
+        return
+      case "Kill":
+      case "Pause":
+      case "Ask":
+        return this.#options.control.send(bus, effect)
+      case "ArmTimer":
+        return this.#arm(bus, effect)
+      case "CancelTimer":
+        return this.#options.timers.cancel(timerKey(bus, effect.timer))
+      case "Alert":
+        return this.#options.alert(bus, effect)
+      case "Finalize":
+        return this.#finalize(bus, effect)
+    }
+  }
+
+  #arm(bus: WorkflowEventBus, effect: ArmTimer): void {
+    const fire = (): void => {
+      // a bus that is full now has work for longer than this waits
+      if (!this.#options.buses().publish(bus, { event: effect.event })) {
+        this.#options.timers.armIn({ key: timerKey(bus, effect.timer), delayMs: 100, fire })
+      }
+    }
+    this.#options.timers.arm({ key: timerKey(bus, effect.timer), dueAt: effect.dueAt, fire })
+  }
+
+  #finalize(bus: WorkflowEventBus, effect: Finalize): void {
+    for (const waiter of bus.resultWaiters) waiter(effect.result)
+    bus.resultWaiters.clear()
+    if (effect.replyTo !== undefined) this.#options.nats.publish(effect.replyTo, JSON.stringify(effect.result))
+    if (isResumable(effect.result.state)) return
+    // out of memory only when the history has it all: from then on that answers for it
+    this.#options.history.project(bus, () => {
+      if (bus.length > 0 || bus.isWaiting || bus.committed !== bus.state || bus.unprojected.length > 0) return
+      this.#options.buses().unRegisterWorkflowEventBus(bus)
+      this.#options.finished.add(bus.instance, {
+        summary: View.summary(bus.committed),
+        content: bus.committed.start?.content,
+        sequence: StreamSequence.make(bus.sequence)
+      })
+    })
+  }
+}
+
+/** The control effects among `effects`. */
+export const controls = (effects: ReadonlyArray<EngineEffect>): ReadonlyArray<Control> =>
+  effects.filter((effect): effect is Control =>
+    effect._tag === "Kill" || effect._tag === "Pause" || effect._tag === "Ask"
+  )
+
+/** The event that a lost attempt becomes. */
+export const failoverOf = (control: Pick<Control, "taskInstanceId">, reason: string): LifecycleEvent => ({
+  _tag: "TASK_FAILOVER",
+  id: control.taskInstanceId,
+  lost: true,
+  reason
+})

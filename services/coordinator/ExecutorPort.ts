@@ -1,0 +1,151 @@
+/**
+ * What executors ask of the shard's owner: registration of an attempt, and facts about it. Both are answered only after the journal has what they led to.
+ *
+ * Batches go through the buses item by item; the answer is sent when the last item is settled. Only the check here gives safety: sessions, attempts and placements are compared with
+ * the state; what schedulers and executors check before saves work. Follows design/04 section 2 ("Executor", "Outcome reports"), design/05 rule 6.
+ */
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type { Responder } from "../../shared/jetstream/Rpc.ts"
+import type { JobState, JobStateRequest } from "../../shared/protocol/Lane.ts"
+import type {
+  FactAnswer,
+  FactOutcome,
+  FactReport,
+  FactRequest,
+  RegisterAnswer,
+  RegisterOutcome,
+  RegisterRequest,
+  Registration
+} from "../../shared/protocol/Report.ts"
+import type { MemberId, SessionId, Shard } from "../../shared/protocol/Token.ts"
+import { finalStatuses } from "../../shared/protocol/Workflow.ts"
+import * as Decide from "./engine/Decide.ts"
+import * as Registrations from "./engine/Registration.ts"
+import type { WorkflowState } from "./engine/WorkflowState.ts"
+import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
+
+export interface ExecutorPortOptions {
+  readonly buses: WorkflowEventBusCoordinator
+  /** Who owns a shard that is not ours, as far as is known. */
+  readonly ownerOf: (shard: Shard) => MemberId | undefined
+}
+
+/** Collects the outcomes of a batch in its order. */
+class Batch<Outcome> {
+  readonly #outcomes: Array<Outcome | undefined>
+  readonly #done: (outcomes: ReadonlyArray<Outcome>) => void
+  #open: number
+
+  constructor(size: number, done: (outcomes: ReadonlyArray<Outcome>) => void) {
+    this.#outcomes = Array.from({ length: size })
+    this.#open = size
+    this.#done = done
+    if (size === 0) done([])
+  }
+
+  settle(index: number, outcome: Outcome): void {
+    if (this.#outcomes[index] !== undefined) return
+    this.#outcomes[index] = outcome
+    if (--this.#open === 0) this.#done(this.#outcomes as ReadonlyArray<Outcome>) // every slot was filled
+  }
+}
+
+const superseded: FactOutcome = { _tag: "Superseded" }
+const accepted: FactOutcome = { _tag: "Accepted" }
+
+export class ExecutorPort {
+  readonly #options: ExecutorPortOptions
+
+  constructor(options: ExecutorPortOptions) {
+    this.#options = options
+  }
+
+  readonly register = (request: typeof RegisterRequest.Type, respond: Responder<typeof RegisterAnswer.Type>): void => {
+    const batch = new Batch<RegisterOutcome>(request.registrations.length, (outcomes) => respond.answer({ outcomes }))
+    for (const [index, registration] of request.registrations.entries()) {
+      this.#registerOne(registration, (outcome) => batch.settle(index, outcome))
+    }
+  }
+
+  #registerOne(registration: Registration, answer: (outcome: RegisterOutcome) => void): void {
+    const { buses } = this.#options
+    const worker = buses.worker(registration.shard)
+    if (worker === undefined) return answer(this.#notOwner(registration.shard))
+    if (registration.session !== worker.session) return answer({ _tag: "StaleSession", current: worker.session })
+    const bus = worker.buses.get(registration.instance)
+    if (bus === undefined) return answer({ _tag: "NoLongerRunnable", why: "the instance has ended" })
+    const { placement, taskInstanceId } = registration
+    const before = Registrations.registrationOutcome(bus.state, taskInstanceId, placement)
+    if (before._tag !== "Registered") return answer(before)
+    let outcome: RegisterOutcome = { _tag: "NoLongerRunnable", why: "the task was settled in the same turn" }
+    const isTaken = buses.publish(bus, {
+      event: { _tag: "TASK_DISPATCHED", id: taskInstanceId, placement },
+      decided: (state) => {
+        const after = Registrations.registrationOutcome(state, taskInstanceId, placement)
+        if (after._tag !== "Registered") {
+          outcome = after
+          return
+        }
+        const spec = Registrations.taskSpec(state, taskInstanceId, worker.session)
+        if (Result.isSuccess(spec)) outcome = { _tag: "Registered", spec: spec.success }
+        else buses.publish(bus, { event: { _tag: "TASK_FATAL", id: taskInstanceId, reason: spec.failure } })
+      },
+      settled: (settlement) => answer(settlement === "Recorded" ? outcome : this.#notOwner(registration.shard))
+    })
+    // a full bus: the executor tries again, as it would without an answer
+    if (!isTaken) answer({ _tag: "NoLongerRunnable", why: "the instance's event bus is full" })
+  }
+
+  readonly facts = (request: typeof FactRequest.Type, respond: Responder<typeof FactAnswer.Type>): void => {
+    const batch = new Batch<FactOutcome>(request.facts.length, (outcomes) => respond.answer({ outcomes }))
+    for (const [index, report] of request.facts.entries()) this.fact(report, (outcome) => batch.settle(index, outcome))
+  }
+
+  /** One fact, from a request or from the shard's inbox. */
+  fact(report: FactReport, answer: (outcome: FactOutcome) => void): void {
+    const { buses } = this.#options
+    const worker = buses.worker(report.shard)
+    if (worker === undefined) return answer(this.#notOwner(report.shard))
+    const bus = worker.buses.get(report.instance)
+    // an instance that is not there has ended: nothing of it is of interest any more
+    if (bus === undefined) return answer(superseded)
+    let outcome: FactOutcome = accepted
+    const isTaken = buses.publish(bus, {
+      event: Decide.fromFact(report),
+      decided: (state) => {
+        outcome = this.#factOutcome(state, report, worker.session)
+      },
+      settled: (settlement) => answer(settlement === "Recorded" ? outcome : this.#notOwner(report.shard))
+    })
+    if (!isTaken) answer({ _tag: "NotOwner", owner: null })
+  }
+
+  #factOutcome(state: WorkflowState, report: FactReport, session: SessionId): FactOutcome {
+    if (!Registrations.isLive(state, report.taskInstanceId, report.executor, report.startup)) return superseded
+    if (report.offer === undefined) return accepted
+    const next = Registrations.handedTo(state, report.taskInstanceId)
+    if (Option.isNone(next)) return accepted
+    const spec = Registrations.taskSpec(state, next.value, session)
+    return Result.isSuccess(spec) ? { _tag: "Accepted", next: spec.success } : accepted
+  }
+
+  readonly jobState = (request: typeof JobStateRequest.Type): { readonly states: ReadonlyArray<JobState> } => ({
+    states: request.jobs.map(({ instance, shard }) => {
+      const worker = this.#options.buses.worker(shard)
+      if (worker === undefined) return "NotOwner"
+      const bus = worker.buses.get(instance)
+      if (bus === undefined) return "Dead"
+      const { resolved, status } = bus.committed
+      return finalStatuses.has(status)
+        ? "Dead"
+        : resolved !== undefined || status === "READY_STOP"
+        ? "Finalizing"
+        : "Runnable"
+    })
+  })
+
+  #notOwner(shard: Shard): { readonly _tag: "NotOwner"; readonly owner: MemberId | null } {
+    return { _tag: "NotOwner", owner: this.#options.ownerOf(shard) ?? null }
+  }
+}

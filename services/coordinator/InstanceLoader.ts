@@ -1,0 +1,130 @@
+/**
+ * Instances that have left memory, from their derived history: for queries, and to run them again.
+ *
+ * The history of a finished instance is complete (it leaves memory only then), entries may stand in it twice and are told apart by `n`; the hash chain is checked.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { hash as cryptoHash } from "node:crypto"
+import * as Decode from "../../shared/jetstream/Decode.ts"
+import type { Connection } from "../../shared/jetstream/Nats.ts"
+import * as Read from "../../shared/jetstream/Read.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
+import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import { Entry } from "../../shared/protocol/Journal.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import { InstanceId, Shard } from "../../shared/protocol/Token.ts"
+import type { Definitions } from "./Definitions.ts"
+import * as Chain from "./engine/Chain.ts"
+import * as Evolve from "./engine/Evolve.ts"
+import * as Initial from "./engine/Initial.ts"
+import { WorkflowEventBus } from "./WorkflowEventBus.ts"
+
+/** Body of a message of HEDDLE_HISTORY. */
+export const HistoryMessage = Schema.Struct({
+  v: Schema.Literals([1]),
+  instance: InstanceId,
+  shard: Shard,
+  entries: Schema.Array(Schema.Struct({ seq: Schema.Int, entry: Entry }))
+})
+
+export interface HistoryEntry {
+  readonly sequence: number
+  /** As parsed: what the hash covers. */
+  readonly entry: Entry
+}
+
+const check = Decode.valueDecoder(HistoryMessage)
+const sha256: Chain.Sha256 = (text) => cryptoHash("sha256", text, "hex")
+
+const broken = (message: string) => new ContractError({ code: "Internal", message })
+
+/** Entries of one history message, checked, but as they were parsed. */
+export const entriesOf = (text: string): Result.Result<ReadonlyArray<HistoryEntry>, ContractError> => {
+  const parsed = Result.try({
+    try: () => JSON.parse(text) as unknown,
+    catch: () => broken("a message of the history is not JSON")
+  })
+  if (Result.isFailure(parsed)) return Result.fail(parsed.failure)
+  const checked = check(parsed.success)
+  if (Result.isFailure(checked)) return Result.fail(checked.failure)
+  const raw = parsed.success as typeof HistoryMessage.Encoded // just checked; the raw objects keep what this version does not know
+  return Result.succeed(raw.entries.map(({ entry, seq }) => ({ sequence: seq, entry: entry as Entry })))
+}
+
+/** The newest `n` that the history has of an instance, 0 for none. */
+export const projectedUpTo = (
+  nats: Connection,
+  shard: Shard,
+  instance: InstanceId
+): Effect.Effect<number, ContractError> =>
+  Read.lastMessage(nats, Streams.name.history, Subject.history(shard, instance)).pipe(
+    Effect.mapError((error) =>
+      new ContractError({ code: "Unavailable", message: `the history does not answer: ${error.message}` })
+    ),
+    Effect.flatMap((last) =>
+      Option.isNone(last)
+        ? Effect.succeed(0)
+        : Effect.map(Effect.fromResult(entriesOf(last.value.text)), (entries) => entries.at(-1)?.entry.n ?? 0)
+    )
+  )
+
+/** All entries, oldest first, each once. Empty: no such instance. */
+export const entries = (
+  nats: Connection,
+  shard: Shard,
+  instance: InstanceId
+): Effect.Effect<ReadonlyArray<HistoryEntry>, ContractError> =>
+  Effect.suspend(() => {
+    const byN = new Map<number, HistoryEntry>()
+    return Read.readRange(nats, Streams.name.history, { filter: Subject.history(shard, instance), from: 1 }).pipe(
+      Stream.mapError((error) =>
+        new ContractError({ code: "Unavailable", message: `the history does not answer: ${error.message}` })
+      ),
+      Stream.runForEach((stored) =>
+        Effect.map(Effect.fromResult(entriesOf(stored.text)), (found) => {
+          for (const one of found) if (!byN.has(one.entry.n)) byN.set(one.entry.n, one)
+        })
+      ),
+      Effect.map(() => [...byN.values()].sort((a, b) => a.entry.n - b.entry.n))
+    )
+  })
+
+/** A bus at the instance's last entry (or the last one below `before`), not registered with any worker. */
+export const load = Effect.fn("InstanceLoader.load")(
+  function*(nats: Connection, definitions: Definitions, shard: Shard, instance: InstanceId, before = Infinity) {
+    const found = (yield* entries(nats, shard, instance)).filter(({ entry }) => entry.n < before)
+    const start = found[0]?.entry.cause.find((event) => event._tag === "WORKFLOW_START")
+    if (start === undefined) return Option.none<WorkflowEventBus>()
+    const graph = yield* definitions.byRef(start.start.definition)
+    const bus = new WorkflowEventBus(Initial.initial(graph, instance, shard))
+    for (const { entry, sequence } of found) {
+      const problem = replayOne(bus, entry, sequence)
+      if (problem !== undefined) {
+        return yield* broken(
+          `the history of ${instance} is damaged: ${problem}. \`heddle replay ${instance} --verify\` shows where.`
+        )
+      }
+    }
+    return Option.some(bus)
+  }
+)
+
+/** Folds one entry into the bus after checking its place in the chain; tells what is wrong. */
+export const replayOne = (bus: WorkflowEventBus, entry: Entry, sequence: number): string | undefined => {
+  const problem = Chain.verifyChain([entry], sha256, { n: bus.n, hash: bus.hash })
+  if (problem !== undefined) return problem.message
+  try {
+    bus.state = Evolve.foldEntry(bus.state, entry)
+  } catch (cause) {
+    return `entry ${entry.n} does not fold: ${cause instanceof Error ? cause.message : String(cause)}`
+  }
+  bus.committed = bus.state
+  bus.n = entry.n
+  bus.hash = entry.hash
+  bus.sequence = sequence
+  return undefined
+}

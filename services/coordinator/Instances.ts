@@ -1,0 +1,255 @@
+/**
+ * The instances of the shards that this process owns: starting them, finding them, giving them commands.
+ *
+ * An instance is in memory (a bus), or remembered as finished, or in the derived history; one id is one instance for ever, and a start that is repeated with
+ * the same content answers the same instance (design/02 "instanceId given by the client = idempotency key").
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Random } from "effect/Random"
+import { hash as cryptoHash } from "node:crypto"
+import type { Connection } from "../../shared/jetstream/Nats.ts"
+import type { DefinitionRef } from "../../shared/protocol/Definition.ts"
+import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import type { LifecycleEvent, StartData } from "../../shared/protocol/Journal.ts"
+import { shardOf } from "../../shared/protocol/Shard.ts"
+import { InstanceId, type Shard, StreamSequence } from "../../shared/protocol/Token.ts"
+import {
+  finalStatuses,
+  type StartRequest,
+  type WorkflowResult,
+  type WorkflowView
+} from "../../shared/protocol/Workflow.ts"
+import type { Definitions } from "./Definitions.ts"
+import * as Decide from "./engine/Decide.ts"
+import * as Initial from "./engine/Initial.ts"
+import * as View from "./engine/View.ts"
+import type { WorkflowGraph } from "./engine/WorkflowGraph.ts"
+import type { FinishedInstances } from "./FinishedInstances.ts"
+import * as InstanceLoader from "./InstanceLoader.ts"
+import { WorkflowEventBus } from "./WorkflowEventBus.ts"
+import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
+
+/** Live instances of one coordinator; a start beyond it is refused with Overloaded. */
+export const liveMax = 200_000
+const alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
+
+export interface InstancesOptions {
+  readonly nats: Connection
+  readonly buses: WorkflowEventBusCoordinator
+  readonly definitions: Definitions
+  readonly finished: FinishedInstances
+  readonly shardCount: number
+  readonly random: typeof Random.Service
+}
+
+/** The content of a start, apart from its id: what a repeated start must repeat. */
+export const fingerprint = (request: StartRequest): string => {
+  const { instanceId: _, ...content } = request
+  return cryptoHash("sha256", JSON.stringify(content), "hex").slice(0, 32)
+}
+
+export const noSuchInstance = (instance: InstanceId) =>
+  new ContractError({
+    code: "NoSuchInstance",
+    message: `no workflow instance ${instance}: \`heddle workflows ls\` lists them`
+  })
+const notOurs = (shard: Shard) =>
+  new ContractError({ code: "NotOwner", message: `shard ${shard} is changing hands: try again` })
+const conflict = (message: string) => new ContractError({ code: "Conflict", message })
+
+export class Instances {
+  readonly #options: InstancesOptions
+
+  constructor(options: InstancesOptions) {
+    this.#options = options
+  }
+
+  shardOf(instance: InstanceId): Shard {
+    return shardOf(instance, this.#options.shardCount)
+  }
+
+  /** `<definition>-<12 characters>`, in a shard of ours when there is one. */
+  newId(name: string): InstanceId {
+    const { buses, random } = this.#options
+    const triesMax = buses.shardsOwned === 0 ? 1 : 64 * Math.ceil(this.#options.shardCount / buses.shardsOwned)
+    for (let tries = 1;; tries++) {
+      let suffix = ""
+      for (let i = 0; i < 12; i++) suffix += alphabet[Math.floor(random.nextDoubleUnsafe() * 32)]
+      const id = InstanceId.make(`${name.slice(0, 50)}-${suffix}`)
+      if (tries >= triesMax || buses.worker(this.shardOf(id)) !== undefined) return id
+    }
+  }
+
+  /** Whether nothing has to be looked up before this start: then `startNow` may be called. */
+  isKnownAbsent(request: StartRequest): boolean {
+    return request.instanceId === undefined
+  }
+
+  /** Puts START on a new bus. The id is not in use, or its use has been looked up. */
+  startNow(
+    instance: InstanceId,
+    graph: WorkflowGraph,
+    request: StartRequest,
+    extra: { readonly replyTo: string | undefined; readonly team: StartData["team"] },
+    answer: (result: ContractError | undefined) => void
+  ): void {
+    const { buses, finished } = this.#options
+    const shard = this.shardOf(instance)
+    const worker = buses.worker(shard)
+    if (worker === undefined) return answer(notOurs(shard))
+    const content = fingerprint(request)
+    const known = worker.buses.get(instance)
+    const earlier = known === undefined ? finished.get(instance)?.content : known.state.start?.content
+    if (known !== undefined || finished.get(instance) !== undefined) {
+      if (earlier !== content) return answer(conflict(`instance ${instance} exists with other content: use another id`))
+      // a START that is still on its way to the journal is answered with it
+      return known === undefined || known.sequence > 0 ? answer(undefined) : this.#publish(known, undefined, answer)
+    }
+    if (worker.buses.size >= liveMax) {
+      return answer(
+        new ContractError({
+          code: "Overloaded",
+          message: `${liveMax} instances of shard ${shard} are live: try again later`
+        })
+      )
+    }
+    const bus = new WorkflowEventBus(Initial.initial(graph, instance, shard))
+    const start: StartData = {
+      definition: graph.definition,
+      ...(request.params === undefined ? {} : { params: request.params }),
+      ...(request.startNodes === undefined ? {} : { startNodes: request.startNodes }),
+      ...(request.dependType === undefined ? {} : { dependType: request.dependType }),
+      ...(request.dryRun === undefined ? {} : { dryRun: request.dryRun }),
+      ...(request.priority === undefined ? {} : { priority: request.priority }),
+      ...(request.pool === undefined ? {} : { pool: request.pool }),
+      ...(extra.team === undefined ? {} : { team: extra.team }),
+      ...(extra.replyTo === undefined ? {} : { replyTo: extra.replyTo }),
+      content
+    }
+    const event: LifecycleEvent = { _tag: "WORKFLOW_START", start }
+    const refusal = Decide.refusal(bus.state, event)
+    if (refusal !== undefined) return answer(new ContractError({ code: "InvalidMessage", message: refusal }))
+    buses.registerWorkflowEventBus(bus)
+    this.#publish(bus, event, answer)
+  }
+
+  /** A start whose id was given: it may have been used long ago. */
+  readonly start = Effect.fnUntraced(function*(
+    this: Instances,
+    instance: InstanceId,
+    graph: WorkflowGraph,
+    request: StartRequest,
+    extra: { readonly replyTo: string | undefined; readonly team: StartData["team"] }
+  ) {
+    const { buses, finished, nats } = this.#options
+    const shard = this.shardOf(instance)
+    if (buses.bus(shard, instance) === undefined && finished.get(instance) === undefined) {
+      const old = yield* InstanceLoader.entries(nats, shard, instance)
+      const start = old[0]?.entry.cause.find((event) => event._tag === "WORKFLOW_START")
+      if (start !== undefined && buses.bus(shard, instance) === undefined) {
+        if (start.start.content === fingerprint(request)) return
+        return yield* conflict(`instance ${instance} exists with other content: use another id`)
+      }
+    }
+    return yield* Effect.callback<void, ContractError>((resume) =>
+      this.startNow(
+        instance,
+        graph,
+        request,
+        extra,
+        (error) => resume(error === undefined ? Effect.void : Effect.fail(error))
+      )
+    )
+  }).bind(this)
+
+  /** Puts a command on the instance's bus; it is loaded from the history when it has left memory. Fails with Conflict when its state does not allow it. */
+  readonly command = Effect.fnUntraced(function*(this: Instances, instance: InstanceId, event: LifecycleEvent) {
+    const { buses, definitions, finished, nats } = this.#options
+    const shard = this.shardOf(instance)
+    let bus = buses.bus(shard, instance)
+    if (bus === undefined) {
+      const loaded = yield* InstanceLoader.load(nats, definitions, shard, instance)
+      if (Option.isNone(loaded)) return yield* noSuchInstance(instance)
+      bus = buses.bus(shard, instance) ?? loaded.value
+    }
+    const refusal = Decide.refusal(bus.state, event)
+    if (refusal !== undefined) return yield* conflict(refusal)
+    if (buses.bus(shard, instance) === undefined) {
+      finished.remove(instance)
+      buses.registerWorkflowEventBus(bus)
+    }
+    const known = bus
+    return yield* Effect.callback<void, ContractError>((resume) =>
+      this.#publish(known, event, (error) => resume(error === undefined ? Effect.void : Effect.fail(error)))
+    )
+  }).bind(this)
+
+  /** The bus, or the finished instance from the history. */
+  readonly find = Effect.fnUntraced(function*(this: Instances, instance: InstanceId) {
+    const { buses, definitions, nats } = this.#options
+    const shard = this.shardOf(instance)
+    const live = buses.bus(shard, instance)
+    // one whose START is not recorded yet does not exist for anybody else
+    if (live !== undefined && live.sequence > 0) return live
+    const loaded = yield* InstanceLoader.load(nats, definitions, shard, instance)
+    if (Option.isNone(loaded)) return yield* noSuchInstance(instance)
+    return loaded.value
+  }).bind(this)
+
+  readonly view = Effect.fnUntraced(function*(this: Instances, instance: InstanceId) {
+    const bus = yield* this.find(instance)
+    const session = this.#options.buses.worker(bus.shard)?.session
+    if (session === undefined) return yield* notOurs(bus.shard)
+    return View.view(bus.committed, session, StreamSequence.make(bus.sequence)) satisfies WorkflowView
+  }).bind(this)
+
+  /** The result, as soon as the run rests. */
+  readonly result = Effect.fnUntraced(function*(this: Instances, instance: InstanceId, waitMs: number) {
+    const bus = yield* this.find(instance)
+    if (finalStatuses.has(bus.committed.status)) return View.result(bus.committed)
+    return yield* Effect.callback<WorkflowResult>((resume) => {
+      const waiter = (result: WorkflowResult): void => resume(Effect.succeed(result))
+      bus.resultWaiters.add(waiter)
+      return Effect.sync(() => bus.resultWaiters.delete(waiter))
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: waitMs,
+        orElse: () =>
+          Effect.fail(
+            new ContractError({
+              code: "DeadlineExceeded",
+              message: `instance ${instance} is ${bus.committed.status} after ${waitMs} ms: ask again, it goes on`
+            })
+          )
+      })
+    )
+  }).bind(this)
+
+  /** The definition that the start means. `undefined`: it has to be looked up (`resolve`). */
+  cached(
+    request: StartRequest,
+    definition: {
+      readonly namespace: DefinitionRef["namespace"]
+      readonly name: DefinitionRef["name"]
+      readonly version: number | undefined
+    } | undefined
+  ): WorkflowGraph | undefined {
+    return definition === undefined || request.inline !== undefined
+      ? undefined
+      : this.#options.definitions.cached(definition.namespace, definition.name, definition.version)
+  }
+
+  #publish(
+    bus: WorkflowEventBus,
+    event: LifecycleEvent | undefined,
+    answer: (result: ContractError | undefined) => void
+  ): void {
+    const settled = (settlement: "Recorded" | "Lost"): void =>
+      answer(settlement === "Recorded" ? undefined : notOurs(bus.shard))
+    const isTaken = this.#options.buses.publish(bus, { event, settled })
+    if (!isTaken) {
+      answer(new ContractError({ code: "Overloaded", message: `the event bus of ${bus.instance} is full: try again` }))
+    }
+  }
+}

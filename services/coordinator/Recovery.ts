@@ -1,0 +1,220 @@
+/**
+ * The state of shards from the log: their checkpoints, then the fold of every entry after those, in stream order.
+ *
+ * Reads page by page. An instance whose entries do not fold (a gap, a broken hash, a definition that is gone) is reported and left out; it never stops the
+ * rest (design/05 rule 3). Follows design/01 section 3 ("State of a shard").
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Decode from "../../shared/jetstream/Decode.ts"
+import type { JetStreamFailed } from "../../shared/jetstream/JetStreamApi.ts"
+import * as Kv from "../../shared/jetstream/Kv.ts"
+import type { Connection } from "../../shared/jetstream/Nats.ts"
+import * as Read from "../../shared/jetstream/Read.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
+import { DefinitionRef } from "../../shared/protocol/Definition.ts"
+import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import { type Entry, JournalMessage } from "../../shared/protocol/Journal.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import { InstanceId, type Ledger, type Shard } from "../../shared/protocol/Token.ts"
+import type { Definitions } from "./Definitions.ts"
+import * as Initial from "./engine/Initial.ts"
+import * as Snapshot from "./engine/Snapshot.ts"
+import * as InstanceLoader from "./InstanceLoader.ts"
+import { WorkflowEventBus } from "./WorkflowEventBus.ts"
+
+/** Head of a shard's checkpoint, key `shard.<n>`: everything up to journal sequence `sequence` is in pages `page.<n>.<generation>.<0..pages-1>`. */
+export const CheckpointHead = Schema.Struct({ sequence: Schema.Int, generation: Schema.Int, pages: Schema.Int })
+export type CheckpointHead = typeof CheckpointHead.Type
+export const CheckpointPage = Schema.Struct({
+  instances: Schema.Array(
+    Schema.Struct({
+      instance: InstanceId,
+      definition: DefinitionRef,
+      n: Schema.Int,
+      hash: Schema.String,
+      sequence: Schema.Int,
+      state: Schema.Unknown
+    })
+  )
+})
+export const headKey = (shard: Shard): string => `shard.${shard}`
+export const pageKey = (shard: Shard, generation: number, page: number): string => `page.${shard}.${generation}.${page}`
+
+const decodeHead = Decode.decoder(CheckpointHead)
+const decodePage = Decode.decoder(CheckpointPage)
+const decodeMessage = Decode.decoder(JournalMessage)
+
+/** An instance that could not be restored. Its entries stay in the journal. */
+export interface Unrestored {
+  readonly instance: InstanceId
+  readonly reason: string
+}
+
+export interface RecoveredShard {
+  readonly shard: Shard
+  /** Live and resting instances, with what of them is not known to be in the history. */
+  readonly buses: ReadonlyMap<InstanceId, WorkflowEventBus>
+  readonly checkpoint: { readonly head: CheckpointHead; readonly revision: number } | undefined
+  readonly unrestored: ReadonlyArray<Unrestored>
+  /** Entries folded after the checkpoint. */
+  readonly entries: number
+}
+
+/** Records of one journal message, checked, but as they were parsed: the hash covers what this version may not know. */
+export const recordsOf = (text: string): Result.Result<JournalMessage["records"], ContractError> => {
+  const checked = decodeMessage(text)
+  if (Result.isFailure(checked)) return Result.fail(checked.failure)
+  return Result.succeed((JSON.parse(text) as JournalMessage).records) // just checked
+}
+
+const unavailable = (what: string) => (error: JetStreamFailed) =>
+  new ContractError({ code: "Unavailable", message: `${what} could not be read: ${error.message}` })
+
+interface Building {
+  readonly buses: Map<InstanceId, WorkflowEventBus>
+  readonly unrestored: Map<InstanceId, string>
+  readonly from: number
+  entries: number
+}
+
+/** `ledgers`: all that held one of the shards since its checkpoint. Every one of them is sealed, released in our favour, or our own. */
+export const recover = Effect.fn("Recovery.recover")(function*(
+  nats: Connection,
+  definitions: Definitions,
+  shards: ReadonlyArray<{ readonly shard: Shard; readonly ledgers: ReadonlyArray<Ledger> }>
+) {
+  const snapshots = Kv.bucket(nats, Streams.bucketName.snapshots)
+  const building = new Map<Shard, Building>()
+  const heads = new Map<Shard, { readonly head: CheckpointHead; readonly revision: number }>()
+
+  const readCheckpoint = (shard: Shard) =>
+    Effect.gen(function*() {
+      const buses = new Map<InstanceId, WorkflowEventBus>()
+      const unrestored = new Map<InstanceId, string>()
+      const stored = yield* snapshots.get(headKey(shard)).pipe(Effect.mapError(unavailable("a checkpoint")))
+      if (Option.isSome(stored)) {
+        const head = yield* Effect.fromResult(decodeHead(stored.value.value))
+        heads.set(shard, { head, revision: stored.value.revision })
+        for (let page = 0; page < head.pages; page++) {
+          const text = yield* snapshots.get(pageKey(shard, head.generation, page)).pipe(
+            Effect.mapError(unavailable("a checkpoint's page"))
+          )
+          if (Option.isNone(text)) {
+            return yield* new ContractError({
+              code: "Internal",
+              message:
+                `page ${page} of the checkpoint of shard ${shard} is missing: restore bucket ${Streams.bucketName.snapshots}`
+            })
+          }
+          const { instances } = yield* Effect.fromResult(decodePage(text.value.value))
+          for (const one of instances) yield* restore(definitions, one, buses, unrestored)
+        }
+      }
+      building.set(shard, { buses, unrestored, from: heads.get(shard)?.head.sequence ?? 0, entries: 0 })
+    })
+  yield* Effect.forEach(shards, ({ shard }) => readCheckpoint(shard), { concurrency: 8, discard: true })
+
+  const ledgers = [...new Set(shards.flatMap((one) => one.ledgers))]
+  if (ledgers.length > 0) {
+    const from = Math.min(...[...building.values()].map((one) => one.from)) + 1
+    yield* Read.readRange(nats, Streams.name.journal, { filter: ledgers.map(Subject.journal), from }).pipe(
+      Stream.mapError(unavailable("the journal")),
+      Stream.runForEach((stored) =>
+        Effect.suspend(() => {
+          const records = recordsOf(stored.text)
+          return Result.isFailure(records)
+            ? new ContractError({
+              code: "Internal",
+              message: `message ${stored.sequence} of the journal can't be read: ${records.failure.message}`
+            })
+            : fold(stored.sequence, records.success)
+        })
+      )
+    )
+  }
+
+  function* foldEntries(sequence: number, records: JournalMessage["records"]) {
+    for (const record of records) {
+      if (record._tag !== "Entry") continue
+      const shard = building.get(record.shard)
+      if (shard === undefined || sequence <= shard.from || shard.unrestored.has(record.instance)) continue
+      shard.entries += 1
+      const failure = yield* foldEntry(nats, definitions, shard.buses, record, sequence)
+      if (failure !== undefined) {
+        shard.buses.delete(record.instance)
+        shard.unrestored.set(record.instance, failure)
+      }
+    }
+  }
+  function fold(sequence: number, records: JournalMessage["records"]): Effect.Effect<void> {
+    return Effect.gen(() => foldEntries(sequence, records))
+  }
+
+  return shards.map(({ shard }): RecoveredShard => {
+    const built = building.get(shard)
+    return {
+      shard,
+      buses: built?.buses ?? new Map(),
+      checkpoint: heads.get(shard),
+      unrestored: [...built?.unrestored ?? []].map(([instance, reason]) => ({ instance, reason })),
+      entries: built?.entries ?? 0
+    }
+  })
+})
+
+const restore = (
+  definitions: Definitions,
+  stored: (typeof CheckpointPage.Type)["instances"][number],
+  buses: Map<InstanceId, WorkflowEventBus>,
+  unrestored: Map<InstanceId, string>
+): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const graph = yield* Effect.result(definitions.byRef(stored.definition))
+    const state = Result.flatMap(Result.mapError(graph, (error) => error.message), (found) =>
+      Snapshot.fromSnapshot(stored.state, found))
+    if (Result.isFailure(state)) {
+      unrestored.set(stored.instance, state.failure)
+      return
+    }
+    const bus = new WorkflowEventBus(state.success)
+    bus.n = stored.n
+    bus.hash = stored.hash
+    bus.sequence = stored.sequence
+    buses.set(bus.instance, bus)
+  })
+
+/** Why the entry does not fold, or `undefined`. */
+const foldEntry = (
+  nats: Connection,
+  definitions: Definitions,
+  buses: Map<InstanceId, WorkflowEventBus>,
+  entry: Entry,
+  sequence: number
+): Effect.Effect<string | undefined> =>
+  Effect.gen(function*() {
+    let bus = buses.get(entry.instance)
+    if (bus === undefined) {
+      const start = entry.cause.find((event) => event._tag === "WORKFLOW_START")
+      if (start === undefined) {
+        // it had ended before the checkpoint and was run again: the rest of it is in the history
+        const loaded = yield* Effect.result(
+          InstanceLoader.load(nats, definitions, entry.shard, entry.instance, entry.n)
+        )
+        if (Result.isFailure(loaded)) return loaded.failure.message
+        if (Option.isNone(loaded.success)) return `entries before ${entry.n} are missing`
+        bus = loaded.success.value
+      } else {
+        const graph = yield* Effect.result(definitions.byRef(start.start.definition))
+        if (Result.isFailure(graph)) return graph.failure.message
+        bus = new WorkflowEventBus(Initial.initial(graph.success, entry.instance, entry.shard))
+      }
+      buses.set(entry.instance, bus)
+    }
+    const problem = InstanceLoader.replayOne(bus, entry, sequence)
+    if (problem === undefined) bus.unprojected.push({ sequence, n: entry.n, text: JSON.stringify(entry) })
+    return problem
+  })

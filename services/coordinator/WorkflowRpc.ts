@@ -1,0 +1,308 @@
+/**
+ * `heddle.rpc.workflow.*`: requests of clients, answered by the owner of the instance's shard; another replica passes them on with their reply subject. design/02 "Workflows".
+ */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { Connection, Message } from "../../shared/jetstream/Nats.ts"
+import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import type { DefinitionRef } from "../../shared/protocol/Definition.ts"
+import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import type { LifecycleEvent } from "../../shared/protocol/Journal.ts"
+import { namespaceDefault } from "../../shared/protocol/Pool.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import { parseDurationMs } from "../../shared/protocol/Time.ts"
+import { DefinitionName, type InstanceId, type MemberId, type Shard, Token } from "../../shared/protocol/Token.ts"
+import {
+  CommandRequest,
+  HistoryQuery,
+  InstanceRef,
+  ResultRequest,
+  StartRequest,
+  WorkflowList,
+  WorkflowListQuery,
+  type WorkflowSummary
+} from "../../shared/protocol/Workflow.ts"
+import type { Definitions } from "./Definitions.ts"
+import * as View from "./engine/View.ts"
+import type { FinishedInstances } from "./FinishedInstances.ts"
+import type { HistoryProjector } from "./HistoryProjector.ts"
+import * as InstanceLoader from "./InstanceLoader.ts"
+import { type Instances, noSuchInstance } from "./Instances.ts"
+import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
+
+/** How long `result` waits when the request names no time, and the longest it may name. */
+export const resultWaitDefaultMs = 30_000
+export const resultWaitMaxMs = 24 * 3_600_000
+const pageDefault = 100
+
+export interface WorkflowRpcOptions {
+  readonly nats: Connection
+  readonly instances: Instances
+  readonly buses: WorkflowEventBusCoordinator
+  readonly definitions: Definitions
+  readonly finished: FinishedInstances
+  readonly history: HistoryProjector
+  /** The live coordinator that serves the shard; `undefined`: nobody that is known. */
+  readonly ownerOf: (shard: Shard) => MemberId | undefined
+  /** The other live coordinators. */
+  readonly others: () => ReadonlyArray<MemberId>
+}
+
+const isName: (text: string) => boolean = Schema.is(Token)
+const commands = {
+  pause: (reason): LifecycleEvent => ({ _tag: "WORKFLOW_PAUSE", ...reason }),
+  stop: (reason): LifecycleEvent => ({ _tag: "WORKFLOW_STOP", ...reason }),
+  resume: (reason): LifecycleEvent => ({ _tag: "WORKFLOW_RECOVER", mode: "resume", ...reason }),
+  recover: (reason): LifecycleEvent => ({ _tag: "WORKFLOW_RECOVER", mode: "recover", ...reason }),
+  rerun: (reason): LifecycleEvent => ({ _tag: "WORKFLOW_RECOVER", mode: "rerun", ...reason })
+} satisfies Record<string, (reason: { readonly reason?: string }) => LifecycleEvent>
+
+/** The lifecycle event of a command verb. */
+export const commandEvent = (verb: keyof typeof commands, reason: string | undefined): LifecycleEvent =>
+  commands[verb](reason === undefined ? {} : { reason })
+
+/** `name` or `name@version`. */
+export const parseReference = (
+  request: StartRequest
+): {
+  readonly namespace: DefinitionRef["namespace"]
+  readonly name: DefinitionName
+  readonly version: number | undefined
+} | undefined => {
+  if (request.definition === undefined) return undefined
+  const [name, version] = request.definition.split("@")
+  return {
+    namespace: request.namespace ?? namespaceDefault,
+    name: DefinitionName.make(name ?? ""),
+    version: version === undefined ? undefined : Number(version)
+  }
+}
+
+const unsupported = (verb: string) =>
+  new ContractError({
+    code: "Unsupported",
+    message: `heddle.rpc.workflow.${verb} is not built in this version: see CHANGELOG.md`
+  })
+
+export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoint> => {
+  const { buses, definitions, finished, history, instances, nats, ownerOf } = options
+
+  /** Passes the request on to the shard's owner; the answer goes straight to the client. `body`: instead of the message's own. */
+  const passOn = (message: Message, shard: Shard, subject: string, body?: string): ContractError | undefined => {
+    const owner = ownerOf(shard)
+    if (owner === undefined) {
+      return new ContractError({ code: "Unavailable", message: `no coordinator serves shard ${shard} now: try again` })
+    }
+    const headers = message.headers
+    nats.publish(Subject.forwarded(owner, subject), body ?? message.data, {
+      headers,
+      ...(message.reply === undefined ? {} : { reply: message.reply })
+    })
+    return undefined
+  }
+  const isOurs = (instance: InstanceId): boolean => buses.worker(instances.shardOf(instance)) !== undefined
+
+  /** The handler runs at the owner; elsewhere the request is passed on. */
+  const atOwner = <A extends { readonly instanceId: InstanceId }, Answer>(
+    handler: (request: A) => Effect.Effect<Answer, ContractError>
+  ) =>
+  (request: A, context: Rpc.RequestContext): Effect.Effect<Answer | Rpc.Forwarded, ContractError> => {
+    if (isOurs(request.instanceId)) return handler(request)
+    const problem = passOn(context.message, instances.shardOf(request.instanceId), context.subject)
+    return problem === undefined ? Effect.succeed(Rpc.forwarded) : Effect.fail(problem)
+  }
+  const command = (verb: keyof typeof commands) =>
+    Rpc.endpoint({
+      name: verb,
+      subject: Subject.rpc.workflow(verb),
+      request: CommandRequest,
+      handler: atOwner(({ instanceId, reason }) =>
+        Effect.as(instances.command(instanceId, commandEvent(verb, reason)), { accepted: true })
+      )
+    })
+
+  const start = Rpc.endpointUnsafe<StartRequest, { readonly instanceId: InstanceId }>({
+    name: "start",
+    subject: Subject.rpc.workflow("start"),
+    request: StartRequest,
+    inFlightMax: 16_384,
+    handler: (request, respond, { message, subject }) => {
+      const reference = parseReference(request)
+      if ((reference === undefined) === (request.inline === undefined)) {
+        return respond.refuse(
+          new ContractError({
+            code: "InvalidMessage",
+            message: "name either `definition` (name or name@version) or `inline`, one of them",
+            path: "definition"
+          })
+        )
+      }
+      const instance = request.instanceId ??
+        instances.newId(reference?.name ?? request.inline?.metadata.name ?? "workflow")
+      if (!isOurs(instance)) {
+        const problem = passOn(
+          message,
+          instances.shardOf(instance),
+          subject,
+          request.instanceId === undefined ? withId(message.text, instance) : undefined
+        )
+        return problem === undefined ? respond.passedOn() : respond.refuse(problem)
+      }
+      const replyTo = message.header(Subject.header.replyTo)
+      const teamHeader = message.header(Subject.header.team)
+      if (teamHeader !== undefined && !isName(teamHeader)) {
+        return respond.refuse(
+          new ContractError({
+            code: "InvalidName",
+            message: `header ${Subject.header.team}: "${
+              teamHeader.slice(0, 80)
+            }" is no name of 1 to 63 letters, digits, '_' or '-'`
+          })
+        )
+      }
+      const extra = { replyTo, team: teamHeader }
+      const answered = (error: ContractError | undefined): void =>
+        error === undefined ? respond.answer(`{"instanceId":"${instance}"}`) : respond.refuse(error)
+      const graph = instances.cached(request, reference)
+      if (graph !== undefined && request.instanceId === undefined) {
+        return instances.startNow(instance, graph, request, extra, answered)
+      }
+      respond.run(
+        Effect.gen(function*() {
+          const found = graph ??
+            (reference === undefined
+              ? yield* definitions.keepInline(inlineOf(message.text))
+              : yield* definitions.resolve(reference.namespace, reference.name, reference.version))
+          yield* instances.start(instance, found, request, extra)
+          return { instanceId: instance }
+        })
+      )
+    }
+  })
+
+  return [
+    start,
+    Rpc.endpoint({
+      name: "get",
+      subject: Subject.rpc.workflow("get"),
+      request: InstanceRef,
+      handler: atOwner(({ instanceId }) => instances.view(instanceId))
+    }),
+    Rpc.endpoint({
+      name: "result",
+      subject: Subject.rpc.workflow("result"),
+      request: ResultRequest,
+      inFlightMax: 65_536,
+      handler: atOwner(({ instanceId, wait }) => {
+        const waitMs = wait === undefined
+          ? resultWaitDefaultMs
+          : typeof wait === "number"
+          ? wait
+          : parseDurationMs(wait)
+        return waitMs === undefined || waitMs < 0 || waitMs > resultWaitMaxMs
+          ? Effect.fail(
+            new ContractError({
+              code: "InvalidMessage",
+              message: "`wait` is a duration such as \"30s\", 24h at most",
+              path: "wait"
+            })
+          )
+          : instances.result(instanceId, waitMs)
+      })
+    }),
+    Rpc.endpoint({
+      name: "history",
+      subject: Subject.rpc.workflow("history"),
+      request: HistoryQuery,
+      handler: atOwner(({ instanceId, limit, next }) =>
+        Effect.gen(function*() {
+          const shard = instances.shardOf(instanceId)
+          const bus = buses.bus(shard, instanceId)
+          if (bus !== undefined) {
+            yield* Effect.callback<void>((resume) => history.project(bus, () => resume(Effect.void)))
+          }
+          const found = yield* InstanceLoader.entries(nats, shard, instanceId)
+          if (found.length === 0) return yield* noSuchInstance(instanceId)
+          const from = next === undefined ? 0 : found.findIndex(({ entry }) => entry.n > Number(next))
+          const page = from < 0 ? [] : found.slice(from, from + (limit ?? pageDefault))
+          const last = page.at(-1)
+          return {
+            items: page.map(({ entry, sequence }) => ({ seq: sequence, entry })),
+            ...(last !== undefined && last !== found.at(-1) ? { next: String(last.entry.n) } : {})
+          }
+        })
+      )
+    }),
+    Rpc.endpoint({
+      name: "list",
+      subject: Subject.rpc.workflow("list"),
+      request: WorkflowListQuery,
+      handler: (query, { message, subject }) =>
+        message.subject === subject ? listAll(query) : Effect.sync(() => list(query))
+    }),
+    command("pause"),
+    command("resume"),
+    command("stop"),
+    command("rerun"),
+    command("recover"),
+    ...(["run-task", "force-success"] as const).map((verb) =>
+      Rpc.endpoint({
+        name: verb,
+        subject: Subject.rpc.workflow(verb),
+        request: InstanceRef,
+        handler: () => Effect.fail(unsupported(verb))
+      })
+    )
+  ]
+
+  /** Of all coordinators: each is asked for its page, the pages are merged. One that does not answer makes the list fail rather than lie. */
+  function listAll(query: typeof WorkflowListQuery.Type): Effect.Effect<typeof WorkflowList.Type, ContractError> {
+    const subject = Subject.rpc.workflow("list")
+    return Effect.forEach(
+      options.others(),
+      (other) => Rpc.call(nats, Subject.forwarded(other, subject), WorkflowList, query),
+      { concurrency: 8 }
+    ).pipe(
+      Effect.map((pages) => {
+        const limit = query.limit ?? pageDefault
+        const own = list(query)
+        const all = [own, ...pages].flatMap((page) => page.items).sort((a, b) => keyOf(a) < keyOf(b) ? 1 : -1)
+        const items = all.slice(0, limit)
+        const last = items.at(-1)
+        const hasMore = all.length > limit || own.next !== undefined || pages.some((page) => page.next !== undefined)
+        return { items, ...(hasMore && last !== undefined ? { next: keyOf(last) } : {}) }
+      })
+    )
+  }
+
+  /** Of this coordinator: what is live, then what it remembers as finished; newest first. */
+  function list(
+    query: typeof WorkflowListQuery.Type
+  ): { readonly items: ReadonlyArray<typeof WorkflowSummary.Type>; readonly next?: string } {
+    const limit = query.limit ?? pageDefault
+    const found: Array<typeof WorkflowSummary.Type> = []
+    const take = (summary: typeof WorkflowSummary.Type): void => {
+      if (query.state !== undefined && summary.state !== query.state) return
+      if (query.definition !== undefined && summary.definition.name !== query.definition) return
+      if (query.next !== undefined && keyOf(summary) >= query.next) return
+      found.push(summary)
+    }
+    for (const worker of buses.workers) {
+      for (const bus of worker.buses.values()) if (bus.sequence > 0) take(View.summary(bus.committed))
+    }
+    for (const one of finished.values()) take(one.summary)
+    found.sort((a, b) => keyOf(a) < keyOf(b) ? 1 : -1)
+    const items = found.slice(0, limit)
+    const last = items.at(-1)
+    return { items, ...(found.length > limit && last !== undefined ? { next: keyOf(last) } : {}) }
+  }
+}
+
+const keyOf = (summary: typeof WorkflowSummary.Type): string => `${summary.startedAt}/${summary.instanceId}`
+
+/** The body with the id that this replica chose, so that the owner starts that one. */
+const withId = (body: string, instance: InstanceId): string =>
+  JSON.stringify({ ...(JSON.parse(body) as object), instanceId: instance }) // was decoded before
+
+/** The inline definition as it was sent: what is stored and hashed. */
+const inlineOf = (body: string): unknown => (JSON.parse(body) as { readonly inline?: unknown }).inline // was decoded before

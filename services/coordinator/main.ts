@@ -1,0 +1,94 @@
+/**
+ * The coordinator service: wiring only. Lives follow one another (see `CoordinatorLife`); what ends the service itself fails `Nats.failure`.
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
+import { hostname } from "node:os"
+import * as Durability from "../../shared/jetstream/Durability.ts"
+import { Nats } from "../../shared/jetstream/Nats.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
+import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import { type MemberId, StartupId } from "../../shared/protocol/Token.ts"
+import { ttlMsDefault } from "../../shared/registry/Registry.ts"
+import * as CoordinatorLife from "./CoordinatorLife.ts"
+
+export interface CoordinatorConfig {
+  readonly member: MemberId
+  /** Of heddle, for the registry. */
+  readonly version: string
+  /** Shards of a mesh that starts for the first time, default 64; later it is what was stored then. */
+  readonly shardCount?: number
+  /** Of the registry entry, default 10 s. */
+  readonly ttlMs?: number
+  readonly streams?: Streams.StreamsOptions
+  /** What is known of the server's `sync_interval`, for the durability level. */
+  readonly durability?: Durability.DurabilityOptions
+}
+
+/** What runs, for the program around it and for tests. */
+export class Coordinator extends Context.Service<Coordinator, {
+  readonly member: MemberId
+  readonly durability: Durability.DurabilityLevel
+}>()("heddle/coordinator/Coordinator") {}
+
+/** Ready when requests are answered and the shards that are this coordinator's are served. What breaks it later fails `Nats.failure`. */
+export const layer = (config: CoordinatorConfig): Layer.Layer<Coordinator, ContractError, Nats> =>
+  Layer.effect(Coordinator, make(config))
+
+const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
+  const nats = yield* Nats
+  yield* Streams.ensure(nats, config.streams)
+  const durability = yield* Durability.read(nats, config.durability)
+  yield* Effect.logInfo(`durability: ${durability.text}`)
+  const shardCount = yield* Streams.meshShardCount(nats, config.shardCount)
+  const ready = yield* Deferred.make<void, ContractError>()
+
+  const life = Effect.gen(function*() {
+    const startup = yield* newStartup
+    yield* CoordinatorLife.run(nats, {
+      member: {
+        member: config.member,
+        host: hostname(),
+        pid: process.pid,
+        version: config.version,
+        durability: durability.text
+      },
+      startup,
+      shardCount,
+      registryTtlMs: config.ttlMs ?? ttlMsDefault,
+      version: config.version
+    }, Effect.sync(() => Deferred.doneUnsafe(ready, Effect.void))).pipe(
+      Effect.catchTag(
+        "LifeEnded",
+        (error) => Effect.logWarning(`coordinator ${config.member} lost its shards and begins anew: ${error.message}`)
+      )
+    )
+  })
+  yield* Effect.forever(life).pipe(
+    Effect.onExit((exit) =>
+      Effect.sync(() => {
+        if (Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return
+        const error = Cause.findErrorOption(exit.cause)
+        const reason = error._tag === "Some" ? error.value.message : Cause.pretty(exit.cause)
+        const failure = new ContractError({ code: "Unavailable", message: `the coordinator cannot run: ${reason}` })
+        if (!Deferred.doneUnsafe(ready, Effect.fail(failure))) {
+          nats.fail(`coordinator ${config.member}: ${reason}`, exit.cause)
+        }
+      })
+    ),
+    Effect.forkScoped
+  )
+  yield* Deferred.await(ready)
+  return Coordinator.of({ member: config.member, durability })
+})
+
+const newStartup = Effect.gen(function*() {
+  const random = yield* Random.Random
+  const part = (): string => Math.floor(random.nextDoubleUnsafe() * 36 ** 8).toString(36).padStart(8, "0")
+  return StartupId.make(part() + part())
+})
