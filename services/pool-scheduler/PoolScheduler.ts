@@ -156,6 +156,7 @@ export class PoolScheduler {
   private readonly results = new Map<ClaimId, Settled>()
   private readonly resultIds: Array<ClaimId | undefined> = []
   private resultAt = 0
+  private forgotten = 0
   private readonly creations = new Map<string, Creation>()
   private readonly wake: Alarms.Alarm<Claim | Errand>
   private readonly breaker: Alarms.Alarm<Claim | Errand>
@@ -292,6 +293,11 @@ export class PoolScheduler {
 
   get queueLength(): number {
     return this.queue.length
+  }
+
+  /** Results have been pushed out of memory: an unknown id may have been known. */
+  get hasForgotten(): boolean {
+    return this.forgotten > 0
   }
 
   get idleReady(): number {
@@ -720,7 +726,10 @@ export class PoolScheduler {
     this.claims.delete(claim.spec.claimId)
     if (claim.spec.ttlMs === 0 || claim.settled === undefined) return
     const oldest = this.resultIds[this.resultAt]
-    if (oldest !== undefined) this.results.delete(oldest)
+    if (oldest !== undefined) {
+      this.results.delete(oldest)
+      this.forgotten++
+    }
     this.resultIds[this.resultAt] = claim.spec.claimId
     this.resultAt = (this.resultAt + 1) % this.options.resultsMax
     this.results.set(claim.spec.claimId, claim.settled)

@@ -81,8 +81,7 @@ interface Lane {
 
 /** A lane message on its way: acknowledged when `open` is 0. */
 interface Carrier {
-  readonly lane: LaneName
-  readonly sequence: number
+  readonly key: string
   ack: () => void
   open: number
 }
@@ -111,13 +110,19 @@ export class TaskEntry implements Queueable {
   deliveredAt: EpochMs = 0
   isAsked = false
 
+  /** The task of a claim that an earlier owner made: past its registration, as far as is known. */
+  static adopted(shard: Shard, instance: InstanceId, taskInstanceId: TaskInstanceId): TaskEntry {
+    const entry = { instance, taskInstanceId, type: "", priority: 0, taskPriority: 0, enqueuedAt: 0 }
+    return new TaskEntry("ready", "" as MemberId, shard, 0 as SessionId, entry, undefined) // whose task it is, is not known and not needed
+  }
+
   constructor(
     lane: LaneName,
     owner: MemberId,
     shard: Shard,
     session: SessionId,
     entry: InboundEntry,
-    carrier: Carrier
+    carrier: Carrier | undefined
   ) {
     this.lane = lane
     this.owner = owner
@@ -218,15 +223,15 @@ export class SchedulerCore {
   }
 
   private ingest(message: LaneMessage): void {
-    const { batch, lane, sequence } = message
-    const carrierKey = `${lane}/${sequence}`
+    const { batch, lane } = message
+    const carrierKey = `${lane}/${message.id}`
     const known = this.carriers.get(carrierKey)
     if (known !== undefined) {
       // Delivered again because an acknowledgement took long: the same message, answered by its newest delivery.
       known.ack = message.ack
       return
     }
-    const carrier: Carrier = { lane, sequence, ack: message.ack, open: 0 }
+    const carrier: Carrier = { key: carrierKey, ack: message.ack, open: 0 }
     const placement = this.lanes[lane === "ready" ? 0 : lane === "commit" ? 1 : 2].placement
     for (const group of batch.groups) {
       const { session, shard } = group
@@ -303,7 +308,7 @@ export class SchedulerCore {
     if (carrier === undefined) return
     entry.carrier = undefined
     if (--carrier.open > 0) return
-    this.carriers.delete(`${carrier.lane}/${carrier.sequence}`)
+    this.carriers.delete(carrier.key)
     carrier.ack()
   }
 
@@ -568,6 +573,13 @@ export class SchedulerCore {
     entry.claim = claim
     entry.state = "Registered"
     this.held.set(claim.spec.claimId, entry)
+  }
+
+  /** No executor has the task of an adopted claim: its sandbox is free. */
+  releaseAdopted(entry: TaskEntry): void {
+    if (entry.state !== "Registered") return
+    this.releaseOf(entry, undefined)
+    this.pump()
   }
 
   /** The sandbox under a task is gone. True: a task held it. */

@@ -6,10 +6,10 @@
 import type { JobState, LaneBatch, LaneName } from "../../shared/protocol/Lane.ts"
 import type { InstanceId, MemberId, Shard } from "../../shared/protocol/Token.ts"
 
-/** One lane message: what one journal append made ready. A message that comes twice has the same `sequence`. */
+/** One lane message: what one journal append made ready. A message that comes twice has the same `id`. */
 export interface LaneMessage {
   readonly lane: LaneName
-  readonly sequence: number
+  readonly id: string
   readonly batch: LaneBatch
   readonly ack: () => void
 }

@@ -1,0 +1,132 @@
+/**
+ * Claims published to `heddle.pool.<ns>.<pool>.claim`: each gets one result, on its result subject and to `Heddle-Reply-To`, and is acknowledged only after that is stored.
+ *
+ * None is dropped silently: a malformed one gets an `Invalid` result, under its claim id or, when that cannot be read, under one made from its place in the stream. A
+ * claim without id gets that one too, so a redelivery joins the same claim. When the queue is full or the pool is changing hands it stays in the stream and comes again.
+ */
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type { ConsumeFailed, Consumer, Delivery } from "../../shared/jetstream/Consume.ts"
+import * as Decode from "../../shared/jetstream/Decode.ts"
+import type { JetStreamFailed } from "../../shared/jetstream/JetStreamApi.ts"
+import type { Connection } from "../../shared/jetstream/Nats.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
+import { claimDeadlineMaxMs, ClaimRequest, type ClaimResult } from "../../shared/protocol/Claim.ts"
+import type { ErrorBody } from "../../shared/protocol/ErrorCode.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import { ClaimId } from "../../shared/protocol/Token.ts"
+import type { ClaimSpec } from "./Claim.ts"
+import * as ClaimMessages from "./ClaimMessages.ts"
+import * as ClaimResults from "./ClaimResults.ts"
+import type { OwnedPool } from "./OwnedPool.ts"
+import * as SessionConsumers from "./SessionConsumers.ts"
+
+const pendingMax = 1_000
+/** A claim may wait as long as its deadline; it comes again only when the owner is gone, and then under another consumer. */
+const ackWaitMs = claimDeadlineMaxMs + 60_000
+const againMs = 1_000
+
+const decode = Decode.decoder(ClaimRequest)
+const decodeUnknown = Decode.decoder(Schema.Unknown)
+
+/** Where a result may be sent: an ordinary subject of the sender's, not one of the broker's or the mesh's own. */
+const isReplySubject = (subject: string): boolean =>
+  /^[^\s*>]{1,256}$/.test(subject) && !subject.startsWith("$") && !subject.startsWith("heddle.")
+
+export const start = (
+  nats: Connection,
+  live: OwnedPool
+): Effect.Effect<Consumer, ConsumeFailed | JetStreamFailed, Scope.Scope> =>
+  Effect.gen(function*() {
+    const fibers = yield* FiberSet.make<void, never>()
+    const fork = yield* FiberSet.runtime(fibers)<never>()
+
+    /** Stores the results, then acknowledges; what could not be stored comes again. */
+    const finish = (delivery: Delivery, results: ReadonlyArray<ClaimResult>): void => {
+      const replyTo = delivery.header(Subject.header.replyTo)
+      let open = results.length
+      let isStored = true
+      for (const result of results) {
+        ClaimResults.store(nats, live.pool, result, (stored) => {
+          isStored = isStored && stored
+          if (--open > 0) return
+          if (!isStored) {
+            delivery.nak(againMs)
+            return
+          }
+          if (replyTo !== undefined && isReplySubject(replyTo)) {
+            nats.publish(replyTo, JSON.stringify(results.length === 1 ? results[0] : { results }))
+          }
+          delivery.ack()
+        })
+      }
+    }
+
+    const invalid = (delivery: Delivery, error: ErrorBody): void => {
+      const body = decodeUnknown(delivery.text)
+      const claimId = (Result.isSuccess(body) ? ClaimMessages.claimIdOf(body.success) : undefined) ??
+        derivedId(delivery)
+      finish(delivery, [ClaimMessages.refusal(claimId, "Invalid", live.session, error)])
+    }
+
+    const enqueue = (delivery: Delivery, specs: ReadonlyArray<ClaimSpec>): void => {
+      const results: Array<ClaimResult> = []
+      let open = specs.length
+      let comesAgain = false
+      specs.forEach((spec, i) => {
+        live.enqueueChosen(spec, (settled) => {
+          results[i] = ClaimMessages.resultOf(settled, live.session)
+          if (settled.outcome === "QueueFull" || settled.outcome === "ShuttingDown") comesAgain = true
+          if (--open > 0) return
+          if (comesAgain) delivery.nak(againMs)
+          else finish(delivery, results)
+        })
+      })
+    }
+
+    const onDelivery = (delivery: Delivery): void => {
+      const decoded = decode(delivery.text)
+      if (Result.isFailure(decoded)) return invalid(delivery, decoded.failure.answer.error)
+      const specs = ClaimMessages.specsOf(decoded.success, {
+        claimId: decoded.success.claimId ?? derivedId(delivery),
+        at: delivery.storedAtMs,
+        ttlDefaultMs: live.ttlDefaultMs
+      })
+      if (Result.isFailure(specs)) return invalid(delivery, specs.failure.answer.error)
+      const first = specs.success[0]
+      if (first === undefined || !live.mayBeStored(first.claimId)) return enqueue(delivery, specs.success)
+      // Handled before a restart, its acknowledgement lost: answered with what was stored.
+      fork(
+        Effect.forEach(specs.success, (spec) => ClaimResults.find(nats, live.pool, spec.claimId), { concurrency: 16 })
+          .pipe(
+            Effect.map((found) => {
+              const known = found.flatMap((one) => Option.isSome(one) ? [one.value] : [])
+              if (known.length === specs.success.length) finish(delivery, known)
+              else enqueue(delivery, specs.success)
+            }),
+            Effect.catch(() =>
+              Effect.sync(() => {
+                delivery.nak(againMs)
+              })
+            )
+          )
+      )
+    }
+
+    return yield* SessionConsumers.consume(nats, {
+      stream: Streams.name.claims,
+      pool: live.pool,
+      purpose: "claims",
+      session: live.session,
+      filter: Subject.claim(live.pool),
+      ackWaitMs,
+      maxAckPending: pendingMax
+    }, onDelivery)
+  })
+
+/** The same for every delivery of a message. */
+const derivedId = (delivery: Delivery): ClaimId => ClaimId.make(`d${delivery.sequence}`)

@@ -1,0 +1,446 @@
+/**
+ * One pool while this process owns it: provider, claim scheduler, task core, lanes, durable claims and event stream put together under one session.
+ *
+ * What it keeps true: nothing is served before the sandboxes were listed and those of an earlier owner adopted; when ownership is lost or the scope closes, what waits is
+ * answered, writes in flight are settled (for at most `drainMs`), and lane messages stay unacknowledged for the next owner. A part that fails ends the pool.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Append from "../../shared/jetstream/Append.ts"
+import * as Decode from "../../shared/jetstream/Decode.ts"
+import type { Connection } from "../../shared/jetstream/Nats.ts"
+import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import type { PlacementPolicy } from "../../shared/plugin/PlacementPolicy.ts"
+import type { PoolProvider, ProviderPool } from "../../shared/plugin/PoolProvider.ts"
+import type { Snapshot } from "../../shared/protocol/Claim.ts"
+import { claimTtlDefaultMs } from "../../shared/protocol/Claim.ts"
+import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import type { PoolSpec } from "../../shared/protocol/Pool.ts"
+import { ControlAnswer, type ControlRequest } from "../../shared/protocol/Report.ts"
+import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import type { SystemEvent } from "../../shared/protocol/SystemEvent.ts"
+import { timestamp } from "../../shared/protocol/Time.ts"
+import {
+  type EpochMs,
+  InstanceId,
+  type MemberId,
+  type SessionId,
+  Shard,
+  type StartupId,
+  TaskInstanceId
+} from "../../shared/protocol/Token.ts"
+import * as AlarmClock from "./AlarmClock.ts"
+import type { Claim, ClaimSpec, OnSettled } from "./Claim.ts"
+import * as ClaimMessages from "./ClaimMessages.ts"
+import * as ClaimResults from "./ClaimResults.ts"
+import * as DurableClaims from "./DurableClaims.ts"
+import * as LaneStorageClient from "./LaneStorageClient.ts"
+import { PoolEvents } from "./PoolEvents.ts"
+import type { Owned } from "./PoolOwnership.ts"
+import { type ClaimEvent, PoolScheduler } from "./PoolScheduler.ts"
+import { SchedulerCore, TaskEntry } from "./SchedulerCore.ts"
+
+export interface OwnedPoolOptions {
+  readonly nats: Connection
+  readonly pool: PoolRef
+  readonly spec: PoolSpec
+  readonly provider: PoolProvider
+  readonly policy: PlacementPolicy
+  readonly owned: Owned
+  /** The executors that live now. */
+  readonly executors: () => ReadonlyArray<MemberId>
+  /** Time between two repair lists when nothing asks for one; jittered by a fifth. */
+  readonly repairMs: number
+  readonly handOffMax: number
+}
+
+/** Another owner has taken the pool: not an error of ours. */
+export class OwnershipLost
+  extends Schema.TaggedError<OwnershipLost>()("OwnershipLost", { pool: Schema.String, reason: Schema.String })
+{
+  override get message(): string {
+    return `pool ${this.pool} has another owner: ${this.reason}`
+  }
+}
+/** The provider or the broker failed the pool; it is opened again under a new session. */
+export class PoolFailed
+  extends Schema.TaggedError<PoolFailed>()("PoolFailed", { pool: Schema.String, reason: Schema.String })
+{
+  override get message(): string {
+    return `pool ${this.pool} failed: ${this.reason}`
+  }
+}
+
+const drainMs = 6_000
+/** How long executors have to say that they hold a task's sandbox after a take-over. */
+const adoptGraceMs = 15_000
+const askTimeoutMs = 3_000
+const resultsKeptMs = 3_600_000
+
+const readControl = Rpc.answerReader(ControlAnswer)
+const decodeTask = Schema.decodeUnknownOption(
+  Schema.Struct({ shard: Shard, instance: InstanceId, task: TaskInstanceId })
+)
+
+export class OwnedPool {
+  readonly pool: PoolRef
+  readonly session: SessionId
+  readonly owned: Owned
+  readonly scheduler: PoolScheduler
+  readonly core: SchedulerCore
+  readonly now: () => EpochMs
+  readonly ttlDefaultMs: number
+  private readonly nats: Connection
+  private readonly chosenIds: Set<string>
+  private readonly lookUntil: EpochMs
+  private readonly laneBuffered: () => number
+  private claimNumber = 0
+
+  constructor(parts: {
+    readonly pool: PoolRef
+    readonly owned: Owned
+    readonly scheduler: PoolScheduler
+    readonly core: SchedulerCore
+    readonly now: () => EpochMs
+    readonly ttlDefaultMs: number
+    readonly nats: Connection
+    readonly chosenIds: Set<string>
+    readonly lookUntil: EpochMs
+    readonly laneBuffered: () => number
+  }) {
+    this.pool = parts.pool
+    this.owned = parts.owned
+    this.session = parts.owned.session
+    this.scheduler = parts.scheduler
+    this.core = parts.core
+    this.now = parts.now
+    this.ttlDefaultMs = parts.ttlDefaultMs
+    this.nats = parts.nats
+    this.chosenIds = parts.chosenIds
+    this.lookUntil = parts.lookUntil
+    this.laneBuffered = parts.laneBuffered
+  }
+
+  /** An id for a claim that brought none. */
+  nextClaimId(): string {
+    return `c${this.session.toString(36)}-${(this.claimNumber++).toString(36)}`
+  }
+
+  /** Whether an id that the scheduler does not know may have a stored result. */
+  mayBeStored(claimId: ClaimSpec["claimId"]): boolean {
+    return this.scheduler.get(claimId) === undefined && (this.scheduler.hasForgotten || this.now() < this.lookUntil)
+  }
+
+  /** A claim whose id its sender chose: its records are stored. */
+  enqueueChosen(spec: ClaimSpec, onSettled: OnSettled): void {
+    this.chosenIds.add(spec.claimId)
+    const claim = this.scheduler.enqueue(spec, (settled) => {
+      if (
+        settled.outcome === "Claimed" || settled.outcome === "Failed" || settled.outcome === "DeadlineExceeded" ||
+        settled.outcome === "Cancelled"
+      ) {
+        ClaimResults.store(this.nats, this.pool, ClaimMessages.resultOf(settled, this.session), () => {})
+      }
+      if (settled.outcome !== "Claimed") this.chosenIds.delete(spec.claimId)
+      onSettled(settled)
+    })
+    if (claim === undefined) this.chosenIds.delete(spec.claimId)
+  }
+
+  snapshot(): Snapshot {
+    const counters = this.scheduler.snapshot()
+    return {
+      ...counters,
+      lastDispatchAt: counters.lastDispatchAt === 0 ? null : timestamp(counters.lastDispatchAt),
+      sessionId: this.session,
+      laneQueued: this.core.waiting + this.laneBuffered(),
+      dispatchQueued: this.core.dispatch.size
+    }
+  }
+
+  executorLost(startup: StartupId): number {
+    return this.core.executorLost(startup)
+  }
+}
+
+const weightsOf = (spec: PoolSpec): ReadonlyMap<string, number> => new Map(Object.entries(spec.teams ?? {}))
+
+/** `task/<shard>/<instance>/<task instance>` as `SchedulerCore.taskHolder` writes it. */
+const taskOf = (holder: string) => {
+  const [kind, shard, instance, task] = holder.split("/")
+  return kind === "task" ? Option.getOrUndefined(decodeTask({ shard: Number(shard), instance, task })) : undefined
+}
+
+/**
+ * Opens the pool and hands it to `serve` as soon as it may be used; returns only by failing, with the reason why the pool is not ours or not well any more.
+ */
+export const run = (
+  options: OwnedPoolOptions,
+  serve: (pool: OwnedPool) => Effect.Effect<void, never, Scope.Scope>
+): Effect.Effect<never, OwnershipLost | PoolFailed> =>
+  Effect.scoped(Effect.gen(function*() {
+    const { nats, owned, pool, provider, spec } = options
+    const key = poolKey(pool)
+    const failed = (error: { readonly message: string }) => new PoolFailed({ pool: key, reason: error.message })
+    const ended = yield* Deferred.make<never, OwnershipLost | PoolFailed>()
+    const end = (error: OwnershipLost | PoolFailed): void => {
+      Deferred.doneUnsafe(ended, Exit.fail(error))
+    }
+    const fibers = yield* FiberSet.make<void, never>()
+    const fork = yield* FiberSet.runtime(fibers)<never>()
+    const warn = (message: string, details: Readonly<Record<string, unknown>>): void => {
+      fork(Effect.logWarning(message, { pool: key, ...details }))
+    }
+    const providerPool: ProviderPool = yield* provider.open(
+      {
+        pool,
+        sessionId: owned.session,
+        size: spec.size,
+        labels: spec.labels ?? {},
+        startedAt: nats.clock.currentTimeMillisUnsafe()
+      },
+      spec.config
+    ).pipe(Effect.mapError(failed))
+
+    const events = new PoolEvents({
+      nats,
+      pool,
+      session: owned.session,
+      fork,
+      onFenced: () => end(new OwnershipLost({ pool: key, reason: "its event stream was taken over" })),
+      warn
+    })
+    const chosenIds = new Set<string>()
+    const hadResults = yield* ClaimResults.hasAny(nats, pool).pipe(Effect.mapError(failed))
+    const tellsTasks = !provider.capabilities.synchronous
+    const adopted: Array<Claim> = []
+
+    const publishSystem = (event: SystemEvent): void =>
+      Append.publishUnsafe(nats, Subject.system(event._tag), JSON.stringify(event), { msgId: event.id }, (result) => {
+        if (Result.isFailure(result)) {
+          warn("a system event could not be published", { event: event._tag, reason: result.failure.message })
+        }
+      })
+
+    const onEvent = (event: ClaimEvent): void => {
+      const { claim, sandbox } = event
+      const isTask = claim.spec.ttlMs === 0
+      if (!isTask || tellsTasks || event.kind === "Lost") {
+        events.add({
+          kind: event.kind,
+          at: event.at,
+          claimId: claim.spec.claimId,
+          holder: claim.spec.holder,
+          sandbox: sandbox.uid,
+          name: sandbox.name
+        })
+      }
+      if (event.kind === "Lost") {
+        const cause = claim.settled?.error?.message ?? "unknown"
+        publishSystem({
+          _tag: "SANDBOX_LOST",
+          id: `SANDBOX_LOST-${sandbox.uid}`,
+          at: event.at,
+          pool,
+          sandbox: sandbox.uid,
+          cause
+        })
+        if (isTask) core.sandboxLost(claim.spec.claimId)
+      }
+      if (isTask || event.kind === "Claimed" || event.kind === "Adopted") return
+      // The record of a claim whose id was chosen by its sender follows its end.
+      if (chosenIds.delete(claim.spec.claimId) && claim.settled !== undefined) {
+        ClaimResults.store(nats, pool, ClaimMessages.resultOf(claim.settled, owned.session), () => {})
+      }
+    }
+
+    let isListing = false
+    let isListWanted = false
+    const list: Effect.Effect<void> = Effect.suspend(() => {
+      const token = scheduler.listing()
+      return providerPool.list.pipe(
+        Effect.map((states) => scheduler.listed(token, states)),
+        Effect.catch((error) =>
+          Effect.logWarning("the sandboxes could not be listed", { pool: key, reason: error.message })
+        )
+      )
+    })
+    /** Several wishes during one list become one more list. */
+    const repair = (): void => {
+      isListWanted = true
+      if (isListing) return
+      isListing = true
+      fork(
+        Effect.whileLoop({
+          while: () => isListWanted,
+          body: () => {
+            isListWanted = false
+            return list
+          },
+          step: () => {}
+        }).pipe(Effect.ensuring(Effect.sync(() => {
+          isListing = false
+        })))
+      )
+    }
+
+    const alarm: AlarmClock.AlarmClock = yield* AlarmClock.make((now) => Math.min(scheduler.tick(now), core.tick(now)))
+    const scheduler: PoolScheduler = new PoolScheduler(
+      {
+        provider: providerPool,
+        now: alarm.now,
+        arm: alarm.arm,
+        repair,
+        event: onEvent,
+        adoptedTask: (claim) => adopted.push(claim),
+        fenced: (current) => end(new OwnershipLost({ pool: key, reason: `the provider has seen session ${current}` })),
+        warn
+      },
+      {
+        sessionId: owned.session,
+        poolName: pool.name,
+        size: spec.size,
+        ...(spec.release === undefined ? {} : { release: spec.release }),
+        ...(spec.queueLengthMax === undefined ? {} : { queueLengthMax: spec.queueLengthMax }),
+        ...(spec.inflightCasMax === undefined ? {} : { inflightCasMax: spec.inflightCasMax }),
+        ttlDefaultMs: spec.ttl ?? claimTtlDefaultMs,
+        weights: weightsOf(spec)
+      }
+    )
+    const storage = LaneStorageClient.make({ nats, pool, session: owned.session, onArrival: () => core.wake(), warn })
+    const askCustody = (
+      entry: TaskEntry,
+      executor: MemberId,
+      done: (custody: "Held" | "Unknown" | "NoAnswer") => void
+    ): void => {
+      const request: ControlRequest = {
+        kind: "ask",
+        owner: entry.owner,
+        tasks: [{ shard: entry.shard, instance: entry.instance, taskInstanceId: entry.taskInstanceId }]
+      }
+      nats.requestUnsafe(
+        Subject.member(executor, "control"),
+        JSON.stringify(request),
+        { timeoutMs: askTimeoutMs },
+        (result) => {
+          const answer = Result.isSuccess(result) ? readControl(result.success) : undefined
+          if (answer === undefined || Result.isFailure(answer)) return done("NoAnswer")
+          done(answer.success.tasks[0] === "Unknown" ? "Unknown" : "Held")
+        }
+      )
+    }
+    const core: SchedulerCore = new SchedulerCore(
+      { now: alarm.now, arm: alarm.arm, storage, scheduler, ask: askCustody, warn },
+      {
+        sessionId: owned.session,
+        policy: options.policy,
+        weights: weightsOf(spec),
+        handOffMax: provider.capabilities.handOff ? options.handOffMax : 0,
+        prefetch: provider.capabilities.synchronous ? 0 : 16
+      }
+    )
+
+    // Last in, first out: the scheduler drains while the timer still runs and the provider is still open.
+    yield* Effect.forkScoped(alarm.run.pipe(Effect.catchCause((cause) =>
+      Effect.sync(() =>
+        end(new PoolFailed({ pool: key, reason: `a defect in the scheduler: ${String(cause)}` }))
+      )
+    )))
+    yield* providerPool.watch((delta) =>
+      scheduler.observe(delta)
+    ).pipe(Effect.mapError(failed))
+    const first = scheduler.listing()
+    scheduler.listed(first, yield* providerPool.list.pipe(Effect.mapError(failed)))
+    yield* Effect.addFinalizer(() =>
+      Effect.callback<void>((resume) => {
+        core.close()
+        scheduler.shutdown(() => resume(Effect.void))
+      }).pipe(Effect.interruptible, Effect.timeoutOption(drainMs))
+    )
+
+    const jitter = yield* Random.next
+    const repeat = Effect.forever(
+      Effect.andThen(Effect.sleep(options.repairMs * (0.9 + jitter * 0.2)), Effect.sync(repair))
+    )
+    yield* Effect.forkScoped(repeat)
+    if (adopted.length > 0) yield* Effect.forkScoped(settleAdopted(options, core, adopted, askCustody))
+
+    const lanes = yield* storage.start.pipe(Effect.mapError(failed))
+    const live = new OwnedPool({
+      pool,
+      owned,
+      scheduler,
+      core,
+      now: alarm.now,
+      ttlDefaultMs: spec.ttl ?? claimTtlDefaultMs,
+      nats,
+      chosenIds,
+      lookUntil: hadResults ? alarm.now() + resultsKeptMs : 0,
+      laneBuffered: storage.buffered
+    })
+    const durable = yield* DurableClaims.start(nats, live).pipe(Effect.mapError(failed))
+    yield* serve(live)
+    core.wake()
+    return yield* Effect.raceAllFirst([
+      Deferred.await(ended),
+      lanes.failure.pipe(Effect.mapError(failed)),
+      durable.failure.pipe(Effect.mapError(failed)),
+      FiberSet.join(fibers).pipe(Effect.andThen(Effect.never))
+    ])
+  }))
+
+/**
+ * Sandboxes that an earlier owner claimed for tasks: each is kept while an executor says that it has the task, or may yet say so, and given back when all
+ * executors that live have said that they do not.
+ */
+const settleAdopted = (
+  options: OwnedPoolOptions,
+  core: SchedulerCore,
+  claims: ReadonlyArray<Claim>,
+  ask: (entry: TaskEntry, executor: MemberId, done: (custody: "Held" | "Unknown" | "NoAnswer") => void) => void
+): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    let open: ReadonlyArray<TaskEntry> = claims.flatMap((claim) => {
+      const task = taskOf(claim.spec.holder)
+      if (task === undefined) return []
+      const entry = TaskEntry.adopted(task.shard, task.instance, task.task)
+      core.adopt(claim, entry)
+      return [entry]
+    })
+    while (open.length > 0) {
+      yield* Effect.sleep(adoptGraceMs)
+      const executors = options.executors()
+      const still: Array<TaskEntry> = []
+      for (const entry of open) {
+        if (entry.startup !== undefined || entry.state !== "Registered") continue // told `registered` again, or ended
+        const answers = yield* Effect.forEach(
+          executors,
+          (executor) =>
+            Effect.callback<"Held" | "Unknown" | "NoAnswer">((resume) =>
+              ask(entry, executor, (custody) => resume(Effect.succeed(custody)))
+            ),
+          { concurrency: 16 }
+        )
+        if (answers.every((answer) => answer === "Unknown")) core.releaseAdopted(entry)
+        else still.push(entry)
+      }
+      open = still
+    }
+  })
+
+/** A refusal for requests that reach a pool nobody owns at the moment. */
+export const noOwner = (pool: PoolRef): ContractError =>
+  new ContractError({
+    code: "Unavailable",
+    message: `pool ${poolKey(pool)} has no owner at the moment; try again in some seconds`
+  })
+
+export const decodeUnknownJson = Decode.decoder(Schema.Unknown)

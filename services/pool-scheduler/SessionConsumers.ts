@@ -1,0 +1,87 @@
+/**
+ * Work-queue consumers that belong to one ownership of a pool: named with its session, so that a new owner gets everything unacknowledged again at once.
+ *
+ * A work queue admits one consumer per subject, so those of older sessions are deleted first; acknowledgements of an owner that does not know yet go nowhere, and its
+ * consumer cannot come back while ours stands. Names begin with the namespace's length: no two pools share a prefix.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Consume from "../../shared/jetstream/Consume.ts"
+import { ask, errCode, type JetStreamFailed, retryTransient } from "../../shared/jetstream/JetStreamApi.ts"
+import type { Connection } from "../../shared/jetstream/Nats.ts"
+import type { PoolRef } from "../../shared/protocol/Sandbox.ts"
+import type { SessionId } from "../../shared/protocol/Token.ts"
+
+export interface SessionConsumerOptions {
+  readonly stream: string
+  readonly pool: PoolRef
+  /** What it is for; distinguishes several consumers of one pool. */
+  readonly purpose: string
+  readonly session: SessionId
+  readonly filter: string
+  readonly ackWaitMs: number
+  readonly maxAckPending: number
+  readonly maxMessages?: number
+}
+
+interface Names {
+  readonly consumers: ReadonlyArray<string> | null
+  readonly total: number
+}
+
+const prefixOf = ({ pool, purpose }: SessionConsumerOptions): string =>
+  `pool-${pool.namespace.length}-${pool.namespace}-${pool.name.length}-${pool.name}-${purpose}-`
+
+/** Pages of names that are looked through; the server gives 1,024 a page. */
+const pagesMax = 64
+
+const names = (nats: Connection, stream: string, prefix: string) =>
+  Effect.gen(function*() {
+    const found: Array<string> = []
+    let offset = 0
+    for (let page = 0; page < pagesMax; page++) {
+      const answer = yield* ask<Names>(nats, `CONSUMER.NAMES.${stream}`, { offset })
+      const consumers = answer.consumers ?? []
+      for (const name of consumers) if (name.startsWith(prefix)) found.push(name)
+      offset += consumers.length
+      if (consumers.length === 0 || offset >= answer.total) break
+    }
+    return found
+  })
+
+const remove = (nats: Connection, stream: string, name: string): Effect.Effect<void, JetStreamFailed> =>
+  ask<unknown>(nats, `CONSUMER.DELETE.${stream}.${name}`, undefined).pipe(
+    Effect.catchIf((error) => error.errCode === errCode.consumerNotFound, () => Effect.void),
+    Effect.asVoid
+  )
+
+/** Makes the consumer of this session, and ends those of older ones. Deleted with the scope. */
+export const consume = (
+  nats: Connection,
+  options: SessionConsumerOptions,
+  handler: (delivery: Consume.Delivery) => void
+): Effect.Effect<Consume.Consumer, Consume.ConsumeFailed | JetStreamFailed, Scope.Scope> =>
+  Effect.gen(function*() {
+    const prefix = prefixOf(options)
+    const name = `${prefix}${options.session.toString(36)}`
+    const clear = Effect.gen(function*() {
+      const found = yield* names(nats, options.stream, prefix)
+      yield* Effect.forEach(found.filter((other) => other !== name), (other) => remove(nats, options.stream, other), {
+        discard: true
+      })
+    }).pipe(retryTransient(20_000))
+    yield* Effect.addFinalizer(() => nats.isConnected ? Effect.ignore(remove(nats, options.stream, name)) : Effect.void)
+    const make = Effect.andThen(
+      clear,
+      Consume.consume(nats, options.stream, {
+        durable: name,
+        description: `${options.purpose} of pool ${options.pool.namespace}/${options.pool.name}`,
+        filter: options.filter,
+        ackWaitMs: options.ackWaitMs,
+        maxAckPending: options.maxAckPending,
+        maxMessages: options.maxMessages ?? 256
+      }, handler)
+    )
+    // The older owner may have made its own again in between: once more.
+    return yield* make.pipe(Effect.retry({ times: 5, while: (error) => error._tag === "ConsumeFailed" }))
+  })
