@@ -104,6 +104,18 @@ export const refuse = (message: Message, error: ContractError): void => {
   })
 }
 
+/** An answer that the server would not take (`max_payload`) is replaced by an error that fits; while the connection is down both are lost. */
+const send = (message: Message, text: string): void => {
+  if (message.respond(text)) return
+  refuse(
+    message,
+    new ContractError({
+      code: "PayloadTooLarge",
+      message: `the answer has ${text.length} characters, more than the server takes; ask for less (limit, next)`
+    })
+  )
+}
+
 const tokenPattern = /^[A-Za-z0-9_-]{1,63}$/
 
 /** The tokens at the wildcards of `pattern`; `undefined` when `subject` does not match. Pure. */
@@ -213,30 +225,34 @@ export const endpoint = <A, Answer, R = never>(
       const { context, request } = admitted.success
       const startedMs = runtime.nowMs()
       inFlight++
+      // Uninterruptible around the handler: an interrupted one (the scope closes) is answered too.
       runtime.run(
-        Effect.suspend(() => options.handler(request, context)).pipe(
-          Effect.matchCause({
-            onSuccess: (answer) => {
-              if (answer !== forwarded) message.respond(JSON.stringify(answer))
-            },
-            onFailure: (cause) => {
-              const error = Cause.findErrorOption(cause)
-              if (error._tag === "Some" && !Cause.hasDies(cause)) return fail(message, error.value)
-              if (Cause.hasInterruptsOnly(cause)) return fail(message, shuttingDown())
-              runtime.log(`${options.name}: a defect`, cause)
-              fail(
-                message,
-                new ContractError({
-                  code: "Internal",
-                  message: `a defect in ${options.name}: ${printable(Cause.pretty(cause).split("\n", 1)[0] ?? "")}`
-                })
-              )
-            }
-          }),
-          Effect.ensuring(Effect.sync(() => {
-            inFlight--
-            stats.processingMs += runtime.nowMs() - startedMs
-          }))
+        Effect.uninterruptibleMask((restore) =>
+          restore(Effect.suspend(() => options.handler(request, context))).pipe(
+            Effect.map((answer) => answer === forwarded ? undefined : JSON.stringify(answer)),
+            Effect.matchCause({
+              onSuccess: (text) => {
+                if (text !== undefined) send(message, text)
+              },
+              onFailure: (cause) => {
+                const error = Cause.findErrorOption(cause)
+                if (error._tag === "Some" && !Cause.hasDies(cause)) return fail(message, error.value)
+                if (Cause.hasInterruptsOnly(cause)) return fail(message, shuttingDown())
+                runtime.log(`${options.name}: a defect`, cause)
+                fail(
+                  message,
+                  new ContractError({
+                    code: "Internal",
+                    message: `a defect in ${options.name}: ${printable(Cause.pretty(cause).split("\n", 1)[0] ?? "")}`
+                  })
+                )
+              }
+            }),
+            Effect.ensuring(Effect.sync(() => {
+              inFlight--
+              stats.processingMs += runtime.nowMs() - startedMs
+            }))
+          )
         )
       )
     }
@@ -313,7 +329,13 @@ class Open<Answer> implements Responder<Answer> {
   private readonly name: string
   private readonly startedMs: number
   private isDone = false
-  constructor(message: Message, open: Set<Open<Answer>>, stats: EndpointStats, runtime: EndpointRuntime<never>, name: string) {
+  constructor(
+    message: Message,
+    open: Set<Open<Answer>>,
+    stats: EndpointStats,
+    runtime: EndpointRuntime<never>,
+    name: string
+  ) {
     this.message = message
     this.open = open
     this.stats = stats
@@ -346,7 +368,7 @@ class Open<Answer> implements Responder<Answer> {
     )
   }
   readonly answer = (answer: Answer | string): void => {
-    if (this.finish()) this.message.respond(typeof answer === "string" ? answer : JSON.stringify(answer))
+    if (this.finish()) send(this.message, typeof answer === "string" ? answer : JSON.stringify(answer))
   }
   readonly refuse = (error: ContractError): void => {
     if (!this.finish()) return

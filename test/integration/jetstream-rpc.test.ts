@@ -1,0 +1,288 @@
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Nats from "../../shared/jetstream/Nats.ts"
+import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import { Definition } from "../../shared/protocol/Definition.ts"
+import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import { type RunningBroker, startBroker } from "../../shared/testing/Broker.ts"
+
+let broker: RunningBroker
+beforeAll(async () => {
+  broker = await startBroker()
+})
+afterAll(() => broker.stop())
+
+const Echo = Schema.Struct({ text: Schema.String, n: Schema.optionalKey(Schema.Int) })
+const EchoAnswer = Schema.Struct({ text: Schema.String, pool: Schema.optionalKey(Schema.String) })
+const info = { service: "test", version: "1.2.3", description: "Test service", id: "startup-1" }
+
+const setUp = Effect.fn("setUp")(function*(gate?: Deferred.Deferred<void>) {
+  const server = yield* Nats.open({ url: broker.url, name: "server" })
+  const client = yield* Nats.open({ url: broker.url, name: "client" })
+  const scope = yield* Scope.make()
+  const service = yield* Rpc.serve(server, info, [
+    Rpc.endpoint({
+      name: "echo",
+      subject: "test.echo",
+      request: Echo,
+      handler: ({ text }) => Effect.succeed({ text })
+    }),
+    Rpc.endpoint({
+      name: "claim",
+      subject: "test.pool.*.*.claim",
+      request: Schema.Struct({}),
+      handler: (_, { tokens }) => Effect.succeed({ text: "claimed", pool: tokens.join("/") })
+    }),
+    Rpc.endpoint({
+      name: "fails",
+      subject: "test.fails",
+      request: Schema.Struct({}),
+      handler: () => Effect.fail(new ContractError({ code: "NoSuchPool", message: "no pool" }))
+    }),
+    Rpc.endpoint({
+      name: "dies",
+      subject: "test.dies",
+      request: Schema.Struct({}),
+      handler: () => Effect.die(new Error("a bug"))
+    }),
+    Rpc.endpoint({
+      name: "huge",
+      subject: "test.huge",
+      request: Schema.Struct({}),
+      handler: () => Effect.succeed({ text: "x".repeat(9_000_000) })
+    }),
+    Rpc.endpoint({
+      name: "slow",
+      subject: "test.slow",
+      request: Schema.Struct({}),
+      inFlightMax: 2,
+      handler: () =>
+        gate === undefined ? Effect.succeed({ text: "fast" }) : Effect.as(Deferred.await(gate), { text: "slow" })
+    }),
+    Rpc.endpoint({
+      name: "definition",
+      subject: "test.definition",
+      request: Definition,
+      handler: () => Effect.succeed({ text: "ok" })
+    }),
+    Rpc.endpointUnsafe({
+      name: "sync",
+      subject: "test.sync",
+      request: Echo,
+      handler: ({ text }, respond) =>
+        text === "throw" ? boom() : text === "never" ? undefined : respond.answer({ text })
+    })
+  ]).pipe(Scope.provide(scope))
+  return { server, client, service, close: Scope.close(scope, Exit.void) }
+})
+const boom = (): never => {
+  throw new Error("a bug in a sync handler")
+}
+const send = (nats: Nats.Connection, subject: string, body: string | Uint8Array) =>
+  Effect.map(
+    nats.request(subject, body),
+    (message) => ({ body: JSON.parse(message.text), code: message.header("Nats-Service-Error-Code") })
+  )
+
+describe("Rpc", () => {
+  it.live("answers, hands over the wildcards, and tells the contract's errors", () =>
+    Effect.gen(function*() {
+      const { client, close } = yield* setUp()
+      assert.deepStrictEqual(yield* Rpc.call(client, "test.echo", EchoAnswer, { text: "hi" }), { text: "hi" })
+      assert.deepStrictEqual(yield* Rpc.call(client, "test.sync", EchoAnswer, { text: "hi" }), { text: "hi" })
+      assert.deepStrictEqual(yield* Rpc.call(client, "test.pool.default.gpu.claim", EchoAnswer, {}), {
+        text: "claimed",
+        pool: "default/gpu"
+      })
+      assert.deepStrictEqual((yield* Effect.flip(Rpc.call(client, "test.fails", EchoAnswer, {}))).answer, {
+        error: { code: "NoSuchPool", message: "no pool" }
+      })
+      assert.strictEqual((yield* Effect.flip(Rpc.call(client, "test.nobody", EchoAnswer, {}))).code, "Unavailable")
+      yield* close
+    }))
+
+  it.live("bad input: not JSON, every wrong field with its path, a bad name, 5 MB, a defect", () =>
+    Effect.gen(function*() {
+      const { client, close } = yield* setUp()
+      const notJson = yield* send(client, "test.echo", "{nope")
+      assert.deepStrictEqual([notJson.body.error.code, notJson.code], ["InvalidJson", "400"])
+      const wrong = yield* send(client, "test.echo", JSON.stringify({ text: 7, n: "x", other: true }))
+      assert.strictEqual(wrong.body.error.code, "InvalidMessage")
+      assert.strictEqual(wrong.body.error.path, "text")
+      assert.deepStrictEqual(
+        wrong.body.error.details.map((
+          problem: { readonly path: string; readonly value: unknown }
+        ) => [problem.path, problem.value]),
+        [["text", 7], ["n", "x"]]
+      )
+      const list = yield* send(client, "test.echo", "[]")
+      assert.strictEqual(list.body.error.code, "InvalidMessage")
+      const definition = yield* send(
+        client,
+        "test.definition",
+        JSON.stringify({
+          metadata: { name: "x" },
+          spec: { tasks: [{ name: "a", type: "t" }, { name: "b" }, { name: 3, type: "t" }], priority: 12 }
+        })
+      )
+      assert.deepStrictEqual(
+        definition.body.error.details.map((problem: { readonly path: string }) => problem.path).toSorted(),
+        ["spec.priority", "spec.tasks[1].type", "spec.tasks[2].name"]
+      )
+      const name = yield* send(
+        client,
+        "test.definition",
+        JSON.stringify({ metadata: { name: "a b" }, spec: { tasks: [] } })
+      )
+      assert.deepStrictEqual([name.body.error.code, name.body.error.path], ["InvalidName", "metadata.name"])
+      const subject = yield* send(client, "test.pool.default.a:b.claim", "{}")
+      assert.strictEqual(subject.body.error.code, "InvalidName")
+      const large = yield* send(client, "test.echo", JSON.stringify({ text: "x".repeat(5_000_000) }))
+      assert.deepStrictEqual([large.body.error.code, large.code], ["PayloadTooLarge", "413"])
+      const empty = yield* send(client, "test.pool.default.gpu.claim", "")
+      assert.strictEqual(empty.body.text, "claimed")
+      const bug = yield* send(client, "test.dies", "{}")
+      assert.strictEqual(bug.body.error.code, "Internal")
+      const huge = yield* send(client, "test.huge", "{}")
+      assert.strictEqual(huge.body.error.code, "PayloadTooLarge")
+      const syncBug = yield* send(client, "test.sync", JSON.stringify({ text: "throw" }))
+      assert.strictEqual(syncBug.body.error.code, "Internal")
+      assert.deepStrictEqual(yield* Rpc.call(client, "test.echo", EchoAnswer, { text: "still there" }), {
+        text: "still there"
+      })
+      yield* close
+    }))
+
+  it.live("more than inFlightMax is answered Overloaded; at the end, what waits is answered ShuttingDown", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      const { client, close } = yield* setUp(gate)
+      const waiting = yield* Effect.forEach(
+        [1, 2],
+        () => Effect.forkChild(Effect.result(Rpc.call(client, "test.slow", EchoAnswer, {})), { startImmediately: true })
+      )
+      const never = yield* Effect.forkChild(
+        Effect.result(Rpc.call(client, "test.sync", EchoAnswer, { text: "never" })),
+        { startImmediately: true }
+      )
+      assert.strictEqual((yield* Effect.flip(Rpc.call(client, "test.slow", EchoAnswer, {}))).code, "Overloaded")
+      const closing = yield* Effect.forkChild(close)
+      const ends = yield* Effect.forEach([...waiting, never], (fiber) => Fiber.join(fiber))
+      assert.deepStrictEqual(ends.map((end) => end._tag === "Failure" ? end.failure.code : "?"), [
+        "ShuttingDown",
+        "ShuttingDown",
+        "ShuttingDown"
+      ])
+      yield* Fiber.join(closing)
+      assert.strictEqual(
+        (yield* Effect.flip(Rpc.call(client, "test.echo", EchoAnswer, { text: "x" }))).code,
+        "Unavailable"
+      )
+    }))
+
+  it.live("discovery: PING, INFO and STATS as `nats micro` asks for them", () =>
+    Effect.gen(function*() {
+      const { client, close } = yield* setUp()
+      yield* Rpc.call(client, "test.echo", EchoAnswer, { text: "x" })
+      yield* send(client, "test.echo", "nope")
+      for (const suffix of ["", ".test", ".test.startup-1"]) {
+        assert.deepStrictEqual((yield* send(client, `$SRV.PING${suffix}`, "")).body, {
+          type: "io.nats.micro.v1.ping_response",
+          name: "test",
+          id: "startup-1",
+          version: "1.2.3",
+          metadata: {}
+        })
+      }
+      const described = (yield* send(client, "$SRV.INFO.test", "")).body
+      assert.strictEqual(described.type, "io.nats.micro.v1.info_response")
+      assert.deepStrictEqual(described.endpoints[1], {
+        name: "claim",
+        subject: "test.pool.*.*.claim",
+        queue_group: "q",
+        metadata: {}
+      })
+      const stats = (yield* send(client, "$SRV.STATS.test.startup-1", "")).body
+      const echo = stats.endpoints[0]
+      assert.deepStrictEqual([stats.type, echo.num_requests, echo.num_errors], [
+        "io.nats.micro.v1.stats_response",
+        2,
+        1
+      ])
+      assert.include(echo.last_error, "InvalidJson")
+      yield* close
+    }))
+
+  it.live("a request that another replica passed on is answered to its sender", () =>
+    Effect.gen(function*() {
+      const { client, close, server, service } = yield* setUp()
+      yield* server.subscribe("test.member.a.forwarded.>", (message) => {
+        if (!service.dispatch(message.subject.slice("test.member.a.forwarded.".length), message)) {
+          Rpc.refuse(message, new ContractError({ code: "UnknownSubject", message: message.subject }))
+        }
+      })
+      assert.strictEqual(
+        (yield* send(client, "test.member.a.forwarded.test.pool.default.gpu.claim", "{}")).body.pool,
+        "default/gpu"
+      )
+      assert.strictEqual(
+        (yield* send(client, "test.member.a.forwarded.test.other", "{}")).body.error.code,
+        "UnknownSubject"
+      )
+      yield* close
+    }))
+})
+
+describe("Nats", () => {
+  it.live("a request without an answer fails at its deadline; with nobody there it fails at once", () =>
+    Effect.gen(function*() {
+      const { client, close } = yield* setUp()
+      const started = performance.now()
+      const error = yield* Effect.flip(
+        client.request("test.sync", JSON.stringify({ text: "never" }), { timeoutMs: 200 })
+      )
+      assert.strictEqual(error._tag, "RequestTimeout")
+      assert.isAtLeast(performance.now() - started, 195)
+      assert.strictEqual((yield* Effect.flip(client.request("test.nobody", "")))._tag, "NoResponders")
+      assert.strictEqual(
+        (yield* Effect.flip(client.request("test.echo", new Uint8Array(9 * 1024 * 1024))))._tag,
+        "MessageTooLarge"
+      )
+      yield* close
+    }))
+
+  it.live("when the server dies, what is in flight fails as sent, what comes later as not sent, and publish says it was dropped", () =>
+    Effect.gen(function*() {
+      const { client } = yield* setUp()
+      const runPromise = Effect.runPromiseWith(yield* Effect.context<never>())
+      const waiting = yield* Effect.forkChild(
+        Effect.flip(client.request("test.sync", JSON.stringify({ text: "never" }), { timeoutMs: 30_000 })),
+        { startImmediately: true }
+      )
+      yield* client.flush
+      const reconnected = yield* Deferred.make<void>()
+      yield* client.onReconnect(() => Deferred.doneUnsafe(reconnected, Effect.void))
+      yield* Effect.promise(() =>
+        broker.restart(async () => {
+          const lost = await runPromise(Fiber.join(waiting))
+          assert.isTrue(lost._tag === "ConnectionLost" && lost.sent)
+          assert.isFalse(client.isConnected)
+          assert.isFalse(client.publish("test.echo", "x"))
+          const refused = await runPromise(Effect.flip(client.request("test.echo", "x")))
+          assert.isTrue(refused._tag === "ConnectionLost" && !refused.sent)
+        })
+      )
+      yield* Deferred.await(reconnected)
+      // The server's connection may still be on its way back.
+      const answered = yield* Rpc.call(client, "test.echo", EchoAnswer, { text: "back" }).pipe(
+        Effect.retry({ times: 200, schedule: Schedule.spaced(20) })
+      )
+      assert.deepStrictEqual(answered, { text: "back" })
+    }))
+})
