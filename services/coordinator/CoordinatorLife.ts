@@ -84,10 +84,10 @@ export const run = Effect.fn("CoordinatorLife.run")(
     const random = yield* Random.Random
     const now = () => clock.currentTimeMillisUnsafe()
     const ended = yield* Deferred.make<never, LifeEnded | ContractError>()
-    const fibers = yield* FiberSet.make<unknown, { readonly message: string }>()
+    const fibers = yield* FiberSet.make<unknown, LifeEnded | ContractError>()
     const runFork = yield* FiberSet.runtime(fibers)<never>()
     const log = (message: string): void => void runFork(Effect.logWarning(message))
-    const fork = (effect: Effect.Effect<unknown, { readonly message: string }>): void => void runFork(effect)
+    const fork = (effect: Effect.Effect<unknown, { readonly message: string }>): void => void runFork(Effect.mapError(effect, lifeError))
 
     const { ledger: ledgerName, sequence: openedAt } = yield* LedgerSeal.openLedger(
       nats,
@@ -496,6 +496,10 @@ export const run = Effect.fn("CoordinatorLife.run")(
   },
   Effect.scoped
 )
+
+/** What ends a life is LifeEnded; any other failure ends the service with its reason. */
+const lifeError = (error: { readonly message: string }): LifeEnded | ContractError =>
+  error instanceof LifeEnded || error instanceof ContractError ? error : new ContractError({ code: "Unavailable", message: error.message })
 
 const commandVerbs = { Pause: "pause", Resume: "resume", Stop: "stop" } as const
 
