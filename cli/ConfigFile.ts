@@ -1,0 +1,141 @@
+/**
+ * The last of the three sources of a setting: flag, then environment (`HEDDLE_*`), then file. design/02 "CLI".
+ *
+ * Files are `heddle.yaml` in the current folder and `~/.config/heddle/config.yaml` (`$XDG_CONFIG_HOME`), the nearer one first; `--config FILE` or
+ * `HEDDLE_CONFIG` names one instead of both. A key is a flag's name: `nats: nats://10.0.0.5:4222`. An unknown key is an error that names the line:
+ * a misspelt setting must not be silently without effect.
+ */
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+import { readFileSync } from "node:fs"
+import { homedir } from "node:os"
+import { join } from "node:path"
+import { CliFailure } from "./ExitCode.ts"
+
+/** Flags that a file or the environment may set, with the kind of value each takes. */
+export const settings = {
+  nats: "URL of the NATS server",
+  namespace: "namespace of pools and definitions",
+  output: "table, json, jsonl or yaml",
+  color: "auto, always or never",
+  timeout: "how long a request may take, such as 5s",
+  "log-level": "trace, debug, info, warn, error or none",
+  "data-dir": "where `heddle dev` keeps its streams",
+  "nats-port": "port of the NATS server of `heddle dev`",
+  pool: "pools of `heddle dev`, such as default=4",
+  sync: "always or interval"
+} as const
+export type SettingName = keyof typeof settings
+
+/** `nats-port` is `HEDDLE_NATS_PORT`; `nats` is `HEDDLE_NATS_URL`, as for the services. */
+export const envName = (name: SettingName): string =>
+  name === "nats" ? "HEDDLE_NATS_URL" : `HEDDLE_${name.toUpperCase().replaceAll("-", "_")}`
+
+/** The value of `--config` before anything is parsed, since the other flags' fallbacks depend on it. */
+export const configFlag = (args: ReadonlyArray<string>): string | undefined => {
+  const end = args.indexOf("--")
+  const own = end < 0 ? args : args.slice(0, end)
+  const at = own.findIndex((arg) => arg === "--config" || arg.startsWith("--config="))
+  if (at < 0) return undefined
+  const arg = own[at] ?? ""
+  return arg === "--config" ? own[at + 1] : arg.slice("--config=".length)
+}
+
+const read = (path: string): string | undefined => {
+  try {
+    return readFileSync(path, "utf8")
+  } catch (cause) {
+    if (cause instanceof Error && "code" in cause && (cause.code === "ENOENT" || cause.code === "ENOTDIR")) {
+      return undefined
+    }
+    throw cause
+  }
+}
+
+const nearest = (name: string): string | undefined => {
+  const letters = name.toLowerCase().replaceAll(/[-_]/g, "")
+  return Object.keys(settings).find((known) =>
+    known.startsWith(name.slice(0, 3)) || known.replaceAll("-", "") === letters
+  )
+}
+
+/** The settings of one file as the environment would give them. */
+export const parse = async (path: string, text: string): Promise<Readonly<Record<string, string>>> => {
+  const { LineCounter, isMap, isScalar, parseDocument } = await import("yaml")
+  const counter = new LineCounter()
+  const document = parseDocument(text, { lineCounter: counter })
+  const problems: Array<string> = document.errors.map((error) => {
+    const at = counter.linePos(error.pos[0])
+    return `${path}:${at.line}:${at.col}: ${error.message.split("\n")[0] ?? ""}`
+  })
+  const found: Record<string, string> = {}
+  if (isMap(document.contents)) {
+    for (const { key, value } of document.contents.items) {
+      const name = isScalar(key) ? String(key.value) : ""
+      const at = counter.linePos(isScalar(key) ? key.range?.[0] ?? 0 : 0)
+      const data: unknown = value === null || typeof value !== "object"
+        ? value
+        : (value as { toJSON(): unknown }).toJSON() // a yaml node
+      if (!Object.hasOwn(settings, name)) {
+        const meant = nearest(name)
+        problems.push(
+          `${path}:${at.line}:${at.col}: no setting is called ${JSON.stringify(name)}${
+            meant === undefined ? "" : `; did you mean ${meant}?`
+          }`
+        )
+      } else if (Array.isArray(data)) found[envName(name as SettingName)] = data.join(" ") // hasOwn
+      else if (["string", "number", "boolean"].includes(typeof data)) {
+        found[envName(name as SettingName)] = String(data) // hasOwn
+      } else problems.push(`${path}:${at.line}:${at.col}: ${name} is ${settings[name as SettingName]}`) // hasOwn
+    }
+  } else if (document.contents !== null && problems.length === 0) {
+    problems.push(`${path}:1:1: a configuration file is a map of settings`)
+  }
+  if (problems.length > 0) {
+    throw new CliFailure({
+      exit: 2,
+      message: `${path} is not a valid configuration file.`,
+      problems,
+      fix: `correct it, or move it away. Settings: ${Object.keys(settings).join(", ")}.`
+    })
+  }
+  return found
+}
+
+/** Environment before files. Fails with exit code 2 when a file that was named is missing, or a file is not valid. */
+export const provider = (
+  args: ReadonlyArray<string>,
+  env: Readonly<Record<string, string | undefined>>,
+  cwd: string
+): Effect.Effect<ConfigProvider.ConfigProvider, CliFailure> =>
+  Effect.tryPromise({
+    try: async () => {
+      const named = configFlag(args) ?? env["HEDDLE_CONFIG"]
+      const files = named === undefined
+        ? [
+          join(cwd, "heddle.yaml"),
+          join(env["XDG_CONFIG_HOME"] ?? join(homedir(), ".config"), "heddle", "config.yaml")
+        ]
+        : [named]
+      const merged: Record<string, string> = {}
+      for (const path of files.toReversed()) {
+        const text = read(path)
+        if (text !== undefined) Object.assign(merged, await parse(path, text))
+        else if (named !== undefined) {
+          throw new CliFailure({
+            exit: 2,
+            message: `There is no configuration file ${path}.`,
+            fix: "correct --config."
+          })
+        }
+      }
+      for (const [name, value] of Object.entries(env)) {
+        if (name.startsWith("HEDDLE_") && value !== undefined && value !== "") merged[name] = value
+      }
+      return ConfigProvider.fromEnvRecord(merged)
+    },
+    catch: (cause) =>
+      cause instanceof CliFailure
+        ? cause
+        : new CliFailure({ exit: 2, message: `The configuration cannot be read: ${String(cause)}` })
+  })

@@ -1,0 +1,496 @@
+/**
+ * The whole command tree: names, flags, help and examples; the one source of the parser, `--help`, the completions and docs/reference/cli.md.
+ *
+ * Handlers are loaded when their command runs, so `heddle --help` reads this file and no service. Follows design/02 "CLI".
+ */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Config from "effect/Config"
+import { envName } from "./ConfigFile.ts"
+import * as Globals from "./Globals.ts"
+import * as Lazy from "./Lazy.ts"
+
+const example = (command: string, description: string) => ({ command: `heddle ${command}`, description })
+
+const text = (name: string, metavar: string, description: string) =>
+  Flag.String(name).pipe(Flag.withMetavar(`<${metavar}>`), Flag.withDescription(description), Flag.optional)
+const flag = (name: string, description: string) =>
+  Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withDefault(false))
+const whole = (name: string, description: string) =>
+  Flag.Int(name).pipe(Flag.withMetavar("<n>"), Flag.withDescription(description), Flag.optional)
+const argument = (name: string, description: string) =>
+  Argument.String(name).pipe(Argument.withDescription(description))
+const settled = (name: "data-dir" | "nats-port" | "sync", metavar: string, description: string) =>
+  Flag.String(name).pipe(
+    Flag.withMetavar(`<${metavar}>`),
+    Flag.withDescription(description),
+    Flag.withFallbackConfig(Config.String(envName(name))),
+    Flag.optional
+  )
+
+const instance = argument("instance", "Id of the workflow instance")
+const reason = text("reason", "text", "Why; kept in the instance's journal")
+const limit = whole("limit", "At most so many")
+
+// ---- programs
+
+const dev = Command.make("dev", {
+  dataDir: settled("data-dir", "folder", "Where streams and definitions stay between runs; .heddle/dev when not given"),
+  natsPort: settled("nats-port", "port", "Port of the NATS server; a free one when not given"),
+  httpPort: text("http-port", "port", "Port of the HTTP API; not in this version"),
+  pool: Flag.String("pool").pipe(
+    Flag.withMetavar("<name=size[,provider]>"),
+    Flag.withDescription("A pool; can be passed multiple times. default=4,local when not given"),
+    Flag.atLeast(0)
+  ),
+  headless: flag("headless", "Without the HTTP API and the console"),
+  sync: settled(
+    "sync",
+    "always|interval",
+    "always: fsync before each acknowledgement; interval: the server's 2 minutes"
+  )
+}, Lazy.handler(() => import("./dev/Dev.ts").then((_) => _.run))).pipe(
+  Command.withShortDescription("Everything in one process: NATS, all services, a local pool"),
+  Command.withDescription(
+    "Starts a NATS server with JetStream, every service and a pool of local processes in one process, and says when a claim would succeed. "
+      + "With -o json it prints one line {\"ready\":true,\"natsUrl\":...,\"httpUrl\":...,\"pools\":[...]} on standard output. Ctrl-C ends all of it."
+  ),
+  Command.withExamples([
+    example("dev", "Start; then, in another terminal of the same folder: heddle claim default"),
+    example("dev --pool default=8 --pool quick=2,inline --sync always", "Two pools, every acknowledgement on disk"),
+    example("dev -o json --data-dir /tmp/heddle --nats-port 4222", "For a program that waits for the line")
+  ])
+)
+
+const serve = Command.make("serve", {
+  service: Argument.Literals("service", ["coordinator", "pool-scheduler", "task-executor", "failover"]).pipe(
+    Argument.withDescription("Which service")
+  ),
+  member: text("member", "name", "Name in the registry; made up when not given"),
+  slots: whole("slots", "task-executor: tasks at the same time"),
+  pool: Flag.String("pool").pipe(
+    Flag.withMetavar("<name>"),
+    Flag.withDescription("task-executor: draws from this pool only; can be passed multiple times"),
+    Flag.atLeast(0)
+  ),
+  ttl: text("ttl", "duration", "Life of the registry entry without a heartbeat"),
+  grace: text("grace", "duration", "failover: from suspicion to event")
+}, Lazy.handler(() => import("./serve/Serve.ts").then((_) => _.run))).pipe(
+  Command.withShortDescription("One service as its own process"),
+  Command.withDescription(
+    "Runs one service against a NATS server. It prints one line when it is ready, ends cleanly on SIGTERM with exit code 0, and with another code "
+      + "and the reason when a part of it dies."
+  ),
+  Command.withExamples([
+    example("serve coordinator --nats nats://127.0.0.1:4222", "A coordinator; start a second one for take-over"),
+    example("serve task-executor --slots 16", "Up to 16 tasks at the same time")
+  ])
+)
+
+// ---- claims
+
+const claim = Command.make("claim", {
+  pool: argument("pool", "name, or namespace/name"),
+  command: Argument.String("cmd").pipe(
+    Argument.withDescription("After --exec and --: what to run in the sandbox"),
+    Argument.variadic()
+  ),
+  exec: flag(
+    "exec",
+    "Run the command after -- in the sandbox, release it afterwards, end with the command's exit code"
+  ),
+  ttl: text("ttl", "duration", "How long the claim is held; 10m when not given"),
+  deadline: text("deadline", "duration", "How long it may wait for a sandbox; 30s when not given"),
+  count: whole("count", "Claim so many sandboxes"),
+  id: text("id", "claimId", "Idempotency key: the same id again answers the same claim"),
+  priority: whole("priority", "0 lowest to 9 highest; 5 when not given"),
+  team: text("team", "name", "Whose fair share it counts against"),
+  label: Flag.String("label").pipe(
+    Flag.withMetavar("<key=value>"),
+    Flag.withDescription("Only a sandbox with this label; can be passed multiple times"),
+    Flag.atLeast(0)
+  ),
+  env: Flag.String("env").pipe(
+    Flag.withMetavar("<key=value>"),
+    Flag.withDescription("With --exec: variable of the command; can be passed multiple times"),
+    Flag.atLeast(0)
+  )
+}, Lazy.handler(() => import("./command/Claim.ts").then((_) => _.run))).pipe(
+  Command.withShortDescription("Hold a warm sandbox"),
+  Command.withDescription(
+    "Claims a sandbox of a pool and prints what holds it. Without --exec the claim stays until it is released or its ttl ends."
+  ),
+  Command.withExamples([
+    example("claim default", "One sandbox for 10 minutes"),
+    example("claim default --exec -- sh -c 'echo hello from $HOSTNAME'", "Use one for a command, then give it back"),
+    example("claim gpu --count 3 --deadline 5m --priority 9 -o jsonl", "Three, waiting up to 5 minutes")
+  ])
+)
+
+const release = Command.make("release", {
+  pool: argument("pool", "name, or namespace/name"),
+  claim: Argument.String("claim").pipe(Argument.withDescription("Ids of the claims"), Argument.atLeast(1))
+}, Lazy.handler(() => import("./command/Release.ts").then((_) => _.run))).pipe(
+  Command.withDescription("Give sandboxes back"),
+  Command.withExamples([example("release default c-4f1", "Release one claim; releasing it again is no error")])
+)
+
+const claimsLs = Command.make(
+  "ls",
+  { pool: argument("pool", "name, or namespace/name"), limit },
+  Lazy.handler(
+    () => import("./command/Claims.ts").then((_) => _.ls)
+  )
+).pipe(
+  Command.withAlias("list"),
+  Command.withDescription("Claims of a pool that are held now, from the pool's event stream"),
+  Command.withExamples([example("claims ls default", "Who holds what")])
+)
+const claimsDescribe = Command.make("describe", {
+  pool: argument("pool", "name, or namespace/name"),
+  claim: argument("claim", "Id of the claim")
+}, Lazy.handler(() => import("./command/Claims.ts").then((_) => _.describe))).pipe(
+  Command.withDescription("The result and the state of one claim"),
+  Command.withExamples([example("claims describe default c-4f1", "Its sandbox, lease and times")])
+)
+const claimsWatch = Command.make("watch", {
+  pool: argument("pool", "name, or namespace/name"),
+  since: text("since", "sequence", "From this stream sequence on; from now on when not given")
+}, Lazy.handler(() => import("./command/Claims.ts").then((_) => _.watch))).pipe(
+  Command.withDescription("Every claim, release and expiry of a pool as it happens"),
+  Command.withExamples([example("claims watch default -o jsonl", "One JSON line for each event")])
+)
+const claims = Command.make("claims").pipe(
+  Command.withDescription("Look at claims"),
+  Command.withSubcommands([claimsLs, claimsDescribe, claimsWatch])
+)
+
+// ---- pools
+
+const pools = Command.make("pools").pipe(
+  Command.withDescription("Pools of sandboxes"),
+  Command.withSubcommands([
+    Command.make("ls", {}, Lazy.handler(() => import("./command/Pools.ts").then((_) => () => _.ls))).pipe(
+      Command.withAlias("list"),
+      Command.withDescription("All pools with their counters"),
+      Command.withExamples([example("pools ls -o json", "For a program")])
+    ),
+    Command.make(
+      "describe",
+      { pool: argument("pool", "name, or namespace/name") },
+      Lazy.handler(
+        () => import("./command/Pools.ts").then((_) => _.describe)
+      )
+    ).pipe(
+      Command.withDescription("One pool: what it is made of, its owner, its counters"),
+      Command.withExamples([example("pools describe default", "Everything about one pool")])
+    ),
+    Command.make("apply", {
+      file: text("file", "path", "YAML or JSON of one pool, or of several as a list or as documents").pipe(
+        Flag.withAlias("f")
+      ),
+      name: Argument.String("name").pipe(
+        Argument.withDescription("Without a file: name, or namespace/name"),
+        Argument.optional
+      ),
+      provider: text("provider", "name", "Without a file: pool provider; local when not given"),
+      size: whole("size", "Without a file: how many sandboxes")
+    }, Lazy.handler(() => import("./command/Pools.ts").then((_) => _.apply))).pipe(
+      Command.withDescription("Create a pool, or change it"),
+      Command.withExamples([
+        example("pools apply quick --provider inline --size 2", "From flags"),
+        example("pools apply -f pools.yaml", "From a file")
+      ])
+    ),
+    Command.make("scale", {
+      pool: argument("pool", "name, or namespace/name"),
+      size: Argument.Int("size").pipe(Argument.withDescription("How many sandboxes"))
+    }, Lazy.handler(() => import("./command/Pools.ts").then((_) => _.scale))).pipe(
+      Command.withDescription("Change how many sandboxes a pool keeps"),
+      Command.withExamples([example("pools scale default 16", "Idle sandboxes are added or taken away")])
+    ),
+    Command.make("top", {
+      pool: Argument.String("pool").pipe(
+        Argument.withDescription("name, or namespace/name; all when not given"),
+        Argument.optional
+      ),
+      interval: text("interval", "duration", "Between two looks; 1s when not given"),
+      count: whole("count", "End after so many looks; on a terminal it goes on until Ctrl-C, elsewhere it looks once")
+    }, Lazy.handler(() => import("./command/Pools.ts").then((_) => _.top))).pipe(
+      Command.withDescription("Counters of pools, live"),
+      Command.withExamples([example("pools top default --interval 500ms", "Twice a second")])
+    )
+  ])
+)
+
+// ---- workflows
+
+const run = Command.make("run", {
+  workflow: argument("workflow", "A file (YAML or JSON), or the name[@version] of a stored definition"),
+  param: Flag.String("param").pipe(
+    Flag.withAlias("p"),
+    Flag.withMetavar("<key=value>"),
+    Flag.withDescription("A parameter; JSON when it parses as JSON, else text. Can be passed multiple times"),
+    Flag.atLeast(0)
+  ),
+  paramsFile: text("params-file", "path", "Parameters from a YAML or JSON file"),
+  id: text("id", "instanceId", "Idempotency key: the same id again answers the same instance"),
+  wait: flag("wait", "Wait for the end; exit code 1 when the run did not succeed"),
+  watch: flag("watch", "Show every task as it changes, then the result"),
+  logs: flag("logs", "Like --watch, with the output of the tasks"),
+  waitTimeout: text(
+    "wait-timeout",
+    "duration",
+    "With --wait or --watch: give up after this (exit code 5); the run goes on"
+  ),
+  priority: whole("priority", "0 lowest to 9 highest"),
+  pool: text("pool", "name", "Pool of tasks that name none"),
+  startNode: Flag.String("start-node").pipe(
+    Flag.withMetavar("<task>"),
+    Flag.withDescription("Begin at this task; can be passed multiple times"),
+    Flag.atLeast(0)
+  ),
+  dependType: Flag.Literals("depend-type", ["TASK_ONLY", "TASK_PRE", "TASK_POST"]).pipe(
+    Flag.withDescription("With --start-node: only these, with all before them, or with all after them"),
+    Flag.optional
+  ),
+  dryRun: flag("dry-run", "Go through the graph without running a task")
+}, Lazy.handler(() => import("./command/Run.ts").then((_) => _.run))).pipe(
+  Command.withShortDescription("Start a workflow"),
+  Command.withDescription(
+    "Starts a workflow from a file or a stored definition and prints the id of its instance; with --wait or --watch also how it ended."
+  ),
+  Command.withExamples([
+    example("run examples/hello.yaml --watch", "Run a file and look on"),
+    example("run nightly@3 --param day=2026-11-21 --id nightly-2026-11-21", "A stored version, at most once"),
+    example("run examples/repo-report.yaml --param root=$PWD --wait -o json", "Wait, print the result as JSON")
+  ])
+)
+
+const command = (
+  name: string,
+  description: string,
+  verb: "pause" | "resume" | "stop" | "rerun" | "recover",
+  shown: string
+) =>
+  Command.make(name, {
+    instance: Argument.String("instance").pipe(
+      Argument.withDescription("Ids of workflow instances"),
+      Argument.atLeast(1)
+    ),
+    reason,
+    wait: flag("wait", "Wait until the run rests")
+  }, Lazy.handler(() => import("./command/Workflows.ts").then((_) => _.command(verb)))).pipe(
+    Command.withDescription(description),
+    Command.withExamples([example(`workflows ${name} ${shown}`, description)])
+  )
+
+const workflows = Command.make("workflows").pipe(
+  Command.withAlias("wf"),
+  Command.withDescription("Runs of workflows"),
+  Command.withSubcommands([
+    Command.make("ls", {
+      state: text("state", "STATE", "Only in this state, such as RUNNING"),
+      definition: text("definition", "name", "Only of this definition"),
+      limit,
+      next: text("next", "token", "The page after the one that gave this token"),
+      all: flag("all", "All pages")
+    }, Lazy.handler(() => import("./command/Workflows.ts").then((_) => _.ls))).pipe(
+      Command.withAlias("list"),
+      Command.withDescription("Instances, newest first"),
+      Command.withExamples([example("workflows ls --state RUNNING", "What runs now")])
+    ),
+    Command.make(
+      "get",
+      { instance },
+      Lazy.handler(
+        () => import("./command/Workflows.ts").then((_) => _.get)
+      )
+    ).pipe(
+      Command.withDescription("State, tasks and attempts of one instance"),
+      Command.withExamples([example("workflows get i-7", "Each task with its state, or why it never ran")])
+    ),
+    Command.make("watch", {
+      instance,
+      logs: flag("logs", "With the output of the tasks"),
+      waitTimeout: text("wait-timeout", "duration", "Give up after this (exit code 5)")
+    }, Lazy.handler(() => import("./command/Workflows.ts").then((_) => _.watch))).pipe(
+      Command.withDescription("Look on until the run rests; exit code 1 when it did not succeed"),
+      Command.withExamples([example("workflows watch i-7 -o jsonl", "One JSON line for each change")])
+    ),
+    Command.make("result", {
+      instance,
+      waitTimeout: text("wait-timeout", "duration", "How long to wait for the end; 30s when not given, 0s: not at all")
+    }, Lazy.handler(() => import("./command/Workflows.ts").then((_) => _.result))).pipe(
+      Command.withDescription("How the run ended, with its outputs; exit code 1 when it did not succeed"),
+      Command.withExamples([example("workflows result i-7 -o json", "Outputs as JSON")])
+    ),
+    Command.make("history", {
+      instance,
+      limit,
+      next: text("next", "token", "The page after the one that gave this token"),
+      all: flag("all", "All pages")
+    }, Lazy.handler(() => import("./command/Workflows.ts").then((_) => _.history))).pipe(
+      Command.withDescription("The journal of an instance: every turn, its cause, what changed"),
+      Command.withExamples([example("workflows history i-7 --all -o jsonl", "The whole journal, one entry a line")])
+    ),
+    Command.make("logs", {
+      instance,
+      task: text("task", "name", "Only of this task"),
+      follow: flag("follow", "Go on until the run rests").pipe(Flag.withAlias("f"))
+    }, Lazy.handler(() => import("./command/Workflows.ts").then((_) => _.logs))).pipe(
+      Command.withDescription("What the tasks wrote"),
+      Command.withExamples([example("workflows logs i-7 --task count --follow", "One task, live")])
+    ),
+    command("pause", "Pause: running tasks that can pause do, nothing new starts", "pause", "i-7 --reason maintenance"),
+    command("resume", "Go on after a pause", "resume", "i-7"),
+    command("stop", "Stop: active tasks are killed", "stop", "i-7 --reason 'wrong day' --wait"),
+    command("rerun", "Run a finished instance again from its start", "rerun", "i-7"),
+    command("recover", "Run the failed tasks of a finished instance again, and what comes after them", "recover", "i-7")
+  ])
+)
+
+const file = argument("file", "YAML or JSON of a workflow; - for standard input")
+const definitions = Command.make("definitions").pipe(
+  Command.withAlias("def"),
+  Command.withDescription("Stored workflow definitions"),
+  Command.withSubcommands([
+    Command.make(
+      "ls",
+      { limit, next: text("next", "token", "The page after the one that gave this token") },
+      Lazy.handler(
+        () => import("./command/Definitions.ts").then((_) => _.ls)
+      )
+    ).pipe(
+      Command.withAlias("list"),
+      Command.withDescription("Names and newest versions"),
+      Command.withExamples([example("definitions ls", "All of the namespace")])
+    ),
+    Command.make(
+      "get",
+      { name: argument("name", "name or name@version") },
+      Lazy.handler(
+        () => import("./command/Definitions.ts").then((_) => _.get)
+      )
+    ).pipe(
+      Command.withDescription("One definition"),
+      Command.withExamples([example("definitions get nightly@3 -o yaml", "As a file")])
+    ),
+    Command.make(
+      "put",
+      { file },
+      Lazy.handler(
+        () => import("./command/Definitions.ts").then((_) => _.put)
+      )
+    ).pipe(
+      Command.withDescription("Store a definition; the same content again is the same version"),
+      Command.withExamples([example("definitions put examples/diamond.yaml", "Prints name and version")])
+    ),
+    Command.make(
+      "validate",
+      { file, local: flag("local", "Without a server: structure, graph and expressions") },
+      Lazy.handler(
+        () => import("./command/Definitions.ts").then((_) => _.validate)
+      )
+    ).pipe(
+      Command.withDescription("Every problem of a definition with its line and column; exit code 2 when there is one"),
+      Command.withExamples([
+        example("definitions validate examples/diamond.yaml", "Silent but for one line when it is good")
+      ])
+    )
+  ])
+)
+
+const replay = Command.make("replay", {
+  instance,
+  until: text("until", "sequence|time", "Stop after this stream sequence or time (RFC 3339)"),
+  step: flag("step", "Wait for Enter after each step"),
+  speed: text("speed", "1|10|max", "1: as it went, 10: ten times as fast, max: at once; max when not given"),
+  verify: flag(
+    "verify",
+    "Check the hash chain, and that the engine decides the same again; exit code 1 at a difference"
+  )
+}, Lazy.handler(() => import("./command/Replay.ts").then((_) => _.run))).pipe(
+  Command.withShortDescription("Go through a run again, step by step"),
+  Command.withDescription(
+    "Reads the journal of an instance from JetStream and shows each step: when, why, what changed, what was sent out; then the final state. "
+      + "Needs no service, only the NATS server."
+  ),
+  Command.withExamples([
+    example("replay i-7", "All steps"),
+    example("replay i-7 --until 2026-11-21T10:00:00Z", "The state at that moment"),
+    example("replay i-7 --verify", "Is the log whole, and does it follow from the rules?")
+  ])
+)
+
+// ---- operations
+
+const doctor = Command.make(
+  "doctor",
+  { quiet: flag("quiet", "Only problems; silent when all is well").pipe(Flag.withAlias("q")) },
+  Lazy.handler(
+    () => import("./command/Doctor.ts").then((_) => _.run)
+  )
+).pipe(
+  Command.withShortDescription("What is wrong, and what to do"),
+  Command.withDescription(
+    "Checks the tools of this machine, the NATS server, JetStream, every stream and bucket, the durability level, the members of the mesh and the pools. "
+      + "One line for each problem with its fix; exit code 1 when there is one, 6 when no server answers."
+  ),
+  Command.withExamples([example("doctor -q && heddle run nightly", "Go on only when all is well")])
+)
+const members = Command.make("members", {}, Lazy.handler(() => import("./command/Members.ts").then((_) => () => _.run)))
+  .pipe(
+    Command.withDescription("Processes of the mesh"),
+    Command.withExamples([example("members", "Role, name, since when")])
+  )
+const failovers = Command.make(
+  "failovers",
+  {},
+  Lazy.handler(() => import("./command/Failovers.ts").then((_) => () => _.run))
+).pipe(
+  Command.withDescription("Failovers: cause, what was taken over, how long it took"),
+  Command.withExamples([example("failovers -o json", "For a program")])
+)
+const errors = Command.make("errors", {
+  code: Argument.String("code").pipe(Argument.withDescription("Only this one"), Argument.optional)
+}, Lazy.handler(() => import("./command/Errors.ts").then((_) => _.run))).pipe(
+  Command.withDescription("Every error code, what it means and what to do"),
+  Command.withExamples([example("errors NoSuchPool", "Look one up"), example("errors -o json", "All of them")])
+)
+const bench = Command.make("bench", {
+  what: Argument.String("what").pipe(Argument.withDescription("Arguments of the benchmark"), Argument.variadic())
+}, Lazy.handler(() => import("./command/Bench.ts").then((_) => _.run))).pipe(
+  Command.withDescription("Measure claims and workflows of this checkout (npm run bench)"),
+  Command.withExamples([example("bench -- claim", "Claims a second, and how long one takes")])
+)
+/** Named apart, since the tree holds the command that prints it. */
+const self = (): Command.Command.Any => root
+const completion = Command.make("completion", {
+  shell: Argument.Literals("shell", ["bash", "zsh", "fish"]).pipe(Argument.withDescription("For which shell"))
+}, Lazy.handler(() => import("./command/Completion.ts").then((_) => _.print(self())))).pipe(
+  Command.withDescription("Print a completion script"),
+  Command.withExamples([
+    example("completion bash > ~/.local/share/bash-completion/completions/heddle", "Bash"),
+    example("completion zsh > ~/.zfunc/_heddle", "Zsh, with ~/.zfunc in fpath"),
+    example("completion fish > ~/.config/fish/completions/heddle.fish", "Fish")
+  ])
+)
+
+/** Long: what a person with no idea sees first. */
+export const root = Command.make("heddle").pipe(
+  Command.withDescription("Durable workflows on warm sandboxes, over NATS JetStream."),
+  Command.withExamples([
+    example("dev", "Start everything on this machine"),
+    example("claim default --exec -- uname -a", "Run a command in a warm sandbox"),
+    example("run examples/hello.yaml --watch", "Run a workflow and look on")
+  ]),
+  Command.withSubcommands([
+    { group: "Start", commands: [dev, serve] },
+    { group: "Sandboxes", commands: [claim, release, claims, pools] },
+    { group: "Workflows", commands: [run, workflows, definitions, replay] },
+    { group: "Operations", commands: [doctor, members, failovers, errors, bench, completion] }
+  ]),
+  Command.withGlobalFlags(Globals.all)
+)

@@ -1,0 +1,85 @@
+/**
+ * A workflow definition out of a file: read, decoded, and every problem with its line and column.
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
+import { existsSync, readFileSync } from "node:fs"
+import { Definition, type DefinitionEncoded } from "../shared/protocol/Definition.ts"
+import type { Problem } from "../shared/protocol/ErrorCode.ts"
+import { CliFailure } from "./ExitCode.ts"
+import { usage } from "./Globals.ts"
+import * as YamlSource from "./YamlSource.ts"
+
+export interface WorkflowFile {
+  readonly path: string
+  readonly source: YamlSource.YamlSource
+  readonly problems: ReadonlyArray<YamlSource.LocatedProblem>
+  /** As it travels: durations as they were written. Only there when there is no problem. */
+  readonly definition: DefinitionEncoded | undefined
+}
+
+/** Something with a slash or a file's ending is a file, and so is what exists under this name. */
+export const isFile = (text: string): boolean => text === "-" || /[/\\]|\.(ya?ml|json)$/.test(text) || existsSync(text)
+
+const decode = Schema.decodeUnknownResult(Definition, { errors: "all", onExcessProperty: "error" })
+const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
+
+const pathText = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>): string =>
+  path.map((part) => typeof part === "object" ? part.key : part).reduce<string>(
+    (text, key) => typeof key === "number" ? `${text}[${key}]` : text === "" ? String(key) : `${text}.${String(key)}`,
+    ""
+  )
+
+/** Structure only, by the Schema; `onExcessProperty: "error"` since a misspelt field must not be silently without effect. */
+export const structuralProblems = (value: unknown): ReadonlyArray<Problem> => {
+  const decoded = decode(value)
+  return Result.isSuccess(decoded)
+    ? []
+    : formatIssue(decoded.failure.issue).issues.map((issue) => ({
+      path: pathText(issue.path ?? []),
+      message: issue.message
+    }))
+}
+
+export const locate = (
+  source: YamlSource.YamlSource,
+  problems: ReadonlyArray<Problem>
+): ReadonlyArray<YamlSource.LocatedProblem> =>
+  problems.map((problem) => ({
+    ...source.place(problem.path),
+    path: problem.path,
+    message: problem.fix === undefined ? problem.message : `${problem.message} (${problem.fix})`
+  }))
+
+export const parse = (path: string, text: string): WorkflowFile => {
+  const source = YamlSource.parse(text)
+  const problems = source.syntax.length > 0 ? source.syntax : locate(source, structuralProblems(source.value))
+  return {
+    path,
+    source,
+    problems,
+    definition: problems.length === 0 ? source.value as DefinitionEncoded : undefined // the Schema has decoded it
+  }
+}
+
+export const read = (path: string): Effect.Effect<WorkflowFile, CliFailure> =>
+  Effect.try({
+    try: () => parse(path === "-" ? "<stdin>" : path, readFileSync(path === "-" ? 0 : path, "utf8")),
+    catch: (cause) =>
+      cause instanceof Error && "code" in cause && cause.code === "ENOENT"
+        ? new CliFailure({ exit: 3, message: `There is no file ${path}.` })
+        : usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
+  })
+
+export const invalid = (file: WorkflowFile, problems: ReadonlyArray<YamlSource.LocatedProblem>): CliFailure =>
+  new CliFailure({
+    exit: 2,
+    message: `${file.path} has ${problems.length} ${problems.length === 1 ? "problem" : "problems"}.`,
+    problems: YamlSource.describe(file.path, problems)
+  })
+
+/** The definition, or a usage error that lists every problem. */
+export const definitionOf = (file: WorkflowFile): Effect.Effect<DefinitionEncoded, CliFailure> =>
+  file.definition === undefined ? Effect.fail(invalid(file, file.problems)) : Effect.succeed(file.definition)

@@ -1,0 +1,146 @@
+/** `heddle definitions`: the store of definitions, and what is wrong with a file before it gets there. design/02, design/03 section 7. */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as WorkflowGraph from "../../services/coordinator/engine/WorkflowGraph.ts"
+import { Definition, DefinitionPut, type DefinitionRef, DefinitionStored } from "../../shared/protocol/Definition.ts"
+import { ContractError, Problem } from "../../shared/protocol/ErrorCode.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import { DefinitionName } from "../../shared/protocol/Token.ts"
+import * as Connection from "../Connection.ts"
+import * as Globals from "../Globals.ts"
+import { Output } from "../Output.ts"
+import * as WorkflowFile from "../WorkflowFile.ts"
+
+const ListAnswer = Schema.Struct({
+  items: Schema.Array(Schema.Struct({
+    namespace: Schema.optionalKey(Schema.String),
+    name: Schema.String,
+    version: Schema.Int,
+    createdAt: Schema.optionalKey(Schema.String),
+    hash: Schema.optionalKey(Schema.String)
+  })),
+  next: Schema.optionalKey(Schema.String)
+})
+
+export const ls = (input: { readonly limit: Option.Option<number>; readonly next: Option.Option<string> }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const page = yield* Connection.call(Subject.rpc.definition("list"), ListAnswer, {
+      namespace: yield* Globals.namespaceToken(),
+      ...(Option.isSome(input.limit) ? { limit: input.limit.value } : {}),
+      ...(Option.isSome(input.next) ? { next: input.next.value } : {})
+    })
+    yield* output.page(
+      page,
+      [
+        { title: "NAME", value: (item) => item.name },
+        { title: "VERSION", value: (item) => String(item.version), alignRight: true },
+        { title: "STORED", value: (item) => item.createdAt ?? "" },
+        { title: "NAMESPACE", value: (item) => item.namespace ?? "" }
+      ],
+      "No definitions. What to do: `heddle definitions put FILE` stores one."
+    )
+    if (page.next !== undefined && output.format === "table") {
+      yield* output.note(`heddle: there are more: --next ${page.next}`)
+    }
+  }).pipe(Connection.provide)
+
+export const get = (input: { readonly name: string }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const [name = "", version] = input.name.split("@")
+    const stored = yield* Connection.call(Subject.rpc.definition("get"), DefinitionStored, {
+      name: yield* Globals.checkToken("The definition", name),
+      namespace: yield* Globals.namespaceToken(),
+      ...(version === undefined ? {} : { version: Number(version) })
+    })
+    // A file that `put` takes again; the rest of the answer is for programs.
+    if (output.format === "table" || output.format === "yaml") {
+      const { stringify } = yield* Effect.promise(() => import("yaml"))
+      yield* output.line(
+        `# ${stored.name}@${stored.version}, stored ${stored.createdAt}\n${stringify(stored.definition).trimEnd()}`
+      )
+    } else yield* output.value(stored, () => "")
+  }).pipe(Connection.provide)
+
+/** Answers of the store name places in the definition; people want them in their file. */
+const inFile = (file: WorkflowFile.WorkflowFile) => <E>(error: E) => {
+  if (!(error instanceof ContractError)) return error
+  const problems = Schema.decodeUnknownOption(Schema.Array(Problem))(error.details)
+  return Option.isSome(problems) && problems.value.length > 0
+    ? WorkflowFile.invalid(file, WorkflowFile.locate(file.source, problems.value))
+    : error
+}
+
+const withNamespace = Effect.fnUntraced(function*(definition: typeof Definition.Encoded) {
+  const namespace = yield* Globals.namespaceToken()
+  return definition.metadata.namespace === undefined
+    ? { ...definition, metadata: { ...definition.metadata, namespace } }
+    : definition
+})
+
+export const put = (input: { readonly file: string }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const file = yield* WorkflowFile.read(input.file)
+    const definition = yield* Effect.flatMap(WorkflowFile.definitionOf(file), withNamespace)
+    const stored = yield* Connection.call(Subject.rpc.definition("put"), DefinitionPut, definition).pipe(
+      Effect.mapError(inFile(file))
+    )
+    yield* output.value(stored, () => `${stored.name}@${stored.version}`)
+  }).pipe(Connection.provide)
+
+/** What the engine refuses: names, references, cycles, expressions. */
+const graphProblems = (definition: Definition): ReadonlyArray<Problem> => {
+  const ref: DefinitionRef = {
+    namespace: Globals.namespaceDefault,
+    name: DefinitionName.make(definition.metadata.name),
+    version: 0,
+    hash: ""
+  }
+  const compiled = WorkflowGraph.compile(definition, ref)
+  return Result.isFailure(compiled) ? compiled.failure : []
+}
+
+export const validate = (input: { readonly file: string; readonly local: boolean }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const file = yield* WorkflowFile.read(input.file)
+    const definition = yield* WorkflowFile.definitionOf(file).pipe(
+      Effect.tapError(() => output.format === "table" ? Effect.void : report(file, file.problems))
+    )
+    const decoded = Schema.decodeUnknownSync(Definition)(definition)
+    const problems = WorkflowFile.locate(file.source, graphProblems(decoded))
+    if (problems.length > 0) {
+      if (output.format !== "table") yield* report(file, problems)
+      return yield* WorkflowFile.invalid(file, problems)
+    }
+    if (!input.local) {
+      // The store may know more: pools, plugins, limits. Without one, the engine's word is what there is.
+      yield* Connection.provide(
+        Effect.flatMap(withNamespace(definition), (body) =>
+          Connection.call(Subject.rpc.definition("validate"), Schema.Unknown, body)).pipe(
+            Effect.mapError(inFile(file))
+          )
+      ).pipe(
+        Effect.catchIf(
+          (error) =>
+            error instanceof ContractError && error.code === "Unavailable",
+          () =>
+            output.note(
+              "heddle: no server answers, so only structure, graph and expressions were checked (--local says so without this line)"
+            )
+        )
+      )
+    }
+    return yield* output.value({ valid: true, name: decoded.metadata.name, problems: [] }, () =>
+      `${file.path} is valid: ${decoded.metadata.name}, ${decoded.spec.tasks.length} tasks`)
+  })
+
+const report = (file: WorkflowFile.WorkflowFile, problems: WorkflowFile.WorkflowFile["problems"]) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    yield* output.value({ valid: false, file: file.path, problems }, () => "")
+  })

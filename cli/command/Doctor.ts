@@ -1,0 +1,218 @@
+/**
+ * `heddle doctor`: everything that must be so for heddle to work, one line each, and for what is not so the fix.
+ *
+ * A check that depends on one that failed is left out: its problem would only be a consequence.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import { findNatsServer } from "../../infra/bootstrap/nats-server.mjs"
+import * as Durability from "../../shared/jetstream/Durability.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
+import { MemberList, type MemberList as Members } from "../../shared/protocol/Member.ts"
+import { PoolList } from "../../shared/protocol/Pool.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import * as Connection from "../Connection.ts"
+import { Ended } from "../ExitCode.ts"
+import { Output } from "../Output.ts"
+
+export interface Check {
+  readonly check: string
+  /** `warning`: works, but not as one would wish. */
+  readonly state: "ok" | "warning" | "problem"
+  readonly detail: string
+  readonly fix?: string
+}
+
+const ok = (check: string, detail: string): Check => ({ check, state: "ok", detail })
+const problem = (check: string, detail: string, fix: string): Check => ({ check, state: "problem", detail, fix })
+const warning = (check: string, detail: string, fix: string): Check => ({ check, state: "warning", detail, fix })
+
+/** Node's version alone; the rest of the tool chain is the bootstrap's business. */
+export const nodeCheck = (version: string): Check =>
+  Number(version.split(".")[0]) >= 24
+    ? ok("node", version)
+    : problem(
+      "node",
+      `${version} is too old`,
+      "install Node 24, or run `npm ci` in the checkout, which brings its own."
+    )
+
+const natsServerCheck = Effect.tryPromise({
+  try: () => findNatsServer({ install: false, log: () => undefined }),
+  catch: String
+}).pipe(
+  Effect.match({
+    onSuccess: (found) => ok("nats-server binary", `${found.version} at ${found.path}`),
+    onFailure: () =>
+      warning(
+        "nats-server binary",
+        "none on this machine; only `heddle dev` needs it",
+        "`npm run bootstrap` gets one, or set HEDDLE_NATS_SERVER."
+      )
+  })
+)
+
+/** What the streams lack, from what the server has under their names. */
+export const streamChecks = (
+  found: ReadonlyArray<readonly [name: string, config: Parameters<typeof Streams.differences>[1] | undefined]>
+): ReadonlyArray<Check> => {
+  const wanted = new Map(Streams.definitions().map((definition) => [definition.name, definition]))
+  const missing = found.filter(([, config]) => config === undefined).map(([name]) => name)
+  if (missing.length === found.length && found.length > 0) {
+    return [
+      problem(
+        "streams",
+        "none of heddle's streams exists",
+        "start a service (`heddle dev`, `heddle serve coordinator`): it makes them."
+      )
+    ]
+  }
+  const checks: Array<Check> = missing.map((name) =>
+    problem(
+      "streams",
+      `${name} is missing`,
+      "restart any service: it makes what is missing. A lost file stream means lost data: restore its backup first."
+    )
+  )
+  for (const [name, config] of found) {
+    const definition = wanted.get(name)
+    if (config === undefined || definition === undefined) continue
+    for (const difference of Streams.differences(definition, config)) {
+      checks.push(problem(
+        "streams",
+        `${name} has ${difference.field} ${JSON.stringify(difference.found)}, heddle needs ${
+          JSON.stringify(difference.wanted)
+        }`,
+        `\`nats stream edit ${name}\`, or upgrade nats-server to ${Durability.versionMin} or newer.`
+      ))
+    }
+  }
+  return checks.length === 0 ? [ok("streams", `${found.length} streams and buckets as they should be`)] : checks
+}
+
+const rolesNeeded = ["coordinator", "pool-scheduler", "task-executor", "failover"] as const
+
+export const memberChecks = (members: typeof Members.Type): ReadonlyArray<Check> => {
+  const missing = rolesNeeded.filter((role) => !members.items.some((member) => member.role === role))
+  const counts = rolesNeeded.map((role) => `${members.items.filter((member) => member.role === role).length} ${role}`)
+    .join(", ")
+  return missing.length === 0
+    ? [ok("members", counts)]
+    : missing.map((role) =>
+      problem("members", `no ${role} runs`, `\`heddle serve ${role}\`, or \`heddle dev\` for all of them.`)
+    )
+}
+
+export const poolChecks = (pools: typeof PoolList.Type): ReadonlyArray<Check> => {
+  if (pools.items.length === 0) {
+    return [warning("pools", "there is none", "`heddle pools apply default --size 4` makes one.")]
+  }
+  const checks: Array<Check> = []
+  for (const pool of pools.items) {
+    const name = `${pool.namespace}/${pool.name}`
+    if (pool.owner === null) {
+      checks.push(
+        problem("pools", `${name} has no owner`, "`heddle serve pool-scheduler`: one of them takes it within seconds.")
+      )
+    } else if (pool.snapshot !== undefined && pool.snapshot.total < pool.size) {
+      checks.push(
+        warning(
+          "pools",
+          `${name} has ${pool.snapshot.total} of ${pool.size} sandboxes`,
+          `\`heddle pools describe ${name}\` and the log of ${pool.owner} say why.`
+        )
+      )
+    }
+  }
+  return checks.length === 0
+    ? [ok("pools", pools.items.map((pool) => `${pool.namespace}/${pool.name} ${pool.size}`).join(", "))]
+    : checks
+}
+
+const mesh = Effect.gen(function*() {
+  const nats = yield* Connection.nats
+  const checks: Array<Check> = [ok("nats", `${nats.url}, nats-server ${nats.serverVersion}`)]
+  const level = yield* Effect.result(
+    Effect.flatMap(Durability.optionsConfig, (options) => Durability.read(nats, options))
+  )
+  if (Result.isFailure(level)) {
+    checks.push(
+      problem(
+        "jetstream",
+        level.failure.message,
+        "turn JetStream on (`jetstream {}` in the server's configuration) or upgrade the server."
+      )
+    )
+    return checks
+  }
+  checks.push(ok("jetstream", `API level ${level.success.apiLevel}`))
+  checks.push(
+    level.success.fsync._tag === "Unknown"
+      ? warning(
+        "durability",
+        level.success.text,
+        "say it with HEDDLE_NATS_SYNC (always, 2m), or let it be read: HEDDLE_NATS_MONITOR=http://host:8222."
+      )
+      : ok("durability", level.success.text)
+  )
+  const found = yield* Effect.forEach(
+    Streams.definitions(),
+    (definition) =>
+      Effect.map(
+        Streams.info(nats, definition.name),
+        (info) => [definition.name, Option.isSome(info) ? info.value.config : undefined] as const
+      ),
+    { concurrency: 4 }
+  ).pipe(Effect.result)
+  if (Result.isFailure(found)) {
+    checks.push(problem("streams", found.failure.message, "look at the server's log."))
+    return checks
+  }
+  checks.push(...streamChecks(found.success))
+  if (found.success.every(([, config]) => config === undefined)) return checks
+  const members = yield* Effect.result(Connection.call(Subject.rpc.memberList, MemberList, {}))
+  if (Result.isFailure(members)) {
+    checks.push(
+      problem(
+        "members",
+        `nobody answers ${Subject.rpc.memberList}: ${members.failure.message}`,
+        "`heddle serve failover`, or `heddle dev` for everything."
+      )
+    )
+  } else checks.push(...memberChecks(members.success))
+  const pools = yield* Effect.result(Connection.call(Subject.rpc.pools("list"), PoolList, {}))
+  if (Result.isFailure(pools)) {
+    checks.push(
+      problem(
+        "pools",
+        `nobody answers ${Subject.rpc.pools("list")}: ${pools.failure.message}`,
+        "`heddle serve pool-scheduler`, or `heddle dev` for everything."
+      )
+    )
+  } else checks.push(...poolChecks(pools.success))
+  return checks
+})
+
+export const run = (input: { readonly quiet: boolean }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const checks: Array<Check> = [nodeCheck(process.versions.node), yield* natsServerCheck]
+    const reached = yield* Effect.result(Connection.provide(mesh))
+    if (Result.isSuccess(reached)) checks.push(...reached.success)
+    else {
+      const { failure } = reached
+      checks.push(problem("nats", failure.message, "start one with `heddle dev`, or name it: --nats URL."))
+    }
+    const told = input.quiet ? checks.filter((check) => check.state === "problem") : checks
+    if (output.format === "table") {
+      for (const { check, detail, fix, state } of told) {
+        const line = `${output.style.state(state)}${" ".repeat(8 - state.length)} ${check}: ${detail}${
+          fix === undefined ? "" : `  What to do: ${fix}`
+        }`
+        yield* output.line(line)
+      }
+    } else yield* output.page({ items: told }, [], "")
+    const exit = Result.isFailure(reached) ? 6 : checks.some((check) => check.state === "problem") ? 1 : 0
+    return exit === 0 ? undefined : yield* new Ended({ exit })
+  })

@@ -1,0 +1,181 @@
+/** `heddle pools`: what there is, how it is used, and changes to it. design/02 `heddle.rpc.pool.list|apply`, `.snapshot`. */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { readFileSync } from "node:fs"
+import { Snapshot } from "../../shared/protocol/Claim.ts"
+import { PoolList, PoolSpec, PoolView } from "../../shared/protocol/Pool.ts"
+import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import * as Connection from "../Connection.ts"
+import { CliFailure } from "../ExitCode.ts"
+import * as Globals from "../Globals.ts"
+import { type Column, Output } from "../Output.ts"
+
+// As on the wire: what is printed is what the service said.
+const ListAnswer = Schema.toEncoded(PoolList)
+const ViewAnswer = Schema.toEncoded(PoolView)
+type Shown = typeof ViewAnswer.Type
+
+const number = (value: number | undefined) => value === undefined ? "-" : String(value)
+const columns: ReadonlyArray<Column<Shown>> = [
+  { title: "POOL", value: (pool) => `${pool.namespace}/${pool.name}` },
+  { title: "PROVIDER", value: (pool) => pool.provider },
+  { title: "SIZE", value: (pool) => String(pool.size), alignRight: true },
+  { title: "IDLE", value: (pool) => number(pool.snapshot?.idleReady), alignRight: true },
+  { title: "CLAIMED", value: (pool) => number(pool.snapshot?.claimed), alignRight: true },
+  { title: "WAITING", value: (pool) => number(pool.snapshot?.queueLen), alignRight: true },
+  { title: "TASKS", value: (pool) => number(pool.snapshot?.laneQueued), alignRight: true },
+  { title: "OWNER", value: (pool) => pool.owner ?? "none" }
+]
+const none = "No pools. What to do: `heddle pools apply NAME --size 4` makes one; `heddle dev` has one called default."
+
+const list = Effect.gen(function*() {
+  const items: Array<Shown> = []
+  let next: string | undefined
+  do {
+    const page: typeof ListAnswer.Type = yield* Connection.call(
+      Subject.rpc.pools("list"),
+      ListAnswer,
+      next === undefined ? {} : { next }
+    )
+    items.push(...page.items)
+    next = page.next
+  } while (next !== undefined)
+  return items
+})
+
+const find = Effect.fnUntraced(function*(pool: PoolRef) {
+  const found = (yield* list).find((item) => item.namespace === pool.namespace && item.name === pool.name)
+  return found ?? (yield* new CliFailure({
+    exit: 3,
+    message: `There is no pool ${poolKey(pool)}.`,
+    fix: "`heddle pools ls` lists them; `heddle pools apply` makes one."
+  }))
+})
+
+export const ls = Effect.gen(function*() {
+  const output = yield* Output
+  yield* output.page({ items: yield* list }, columns, none)
+}).pipe(Connection.provide)
+
+export const describe = (input: { readonly pool: string }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const pool = yield* find(yield* Globals.poolOf(input.pool))
+    yield* output.value(pool, () => {
+      const { snapshot } = pool
+      const rows: ReadonlyArray<readonly [string, string]> = [
+        ["pool", `${pool.namespace}/${pool.name}`],
+        ["provider", pool.provider],
+        ["size", String(pool.size)],
+        ["owner", pool.owner ?? "none: no pool-scheduler has it"],
+        ...Object.entries(snapshot ?? {}).map(([name, value]) => [name, String(value ?? "never")] as const),
+        ["spec", JSON.stringify(pool.spec)]
+      ]
+      return rows.map(([name, value]) => `${output.style.dim(name.padEnd(14))} ${value}`).join("\n")
+    })
+  }).pipe(Connection.provide)
+
+const decodeSpec = Schema.decodeUnknownEffect(PoolSpec, { errors: "all" })
+
+const specsOfFile = Effect.fnUntraced(function*(path: string) {
+  const text = yield* Effect.try({
+    try: () => readFileSync(path === "-" ? 0 : path, "utf8"),
+    catch: (cause) => Globals.usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
+  })
+  const { parseAllDocuments } = yield* Effect.promise(() => import("yaml"))
+  const documents = parseAllDocuments(text)
+  const values: Array<unknown> = []
+  for (const document of Array.isArray(documents) ? documents : []) {
+    const problem = document.errors[0]
+    if (problem !== undefined) return yield* Globals.usage(`${path}: ${problem.message.split("\n")[0] ?? ""}`)
+    const value: unknown = document.toJS()
+    if (Array.isArray(value)) values.push(...value as ReadonlyArray<unknown>) // of a parsed file
+    else if (value !== null && value !== undefined) values.push(value)
+  }
+  return values
+})
+
+const apply1 = Effect.fnUntraced(function*(value: unknown, source: string) {
+  const namespace = yield* Globals.namespaceToken()
+  const spec = typeof value === "object" && value !== null && !("namespace" in value) ? { namespace, ...value } : value
+  yield* decodeSpec(spec).pipe(
+    Effect.mapError((error) =>
+      Globals.usage(`${source}: not a pool: ${error.message}`, "`heddle pools describe NAME -o yaml` shows a good one.")
+    )
+  )
+  return yield* Connection.call(Subject.rpc.pools("apply"), ViewAnswer, spec)
+})
+
+export const apply = (input: {
+  readonly file: Option.Option<string>
+  readonly name: Option.Option<string>
+  readonly provider: Option.Option<string>
+  readonly size: Option.Option<number>
+}) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const applied: Array<Shown> = []
+    if (Option.isSome(input.file)) {
+      if (Option.isSome(input.name)) {
+        return yield* Globals.usage("A file and a name do not go together.", "leave one of them out.")
+      }
+      for (const value of yield* specsOfFile(input.file.value)) {
+        applied.push(yield* apply1(value, input.file.value))
+      }
+    } else if (Option.isSome(input.name)) {
+      if (Option.isNone(input.size)) {
+        return yield* Globals.usage("--size is missing.", "say how many sandboxes: --size 4.")
+      }
+      const pool = yield* Globals.poolOf(input.name.value)
+      const provider = Option.getOrElse(input.provider, () => "local")
+      applied.push(yield* apply1({ ...pool, provider, size: input.size.value }, "The pool"))
+    } else return yield* Globals.usage("What is to be applied?", "give -f FILE, or NAME --size N.")
+    return yield* output.page({ items: applied }, columns, "Nothing to apply.")
+  }).pipe(Connection.provide)
+
+export const scale = (input: { readonly pool: string; readonly size: number }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    if (input.size < 0) return yield* Globals.usage(`A size of ${input.size} is not possible.`)
+    const pool = yield* find(yield* Globals.poolOf(input.pool))
+    const changed = yield* apply1({ ...pool.spec, namespace: pool.namespace, size: input.size }, "The pool")
+    return yield* output.value(changed, () =>
+      `${changed.namespace}/${changed.name} keeps ${changed.size} sandboxes, before it kept ${pool.size}`)
+  }).pipe(Connection.provide)
+
+export const top = (input: {
+  readonly pool: Option.Option<string>
+  readonly interval: Option.Option<string>
+  readonly count: Option.Option<number>
+}) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const intervalMs = Option.isSome(input.interval)
+      ? yield* Globals.durationMs("--interval", input.interval.value)
+      : 1_000
+    const isLive = output.screen.isTty && output.format === "table"
+    const looks = Option.getOrElse(input.count, () => isLive ? Infinity : 1)
+    const only = Option.isSome(input.pool) ? yield* Globals.poolOf(input.pool.value) : undefined
+    for (let look = 1; look <= looks; look++) {
+      const pools = only === undefined ? yield* list : [yield* find(only)]
+      const items: Array<Shown> = []
+      for (const pool of pools) {
+        // The list's counters may be those of a moment ago; the pool's own are of now.
+        const now = yield* Connection.call(
+          Subject.rpc.pool(
+            { namespace: pool.namespace as PoolView["namespace"], name: pool.name as PoolView["name"] },
+            "snapshot"
+          ), // encoded, so without brand
+          Schema.toEncoded(Snapshot),
+          {}
+        ).pipe(Effect.option)
+        items.push(Option.isSome(now) ? { ...pool, snapshot: now.value } : pool)
+      }
+      if (isLive) yield* output.line("\u001b[H\u001b[2J".slice(0, output.screen.isTty ? 7 : 0))
+      yield* output.page({ items }, columns, none)
+      if (look < looks) yield* Effect.sleep(intervalMs)
+    }
+    return undefined
+  }).pipe(Connection.provide)

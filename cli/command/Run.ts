@@ -1,0 +1,142 @@
+/**
+ * `heddle run`: starts a workflow from a file or a stored definition; with `--wait` or `--watch` until it rests.
+ *
+ * The instance's id is chosen here, so a start whose answer was lost is asked again and never starts twice. design/02 "Workflows".
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { randomUUID } from "node:crypto"
+import { DefinitionRefText } from "../../shared/protocol/Definition.ts"
+import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import { StartAnswer, StartRequest, WorkflowResult } from "../../shared/protocol/Workflow.ts"
+import * as Connection from "../Connection.ts"
+import { CliFailure, Ended } from "../ExitCode.ts"
+import * as Globals from "../Globals.ts"
+import { Output } from "../Output.ts"
+import * as Pairs from "../Pairs.ts"
+import * as RunResult from "../RunResult.ts"
+import * as RunWatch from "../RunWatch.ts"
+import * as WorkflowFile from "../WorkflowFile.ts"
+import * as YamlSource from "../YamlSource.ts"
+
+export interface Input {
+  readonly workflow: string
+  readonly param: ReadonlyArray<string>
+  readonly paramsFile: Option.Option<string>
+  readonly id: Option.Option<string>
+  readonly wait: boolean
+  readonly watch: boolean
+  readonly logs: boolean
+  readonly waitTimeout: Option.Option<string>
+  readonly priority: Option.Option<number>
+  readonly pool: Option.Option<string>
+  readonly startNode: ReadonlyArray<string>
+  readonly dependType: Option.Option<"TASK_ONLY" | "TASK_PRE" | "TASK_POST">
+  readonly dryRun: boolean
+}
+
+/** `nightly@3` -> `nightly-1f0c93a2`: told apart at a glance, and no more than 63 long. */
+const instanceIdOf = (name: string) => `${name.replace(/@.*$/, "").slice(0, 50)}-${randomUUID().slice(0, 8)}`
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+const paramsOfFile = Effect.fnUntraced(function*(path: string) {
+  const { readFileSync } = yield* Effect.promise(() => import("node:fs"))
+  const source = yield* Effect.try({
+    try: () => YamlSource.parse(readFileSync(path, "utf8")),
+    catch: (cause) => Globals.usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
+  })
+  if (source.syntax.length > 0) {
+    return yield* new CliFailure({
+      exit: 2,
+      message: `${path} is not valid.`,
+      problems: YamlSource.describe(path, source.syntax)
+    })
+  }
+  return isRecord(source.value) ? source.value : yield* Globals.usage(`${path} is not a map of parameters.`)
+})
+
+/** A problem that the coordinator found in an inline definition, at its line. */
+const located =
+  (file: WorkflowFile.WorkflowFile | undefined) => (error: ContractError | CliFailure): ContractError | CliFailure => {
+    if (
+      file === undefined || error._tag !== "ContractError" ||
+      !["InvalidDefinition", "InvalidMessage", "InvalidName"].includes(error.code)
+    ) return error
+    const problems = Array.isArray(error.details) ? error.details.filter(isRecord) : []
+    const found = problems.flatMap((problem) =>
+      typeof problem["path"] === "string" && typeof problem["message"] === "string"
+        ? [{ path: problem["path"].replace(/^inline\.?/, ""), message: problem["message"] }]
+        : []
+    )
+    return found.length === 0 ? error : WorkflowFile.invalid(file, WorkflowFile.locate(file.source, found))
+  }
+
+export const run = (input: Input) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const file = WorkflowFile.isFile(input.workflow) ? yield* WorkflowFile.read(input.workflow) : undefined
+    const inline = file === undefined ? undefined : yield* WorkflowFile.definitionOf(file)
+    const params = {
+      ...(Option.isSome(input.paramsFile) ? yield* paramsOfFile(input.paramsFile.value) : {}),
+      ...(yield* Pairs.values("--param", input.param))
+    }
+    const timeoutMs = Option.isSome(input.waitTimeout)
+      ? yield* Globals.durationMs("--wait-timeout", input.waitTimeout.value)
+      : undefined
+    const namespace = yield* Globals.namespaceToken()
+    const name = inline === undefined ? input.workflow : String(inline.metadata.name)
+    if (inline === undefined) {
+      yield* Schema.decodeUnknownEffect(DefinitionRefText)(input.workflow).pipe(Effect.mapError(() =>
+        Globals.usage(
+          `${JSON.stringify(input.workflow)} is neither a file nor a definition.`,
+          "give a path, or name or name@version."
+        )
+      ))
+    }
+    const instanceId = Option.isSome(input.id) ? yield* Globals.checkToken("--id", input.id.value) : instanceIdOf(name)
+    const body = {
+      ...(inline === undefined ? { definition: input.workflow } : { inline }),
+      instanceId,
+      namespace,
+      ...(Object.keys(params).length > 0 ? { params } : {}),
+      ...(input.startNode.length > 0 ? { startNodes: input.startNode } : {}),
+      ...(Option.isSome(input.dependType) ? { dependType: input.dependType.value } : {}),
+      ...(input.dryRun ? { dryRun: true } : {}),
+      ...(Option.isSome(input.priority) ? { priority: input.priority.value } : {}),
+      ...(Option.isSome(input.pool) ? { pool: input.pool.value } : {})
+    }
+    yield* Schema.decodeUnknownEffect(StartRequest, { errors: "all" })(body).pipe(
+      Effect.mapError((error) => Globals.usage(`The start is not valid: ${error.message}`))
+    )
+    const starting = Connection.call(Subject.rpc.workflow("start"), StartAnswer, body).pipe(
+      Effect.mapError(located(file))
+    )
+    const isWatched = input.watch || input.logs
+    if (!input.wait && !isWatched) {
+      const answer = yield* starting
+      return yield* output.value(answer, () =>
+        output.screen.isTty
+          ? `${answer.instanceId}\n${output.style.dim(`Look on: heddle workflows watch ${answer.instanceId}`)}`
+          : answer.instanceId)
+    }
+    const answer = yield* starting
+    if (output.format === "table" && !isWatched) {
+      yield* output.note(`heddle: ${answer.instanceId} started`)
+    }
+    yield* RunWatch.watch(answer.instanceId, {
+      logs: input.logs,
+      timeoutMs,
+      show: isWatched ? RunWatch.showOf(output) : "nothing"
+    })
+    const result = yield* Connection.call(Subject.rpc.workflow("result"), WorkflowResult, {
+      instanceId: answer.instanceId,
+      wait: 2_000
+    }, 2_000)
+    yield* output.event(result, () => RunResult.describe(result, output.style))
+    const exit = RunResult.exitOf(result.state)
+    return exit === 0 ? undefined : yield* new Ended({ exit })
+  }).pipe(Connection.provide)

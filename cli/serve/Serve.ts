@@ -1,0 +1,85 @@
+/**
+ * `heddle serve`: one service as its own process against a NATS server.
+ *
+ * Kept true: it says that it is ready only when it is; SIGTERM and SIGINT end it in order with exit code 0; when a part of it dies, or the connection is lost for
+ * good, the process ends with another code and the reason. design/02 "CLI".
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { randomUUID } from "node:crypto"
+import * as Durability from "../../shared/jetstream/Durability.ts"
+import { Nats } from "../../shared/jetstream/Nats.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
+import { MemberId } from "../../shared/protocol/Token.ts"
+import * as Connection from "../Connection.ts"
+import { CliFailure } from "../ExitCode.ts"
+import * as Globals from "../Globals.ts"
+import * as Interruption from "../Interruption.ts"
+import { Output } from "../Output.ts"
+import * as Plugins from "../Plugins.ts"
+import * as ServiceLog from "./ServiceLog.ts"
+import * as Services from "./Services.ts"
+
+export interface Input {
+  readonly service: Services.ServiceName
+  readonly member: Option.Option<string>
+  readonly slots: Option.Option<number>
+  readonly pool: ReadonlyArray<string>
+  readonly ttl: Option.Option<string>
+  readonly grace: Option.Option<string>
+}
+
+const optionalMs = (flag: string, text: Option.Option<string>) =>
+  Option.isSome(text) ? Globals.durationMs(flag, text.value) : Effect.undefined
+
+/** A name that no other process has. */
+export const memberName = (service: Services.ServiceName): MemberId =>
+  MemberId.make(`${service}-${randomUUID().slice(0, 8)}`)
+
+/** What a plugin that cannot be loaded is to the shell. */
+export const plugins = Effect.mapError(
+  Layer.build(Plugins.layer),
+  (error) => new CliFailure({ exit: 1, message: error.message })
+)
+
+export const run = (input: Input) =>
+  Effect.scoped(Effect.gen(function*() {
+    const output = yield* Output
+    const url = yield* Connection.url
+    const member = Option.isSome(input.member)
+      ? MemberId.make(yield* Globals.checkToken("--member", input.member.value))
+      : memberName(input.service)
+    const config: Services.ServiceConfig = {
+      member,
+      ttlMs: yield* optionalMs("--ttl", input.ttl),
+      graceMs: yield* optionalMs("--grace", input.grace),
+      slots: Option.getOrUndefined(input.slots),
+      pools: input.pool.length === 0 ? "all" : yield* Effect.forEach(input.pool, Globals.poolOf),
+      durability: yield* Durability.optionsConfig,
+      streams: yield* Streams.optionsConfig,
+      finishMs: undefined
+    }
+    yield* Interruption.isOrderlyEnd
+    const connected = yield* Layer.build(Nats.layer({ url, name: `heddle-${input.service}` }))
+    const nats = yield* Effect.provide(Nats, connected)
+    const host = yield* plugins
+    return yield* Effect.raceFirst(
+      Effect.gen(function*() {
+        yield* Streams.ensure(nats, config.streams)
+        yield* Layer.build(Services.layer(input.service, config)).pipe(Effect.provide(host), Effect.provide(connected))
+        if (output.format === "table") yield* output.note(`heddle: ${input.service} ${member} is ready at ${nats.url}`)
+        else {yield* output.line(
+            JSON.stringify({ ready: true, service: input.service, member, natsUrl: nats.url, pid: process.pid })
+          )}
+        return yield* Effect.never
+      }),
+      nats.failure.pipe(Effect.mapError((failed) =>
+        new CliFailure({ exit: 1, message: `${input.service} ${member} has ended: ${failed.reason}` })
+      ))
+    )
+  })).pipe(
+    Effect.catchTag("ConfigError", (error) =>
+      Effect.fail(Globals.usage(`The environment is not valid: ${error.message}`))),
+    Effect.provide(ServiceLog.layer())
+  )

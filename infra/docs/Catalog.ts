@@ -1,0 +1,281 @@
+/**
+ * What the reference describes: the public messages, and the subjects with the messages they carry. design/02.
+ *
+ * Schemas and subjects come from shared/protocol; only the sentences stand here.
+ */
+import type * as Schema from "effect/Schema"
+import * as Claim from "../../shared/protocol/Claim.ts"
+import * as Definition from "../../shared/protocol/Definition.ts"
+import * as ErrorCode from "../../shared/protocol/ErrorCode.ts"
+import * as Journal from "../../shared/protocol/Journal.ts"
+import * as Member from "../../shared/protocol/Member.ts"
+import * as Pool from "../../shared/protocol/Pool.ts"
+import * as Report from "../../shared/protocol/Report.ts"
+import { type PoolRef, Sandbox } from "../../shared/protocol/Sandbox.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import * as SystemEvent from "../../shared/protocol/SystemEvent.ts"
+import { formatDuration } from "../../shared/protocol/Time.ts"
+import {
+  type ClaimId,
+  type InstanceId,
+  type Ledger,
+  priorityDefault,
+  type Shard,
+  type TaskInstanceId
+} from "../../shared/protocol/Token.ts"
+import * as Workflow from "../../shared/protocol/Workflow.ts"
+
+export interface Message {
+  readonly name: string
+  readonly schema: Schema.Constraint
+  /** Instead of the doc comment in the source. */
+  readonly text?: string
+}
+
+/** In the order of the reference. */
+export const messages = [
+  { name: "ClaimRequest", schema: Claim.ClaimRequest },
+  { name: "ClaimResult", schema: Claim.ClaimResult },
+  { name: "ClaimResults", schema: Claim.ClaimResults },
+  { name: "ClaimRef", schema: Claim.ClaimRef, text: "Names a claim." },
+  { name: "RenewRequest", schema: Claim.RenewRequest, text: "Lengthens a claim's lease." },
+  { name: "Sandbox", schema: Sandbox },
+  { name: "Snapshot", schema: Claim.Snapshot },
+  { name: "PoolSpec", schema: Pool.PoolSpec },
+  { name: "PoolView", schema: Pool.PoolView, text: "A pool with its owner and counters." },
+  { name: "PoolList", schema: Pool.PoolList, text: "A page of pools." },
+  { name: "Definition", schema: Definition.Definition, text: "A workflow definition: YAML, JSON, or the same object." },
+  { name: "DefinitionPut", schema: Definition.DefinitionPut, text: "What a stored definition is called." },
+  {
+    name: "DefinitionQuery",
+    schema: Definition.DefinitionQuery,
+    text: "Names a definition; without a version the newest."
+  },
+  { name: "DefinitionListQuery", schema: Definition.DefinitionListQuery, text: "Asks for a page of definitions." },
+  { name: "DefinitionStored", schema: Definition.DefinitionStored, text: "A definition as it was stored." },
+  { name: "StartRequest", schema: Workflow.StartRequest },
+  {
+    name: "StartAnswer",
+    schema: Workflow.StartAnswer,
+    text: "The instance that was started, now or earlier with the same id."
+  },
+  { name: "InstanceRef", schema: Workflow.InstanceRef, text: "Names a workflow instance." },
+  { name: "CommandRequest", schema: Workflow.CommandRequest },
+  { name: "Accepted", schema: Workflow.Accepted, text: "The command is in the journal." },
+  { name: "WorkflowView", schema: Workflow.WorkflowView, text: "An instance with every task of its execution graph." },
+  { name: "WorkflowListQuery", schema: Workflow.WorkflowListQuery, text: "Asks for a page of instances." },
+  { name: "WorkflowList", schema: Workflow.WorkflowList, text: "A page of instances." },
+  { name: "ResultRequest", schema: Workflow.ResultRequest },
+  { name: "WorkflowResult", schema: Workflow.WorkflowResult, text: "How a run ended." },
+  { name: "HistoryQuery", schema: Workflow.HistoryQuery },
+  { name: "Entry", schema: Journal.Entry },
+  { name: "LifecycleEvent", schema: Journal.LifecycleEvent },
+  { name: "Transition", schema: Journal.Transition },
+  { name: "JournalMessage", schema: Journal.JournalMessage },
+  { name: "LogLine", schema: Report.LogLine },
+  { name: "Member", schema: Member.Member },
+  { name: "MemberList", schema: Member.MemberList, text: "The processes of the mesh." },
+  { name: "FailoverList", schema: SystemEvent.FailoverList, text: "What failed over, and what came of it." },
+  { name: "SystemEvent", schema: SystemEvent.SystemEvent, text: "An event of the system event bus." },
+  { name: "ErrorBody", schema: ErrorCode.ErrorBody },
+  { name: "ErrorAnswer", schema: ErrorCode.ErrorAnswer }
+] as const satisfies ReadonlyArray<Message>
+export type MessageName = typeof messages[number]["name"]
+
+/** What a field that is not given counts as. */
+export const defaults: Readonly<Record<string, string>> = {
+  "ClaimRequest.deadline": `\`"${formatDuration(Claim.claimDeadlineDefaultMs)}"\`, at most \`"${
+    formatDuration(Claim.claimDeadlineMaxMs)
+  }"\``,
+  "ClaimRequest.ttl": `\`"${formatDuration(Claim.claimTtlDefaultMs)}"\`, at most \`"${
+    formatDuration(Claim.claimTtlMaxMs)
+  }"\``,
+  "ClaimRequest.priority": `\`${priorityDefault}\``,
+  "ClaimRequest.count": "`1`",
+  "ClaimRequest.claimId": "made by the scheduler",
+  "ClaimRequest.targetPhase": "`\"Running\"`",
+  "RenewRequest.ttl": "the ttl of the claim",
+  "PoolSpec.namespace": `\`"${Pool.namespaceDefault}"\``,
+  "PoolSpec.policy": "`\"fifo\"`",
+  "PoolSpec.queueLengthMax": `\`${Pool.queueLengthMaxDefault}\``,
+  "PoolSpec.inflightCasMax": `\`${Pool.inflightCasMaxDefault}\``,
+  "PoolSpec.release": "`\"recycle\"`",
+  "StartRequest.instanceId": "made by the coordinator",
+  "StartRequest.namespace": `\`"${Pool.namespaceDefault}"\``,
+  "StartRequest.priority": "the definition's",
+  "ResultRequest.wait": "`\"30s\"`"
+}
+
+// A subject with placeholders, made by the same function as the real one: the placeholder is no valid name, which is the point.
+const pool = { namespace: "<ns>", name: "<pool>" } as unknown as PoolRef
+const claimId = "<claimId>" as unknown as ClaimId
+const instance = "<instance>" as unknown as InstanceId
+const shard = "<shard>" as unknown as Shard
+
+export interface Rpc {
+  readonly subject: string
+  readonly request: MessageName | "{}"
+  readonly answer: MessageName
+  readonly text: string
+}
+
+export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: ReadonlyArray<Rpc> }> = [
+  {
+    title: "Claims and pools",
+    items: [
+      {
+        subject: Subject.rpc.pool(pool, "claim"),
+        request: "ClaimRequest",
+        answer: "ClaimResult",
+        text: "Waits in the queue up to the deadline. With `count` above 1 the answer is a `ClaimResults`."
+      },
+      {
+        subject: Subject.rpc.pool(pool, "release"),
+        request: "ClaimRef",
+        answer: "ClaimResult",
+        text: "Gives the sandbox back; again is no error."
+      },
+      {
+        subject: Subject.rpc.pool(pool, "renew"),
+        request: "RenewRequest",
+        answer: "ClaimResult",
+        text: "The lease begins anew."
+      },
+      {
+        subject: Subject.rpc.pool(pool, "cancel"),
+        request: "ClaimRef",
+        answer: "ClaimResult",
+        text: "Takes a waiting claim out of the queue."
+      },
+      {
+        subject: Subject.rpc.pool(pool, "get"),
+        request: "ClaimRef",
+        answer: "ClaimResult",
+        text: "The claim's result and state."
+      },
+      {
+        subject: Subject.rpc.pool(pool, "snapshot"),
+        request: "{}",
+        answer: "Snapshot",
+        text: "The pool's counters now."
+      },
+      { subject: Subject.rpc.pools("list"), request: "{}", answer: "PoolList", text: "All pools." },
+      {
+        subject: Subject.rpc.pools("apply"),
+        request: "PoolSpec",
+        answer: "PoolView",
+        text: "Creates or changes a pool."
+      }
+    ]
+  },
+  {
+    title: "Definitions",
+    items: [
+      {
+        subject: Subject.rpc.definition("put"),
+        request: "Definition",
+        answer: "DefinitionPut",
+        text: "Stores a version; the same content again is the same version."
+      },
+      {
+        subject: Subject.rpc.definition("get"),
+        request: "DefinitionQuery",
+        answer: "DefinitionStored",
+        text: "One version."
+      },
+      {
+        subject: Subject.rpc.definition("validate"),
+        request: "Definition",
+        answer: "DefinitionPut",
+        text: "Every problem with its path, as `InvalidDefinition`."
+      },
+      {
+        subject: Subject.rpc.definition("delete"),
+        request: "DefinitionQuery",
+        answer: "DefinitionPut",
+        text: "Running instances keep their version."
+      }
+    ]
+  },
+  {
+    title: "Workflows",
+    items: [
+      {
+        subject: Subject.rpc.workflow("start"),
+        request: "StartRequest",
+        answer: "StartAnswer",
+        text: "Idempotent by `instanceId`; other content under the same id is `Conflict`."
+      },
+      {
+        subject: Subject.rpc.workflow("get"),
+        request: "InstanceRef",
+        answer: "WorkflowView",
+        text: "State, tasks, attempts."
+      },
+      {
+        subject: Subject.rpc.workflow("list"),
+        request: "WorkflowListQuery",
+        answer: "WorkflowList",
+        text: "A page, newest first."
+      },
+      {
+        subject: Subject.rpc.workflow("result"),
+        request: "ResultRequest",
+        answer: "WorkflowResult",
+        text: "Waits for the run to rest."
+      },
+      ...(["pause", "resume", "stop", "rerun", "recover"] as const).map((verb): Rpc => ({
+        subject: Subject.rpc.workflow(verb),
+        request: "CommandRequest",
+        answer: "Accepted",
+        text: ""
+      }))
+    ]
+  },
+  {
+    title: "Mesh",
+    items: [
+      { subject: Subject.rpc.memberList, request: "{}", answer: "MemberList", text: "Registry." },
+      { subject: Subject.rpc.failoverList, request: "{}", answer: "FailoverList", text: "Failover records." }
+    ]
+  }
+]
+
+export const streams: ReadonlyArray<
+  { readonly subject: string; readonly message: MessageName; readonly text: string }
+> = [
+  {
+    subject: Subject.claim(pool),
+    message: "ClaimRequest",
+    text: "A durable claim: publish to JetStream; the result comes on the next subject and to `Heddle-Reply-To`."
+  },
+  {
+    subject: Subject.claimResult(pool, claimId),
+    message: "ClaimResult",
+    text: "The newest result of a claim, kept for an hour."
+  },
+  {
+    subject: Subject.history(shard, instance),
+    message: "Entry",
+    text: "`{v, instance, shard, entries: [{seq, entry}]}`: the entries of one instance, derived from the journal."
+  },
+  {
+    subject: Subject.journal("<ledger>" as unknown as Ledger),
+    message: "JournalMessage",
+    text: "The truth: entries of all instances of one coordinator process."
+  },
+  {
+    subject: Subject.logs(instance, "<task>:<run>:<attempt>" as unknown as TaskInstanceId),
+    message: "LogLine",
+    text: "What a task wrote."
+  },
+  { subject: Subject.system("<kind>"), message: "SystemEvent", text: "System event bus." }
+]
+
+export const headers: ReadonlyArray<readonly [name: string, text: string]> = [
+  [Subject.header.msgId, "Idempotency of a JetStream publish."],
+  [Subject.header.traceparent, "W3C trace context."],
+  [Subject.header.session, "Session id of the sender's ownership."],
+  [Subject.header.replyTo, "Where to publish a result as well."],
+  [Subject.header.team, "Whose share a claim counts against."]
+]

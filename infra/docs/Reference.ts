@@ -1,0 +1,353 @@
+/**
+ * The reference as a set of files: JSON Schemas of the messages, wire.md (subjects, messages, errors) and cli.md (commands). Pure but for reading comments.
+ *
+ * Follows design/02: "documented and generated from one source: the schemas". `main.ts` writes the files or compares them.
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import type { HelpDoc } from "effect/cli/HelpDoc"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { exitCodes } from "../../cli/ExitCode.ts"
+import * as Tree from "../../cli/Tree.ts"
+import { errorCodes } from "../../shared/protocol/ErrorCode.ts"
+import * as Catalog from "./Catalog.ts"
+import * as Comments from "./Comments.ts"
+
+/** Text by path from the top of the checkout. */
+export type Files = ReadonlyMap<string, string>
+
+const root = join(import.meta.dirname, "..", "..")
+const folder = "docs/reference"
+const generated = "<!-- Made by `npm run docs` from shared/protocol and cli. Do not edit. -->"
+
+type Json = { readonly [key: string]: unknown }
+const isJson = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value)
+
+/** A union of one is no union. */
+const simplify = (value: unknown): unknown => {
+  if (Array.isArray(value)) return value.map(simplify)
+  if (!isJson(value)) return value
+  const { anyOf, ...rest } = value
+  if (Array.isArray(anyOf) && anyOf.length === 1 && isJson(anyOf[0])) return simplify({ ...rest, ...anyOf[0] })
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, simplify(part)]))
+}
+
+interface Described {
+  readonly name: string
+  readonly text: string
+  readonly schema: Json
+}
+
+const described = (message: Catalog.Message, comments: Comments.Comments): Described => {
+  // A definition travels as it was written; its schema also refuses misspelt fields, which is what an editor is for.
+  const document = Schema.toJsonSchemaDocument(message.schema, {
+    onExcessProperty: message.name === "Definition" ? "error" : "ignore"
+  })
+  const simple = simplify(document.schema)
+  const schema = isJson(simple) ? simple : {}
+  const properties = isJson(schema["properties"])
+    ? Object.fromEntries(
+      Object.entries(schema["properties"]).map(([field, part]) => {
+        const text = comments.ofField.get(`${message.name}.${field}`)
+        return [field, text === undefined || !isJson(part) ? part : { ...part, description: text }]
+      })
+    )
+    : undefined
+  return {
+    name: message.name,
+    text: message.text ?? comments.ofExport.get(message.name) ?? "",
+    schema: {
+      ...schema,
+      ...(properties === undefined ? {} : { properties }),
+      ...(Object.keys(document.definitions).length === 0 ? {} : { $defs: simplify(document.definitions) })
+    }
+  }
+}
+
+const schemaFile = (message: Described): string =>
+  `${
+    JSON.stringify(
+      {
+        $schema: "https://json-schema.org/draft/2020-12/schema",
+        $id: `https://heddle.dev/schemas/v1/${message.name}.json`,
+        title: message.name,
+        ...(message.text === "" ? {} : { description: message.text }),
+        ...message.schema
+      },
+      null,
+      2
+    )
+  }\n`
+
+const code = (text: string) => `\`${text}\``
+const cell = (text: string) => text.replaceAll("|", "\\|").replaceAll("\n", " ")
+
+/** `string`, `0..9`, `"a" or "b"`, `[string]`, `{string: string}`, `object`. */
+const typeText = (schema: unknown): string => {
+  if (!isJson(schema)) return "any"
+  const { additionalProperties, anyOf, const: constant, enum: values, items, maximum, minimum, properties, type } =
+    schema
+  if (constant !== undefined) return JSON.stringify(constant)
+  if (Array.isArray(values)) return values.map((value) => JSON.stringify(value)).join(" or ")
+  const union = anyOf ?? schema["oneOf"]
+  if (Array.isArray(union)) {
+    const texts = [...new Set(union.map(typeText))]
+    return texts.includes("string") && texts.some((text) => text.startsWith("number")) ? "duration" : texts.join(" or ")
+  }
+  if (typeof schema["$ref"] === "string") return schema["$ref"].split("/").at(-1) ?? "object"
+  if (type === "array") return `[${typeText(items)}]`
+  if (type === "object") {
+    if (isJson(properties)) return `{${Object.keys(properties).join(", ")}}`
+    return isJson(additionalProperties) ? `{string: ${typeText(additionalProperties)}}` : "object"
+  }
+  const isSafe = (bound: unknown) => typeof bound === "number" && Math.abs(bound) !== Number.MAX_SAFE_INTEGER
+  const range = !isSafe(minimum) && !isSafe(maximum)
+    ? ""
+    : ` ${isSafe(minimum) ? String(minimum) : ""}..${isSafe(maximum) ? String(maximum) : ""}`
+  if (typeof schema["pattern"] === "string") {
+    return schema["pattern"] === "^[A-Za-z0-9_-]{1,63}$"
+      ? "name"
+      : schema["pattern"].startsWith("^\\d{4}-")
+      ? "time"
+      : "string"
+  }
+  return typeof type === "string" ? `${type}${range}` : "any"
+}
+
+/** Without the sentences, so that a message is known again where another one holds it. */
+const shape = (schema: unknown): string =>
+  JSON.stringify(schema, (key, value: unknown) => key === "description" ? undefined : value)
+
+const isComposite = (type: string) => /^\[?\{(?!string:)/.test(type)
+
+const fieldRows = (
+  name: string,
+  schema: Json,
+  comments: Comments.Comments,
+  names: ReadonlyMap<string, string>,
+  prefix = ""
+): ReadonlyArray<string> => {
+  const properties = isJson(schema["properties"]) ? schema["properties"] : {}
+  const required = Array.isArray(schema["required"]) ? schema["required"] : []
+  return Object.entries(properties).flatMap(([field, part]) => {
+    const type = typeText(part)
+    const isList = isJson(part) && part["type"] === "array"
+    const inner = isList && isJson(part["items"]) ? part["items"] : part
+    const at = `${prefix}${field}`
+    const byDefault = Catalog.defaults[`${name}.${at}`]
+    const known = isComposite(type) ? names.get(shape(inner)) : undefined
+    const kind = known === undefined ? isList ? "list" : "object" : `${isList ? "list of " : ""}${link(known)}`
+    const row = `| ${code(at)} | ${cell(isComposite(type) ? kind : type)} | ${
+      required.includes(field) ? "yes" : ""
+    } | ${byDefault === undefined ? "" : cell(byDefault)} | ${cell(comments.ofField.get(`${name}.${at}`) ?? "")} |`
+    return isComposite(type) && known === undefined && isJson(inner)
+      ? [row].concat(fieldRows(name, inner, comments, names, `${at}${isList ? "[]" : ""}.`))
+      : [row]
+  })
+}
+
+const fields = (
+  message: Described,
+  comments: Comments.Comments,
+  names: ReadonlyMap<string, string>
+): ReadonlyArray<string> => {
+  const rows = fieldRows(message.name, message.schema, comments, names)
+  if (rows.length > 0) return ["| field | type | required | when not given | |", "|---|---|---|---|---|", ...rows]
+  const union = message.schema["anyOf"] ?? message.schema["oneOf"]
+  return Array.isArray(union)
+    ? [
+      "One of:",
+      "",
+      ...union.filter(isJson).map((part) => {
+        const properties = isJson(part["properties"]) ? part["properties"] : {}
+        const { _tag: tag, ...rest } = properties
+        const list = Object.entries(rest).map(([field, type]) => `${code(field)} ${typeText(type)}`).join(", ")
+        return `- ${code(typeText(tag).replaceAll("\"", ""))}${list === "" ? "" : `: ${list}`}`
+      })
+    ]
+    : []
+}
+
+const link = (name: string) => name === "{}" ? "`{}`" : `[${name}](#${name.toLowerCase()})`
+
+const wire = (all: ReadonlyArray<Described>, comments: Comments.Comments): string => {
+  const names = new Map(all.map((message) => [shape(message.schema), message.name]))
+  return [
+    generated,
+    "",
+    "# Wire reference, v1",
+    "",
+    "JSON, UTF-8. Unknown fields are ignored. A request that cannot be done is answered with `{\"error\": {code, message, path?, details?}}`, never dropped.",
+    "A name is 1 to 63 of `A-Z a-z 0-9 _ -`. A time is RFC 3339 UTC. A duration is `\"250ms\"`, `\"30s\"`, `\"5m\"`, `\"2h\"`, `\"1d\"` or a number of milliseconds.",
+    "Every endpoint is a NATS micro service: `nats micro ls` finds it. JSON Schemas of all messages stand in [schemas/](schemas/).",
+    "",
+    "## Requests",
+    ...Catalog.rpcs.flatMap(({ items, title }) => [
+      "",
+      `### ${title}`,
+      "",
+      "| subject | request | answer | |",
+      "|---|---|---|---|",
+      ...items.map((rpc) => `| ${code(rpc.subject)} | ${link(rpc.request)} | ${link(rpc.answer)} | ${cell(rpc.text)} |`)
+    ]),
+    "",
+    "## Streams",
+    "",
+    "| subject | message | |",
+    "|---|---|---|",
+    ...Catalog.streams.map((stream) => `| ${code(stream.subject)} | ${link(stream.message)} | ${cell(stream.text)} |`),
+    "",
+    "## Headers",
+    "",
+    "| header | |",
+    "|---|---|",
+    ...Catalog.headers.map(([name, text]) => `| ${code(name)} | ${text} |`),
+    "",
+    "## Messages",
+    ...all.flatMap((
+      message
+    ) => [
+      "",
+      `### ${message.name}`,
+      "",
+      ...(message.text === "" ? [] : [message.text, ""]),
+      ...fields(message, comments, names)
+    ]),
+    "",
+    "## Error codes",
+    "",
+    "Stable: a client may branch on them. `heddle errors CODE` prints one.",
+    "",
+    "| code | meaning | what to do |",
+    "|---|---|---|",
+    ...Object.entries(errorCodes).map(([name, { fix, meaning }]) =>
+      `| ${code(name)} | ${cell(meaning)} | ${cell(fix)} |`
+    ),
+    "",
+    "## Exit codes of `heddle`",
+    "",
+    "| code | |",
+    "|---|---|",
+    ...Object.entries(exitCodes).map(([exit, text]) => `| ${exit} | ${cell(text)} |`),
+    ""
+  ].join("\n")
+}
+
+/** Help of every command, by asking the command line for it. */
+const helps = Effect.gen(function*() {
+  const found: Array<{ readonly path: ReadonlyArray<string>; readonly doc: HelpDoc }> = []
+  const visit = (path: ReadonlyArray<string>): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      let doc: HelpDoc | undefined
+      const presenter: CliOutput.Presenter = {
+        present: (event) =>
+          Effect.sync(() => {
+            if (event._tag === "Help") doc = event.helpDoc
+          })
+      }
+      yield* Command.runWith(Tree.root, { version: "0" })([...path, "--help"]).pipe(
+        Effect.provide(Layer.mergeAll(NodeServices.layer, Layer.succeed(CliOutput.Presenter)(presenter))),
+        Effect.orDie
+      )
+      if (doc === undefined) return
+      found.push({ path, doc })
+      for (const group of doc.subcommands ?? []) {
+        for (const command of group.commands) yield* visit([...path, command.name])
+      }
+    })
+  yield* visit([])
+  return found
+})
+
+const flagRow = (flag: HelpDoc["flags"][number]) => {
+  const names = [...flag.aliases, `--${flag.name}`].map((name) => name.startsWith("-") ? name : `-${name}`)
+  const metavar = flag.type === "boolean" || flag.type === "" ? "" : ` ${flag.type}`
+  return `| ${cell(code(`${names.join(", ")}${metavar}`))} | ${cell(Option.getOrElse(flag.description, () => ""))} |`
+}
+
+const cli = (all: ReadonlyArray<{ readonly path: ReadonlyArray<string>; readonly doc: HelpDoc }>): string => {
+  const globals = all[0]?.doc.globalFlags ?? []
+  const own = globals.filter((flag) => !["help", "version", "wizard", "completions", "log-level"].includes(flag.name))
+  return [
+    generated,
+    "",
+    "# Command line reference",
+    "",
+    "Data goes to standard output, everything else to standard error. No colour off a terminal or with `NO_COLOR`. A setting comes from its flag, else from",
+    "`HEDDLE_<FLAG>` (`--nats` from `HEDDLE_NATS_URL`), else from `./heddle.yaml`, else from `~/.config/heddle/config.yaml`. Exit codes stand in [wire.md](wire.md#exit-codes-of-heddle).",
+    "",
+    "## Flags of every command",
+    "",
+    "| flag | |",
+    "|---|---|",
+    ...own.map(flagRow),
+    ...all.flatMap(({ doc, path }) => {
+      if (path.length === 0) return []
+      const groups = (doc.subcommands ?? []).flatMap((group) => group.commands)
+      return [
+        "",
+        `${"#".repeat(Math.min(4, path.length + 1))} heddle ${path.join(" ")}`,
+        "",
+        doc.description,
+        "",
+        "```",
+        doc.usage,
+        "```",
+        ...(groups.length > 0
+          ? [
+            "",
+            ...groups.map((command) => `- ${code(command.name)}: ${command.shortDescription ?? command.description}`)
+          ]
+          : []),
+        ...((doc.args ?? []).length > 0
+          ? [
+            "",
+            "| argument | |",
+            "|---|---|",
+            ...(doc.args ?? []).map((arg) =>
+              `| ${code(`${arg.name}${arg.variadic ? "..." : ""}`)} | ${
+                cell(Option.getOrElse(arg.description, () => ""))
+              } |`
+            )
+          ]
+          : []),
+        ...(doc.flags.length > 0 ? ["", "| flag | |", "|---|---|", ...doc.flags.map(flagRow)] : []),
+        ...((doc.examples ?? []).length > 0
+          ? [
+            "",
+            "```sh",
+            ...(doc.examples ?? []).flatMap(({ command, description }) =>
+              description === undefined ? [command] : [`# ${description}`, command]
+            ),
+            "```"
+          ]
+          : [])
+      ]
+    }),
+    ""
+  ].join("\n")
+}
+
+const protocolSources = () => {
+  const at = join(root, "shared/protocol")
+  return readdirSync(at).filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts")).toSorted().map((name) =>
+    readFileSync(join(at, name), "utf8")
+  )
+}
+
+/** Everything below docs/reference. */
+export const files: Effect.Effect<Files> = Effect.gen(function*() {
+  const comments = Comments.read(protocolSources())
+  const all = Catalog.messages.map((message) => described(message, comments))
+  return new Map([
+    ...all.map((message) => [`${folder}/schemas/${message.name}.json`, schemaFile(message)] as const),
+    [`${folder}/wire.md`, wire(all, comments)] as const,
+    [`${folder}/cli.md`, cli(yield* helps)] as const
+  ])
+})
