@@ -16,7 +16,7 @@ import type { Slots } from "./Slots.ts"
 import * as Wire from "./Wire.ts"
 
 /** How long the pool may hold a poll. Short, so that a dead scheduler and an ending executor are soon seen. */
-export const waitMs = 2_000
+export const waitMs = 1_000
 /** Beyond `waitMs`: the way there and back. */
 const slackMs = 2_000
 export const pollsMax = 2

@@ -168,7 +168,7 @@ it.effect("a batch of tasks costs one registration, one report and its settlemen
   Effect.gen(function*() {
     const { executor, wire } = yield* started()
     const poll = wire.one("heddle.rpc.pool.default.p.dequeue")
-    assert.deepStrictEqual(poll.body, { executor: "x1", startup: "life1", max: 4, waitMs: 2_000 })
+    assert.deepStrictEqual(poll.body, { executor: "x1", startup: "life1", max: 4, waitMs: 1_000 })
     poll.answer(assigned(assignment(1), assignment(2)))
     const register = wire.one("heddle.member.co1.register")
     assert.deepStrictEqual(register.body.registrations[1], {
@@ -265,10 +265,7 @@ it.effect("stale, refused and repeated assignments are dropped; an older session
       }]
     })
     yield* turn
-    const settle = wire.one("settle")
-    assert.deepStrictEqual(settle.body.dropped, ["c4", "c9"])
-    settle.answer({ sessionId: 70 })
-    assert.deepStrictEqual(wire.one("settle").body.dropped, ["c1", "c2", "c3"])
+    assert.deepStrictEqual(wire.one("settle").body.dropped, ["c4", "c9", "c1", "c2", "c3"])
     assert.strictEqual(executor.slots.used, 0)
     wire.on("dequeue")[0]?.answer(assigned(assignment(5, { session: 11 })))
     assert.lengthOf(wire.on("register"), 0, "12 is known since the refusal")
