@@ -42,4 +42,27 @@ describe("Mesh", () => {
     const failure = await mesh.ask("heddle.rpc.member.list", {}).catch((error: unknown) => error)
     assert.match(String(failure), /nobody answers on heddle\.rpc\.member\.list/)
   })
+
+  it("a service that is killed comes back under its name as another life; in the end all end with code 0", async () => {
+    const mesh = await Mesh.start({ coordinators: 1, poolSchedulers: 0, executors: 0, failovers: 1 })
+    const first = mesh.processes.get("coordinator-1")
+    const ended = await mesh.kill("coordinator-1")
+    assert.deepStrictEqual([ended.pid, ended.signal], [first?.pid, "SIGKILL"])
+    assert.isFalse(mesh.processes.has("coordinator-1"))
+    const second = await mesh.start("coordinator-1")
+    assert.notStrictEqual(second.pid, first?.pid)
+    assert.deepStrictEqual((await mesh.stop()).map(({ code, name }) => [name, code]).sort(), [
+      ["coordinator-1", 0],
+      ["failover-1", 0]
+    ])
+    assert.isFalse(isAlive(second.pid))
+  })
+
+  it("a service that ends by itself fails whoever waits, with the end of its log", async () => {
+    await using mesh = await Mesh.start({ coordinators: 0, poolSchedulers: 0, executors: 0, failovers: 1 })
+    process.kill(mesh.processes.get("failover-1")?.pid ?? 0, "SIGKILL") // not through the mesh: nobody has asked for it
+    const failure = await mesh.until("never", async () => false).catch((error: unknown) => error)
+    assert.match(String(failure), /failover-1 ended by itself \(SIGKILL\)/)
+    assert.include(String(failure), `"ready":true`)
+  })
 })

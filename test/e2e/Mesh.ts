@@ -286,10 +286,14 @@ export class Mesh {
     })
   }
 
-  /** Waits until all of these are in the registry, in the life that this mesh started. */
+  /** Waits until all of these have said that they are ready, and are in the registry, in the life that this mesh started. */
   async awaitMembers(names: ReadonlyArray<string>): Promise<void> {
     if (names.length === 0) return
     let missing = names
+    await this.until(() => `${missing.join(", ")} say that they are ready`, async () => {
+      missing = names.filter((name) => !hasSaidReady(this.log(name), this.lives.get(name)?.process.pid))
+      return missing.length === 0
+    })
     await this.until(() => `${missing.join(", ")} answer in ${rpc.memberList}`, async () => {
       const { items } = decodeMembers(await this.ask(rpc.memberList, {}))
       // The process id tells this life from an earlier one of the same name.
@@ -317,7 +321,7 @@ export class Mesh {
   /** The work's result, or its failure; fails at once when a service has died meanwhile. */
   async alive<A>(what: string, work: Promise<A>): Promise<A> {
     try {
-      return await Promise.race([work, this.died])
+      return await Promise.race([this.died, work])
     } catch (error) {
       if (error instanceof MeshFailed) throw error
       throw new MeshFailed(`${what}: ${messageOf(error)}${this.tails()}`, { cause: error })
@@ -334,7 +338,7 @@ export class Mesh {
     for (;;) {
       let reason = "not yet"
       try {
-        if (await Promise.race([check(), this.died])) return
+        if (await Promise.race([this.died, check()])) return
       } catch (error) {
         if (error instanceof MeshFailed) throw error
         reason = messageOf(error)
@@ -418,6 +422,8 @@ export class Mesh {
       started ?? join(root, "cli", "heddle.ts"),
       "serve",
       role,
+      "-o",
+      "json",
       "--nats",
       this.natsUrl,
       "--member",
@@ -457,6 +463,10 @@ export class Mesh {
     }).join("")
   }
 }
+
+/** The one line that `heddle serve -o json` prints on standard output. */
+const hasSaidReady = (log: string, pid: number | undefined): boolean =>
+  log.split("\n").some((line) => line.startsWith(`{"ready":true`) && line.includes(`"pid":${pid}`))
 
 const messageOf = (error: unknown): string => error instanceof Error ? error.message : String(error)
 

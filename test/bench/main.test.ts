@@ -1,0 +1,49 @@
+/** The benchmark with tiny sizes against the whole mesh: every scenario gives every figure and right results. Times are not looked at. */
+import { assert, describe, it } from "@effect/vitest"
+import { execFile } from "node:child_process"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { promisify } from "node:util"
+import type { Report } from "./Report.ts"
+
+const program = join(import.meta.dirname, "main.ts")
+const run = (...args: ReadonlyArray<string>) => promisify(execFile)(process.execPath, [program, ...args])
+
+describe("bench", () => {
+  it("--quick: every scenario has its figures, printed and in JSON", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "heddle-bench-test-"))
+    try {
+      const file = join(folder, "bench.json")
+      const { stdout } = await run("--quick", "--json", file)
+      const report: Report = JSON.parse(readFileSync(file, "utf8"))
+      assert.deepStrictEqual(
+        report.results.map(({ figures, scenario }) => [scenario, figures.map(({ name }) => name)]),
+        [
+          ["hello", ["p50", "p99"]],
+          ["fan-out", ["p50"]],
+          ["chain", ["p50"]],
+          ["diamonds-64", ["workflows", "p50", "p99"]],
+          ["diamonds-256", ["workflows", "p50", "p99"]],
+          ["diamonds-burst", ["workflows", "p50", "p99"]],
+          ["round-trip", ["requests", "p50", "p99", "alone p50", "alone p99"]],
+          ["claims", ["claims", "p50", "p99", "releases"]]
+        ]
+      )
+      for (const { figures, scenario } of report.results) {
+        for (const { name, value } of figures) assert.isAbove(value, 0, `${scenario} ${name}`)
+        assert.include(stdout, scenario)
+      }
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }, 120_000)
+
+  it("an unknown scenario or flag is a usage error that names what there is", async () => {
+    const unknown = await run("dimonds").catch((error: { code: number; stderr: string }) => error)
+    assert.include(unknown.stderr, "diamonds-64")
+    assert.strictEqual("code" in unknown ? unknown.code : 0, 2)
+    const flag = await run("--quik").catch((error: { code: number; stderr: string }) => error)
+    assert.strictEqual("code" in flag ? flag.code : 0, 2)
+  })
+})
