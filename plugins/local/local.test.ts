@@ -352,21 +352,9 @@ it.live("an agent that dies is Gone with its tasks, and its holder sees a lost s
 it.live("kill -9 of the service leaves no process, no task and no folder behind", () =>
   Effect.gen(function*() {
     const directory = yield* folder
-    const program = `
-      import { local } from ${JSON.stringify(fileURLToPath(new URL("plugin.ts", import.meta.url)))}
-      import * as Effect from "effect/Effect"
-      Effect.runPromise(Effect.scoped(Effect.gen(function*() {
-        const pool = yield* local.open(${JSON.stringify(contextOf("q"))}, { directory: ${JSON.stringify(directory)} })
-        yield* pool.watch((delta) => {
-          if (delta._tag !== "Upsert" || delta.state.phase !== "Idle") return
-          const mark = { claimId: "c", holder: "h", sessionId: 7, ttlMs: 0 }
-          pool.claim({ uid: delta.state.sandbox.uid, version: delta.state.version, mark }, () => console.log(JSON.stringify(delta.state.sandbox)))
-        })
-        pool.create({ name: "a", sessionId: 7 }, () => {})
-        pool.create({ name: "b", sessionId: 7 }, () => {})
-        return yield* Effect.never
-      })))`
-    const service = spawn(process.execPath, ["--input-type=module-typescript", "-e", program], {
+    const program = fileURLToPath(new URL("TestService.ts", import.meta.url))
+    const runtime = "Deno" in globalThis ? ["run", "-A", "--no-lock", program] : [program]
+    const service = spawn(process.execPath, [...runtime, JSON.stringify(contextOf("q")), directory], {
       stdio: ["ignore", "pipe", "inherit"]
     })
     yield* Effect.addFinalizer(() => Effect.sync(() => service.kill("SIGKILL")))

@@ -355,6 +355,7 @@ it.effect("facts of one task arrive in order, one at a time; a RUNNING that the 
     wire.one("register").answer({ outcomes: [registered(2, "lost")] })
     yield* turn
     assert.deepStrictEqual(factTags(wire.one("facts").body.facts), ["SANDBOX_LOST"])
+    assert.strictEqual(wire.one("facts").body.facts[0].sequence, 1, "numbers have no holes")
     wire.one("facts").answer({ outcomes: [{ _tag: "Accepted" }] })
     yield* turn
     wire.one("settle").answer({ sessionId: 70 })
@@ -495,6 +496,22 @@ it.effect("log output goes out in order with what was dropped counted", () =>
     assert.deepStrictEqual(wire.stored.map((_) => [_.subject, _.body]), [
       ["heddle.logs.i1.t1:1:1", { at: 0, stream: "stdout", text: "hello" }]
     ])
+  }))
+
+it.effect("a RUNNING that may have arrived is not left out, and its number not used again", () =>
+  Effect.gen(function*() {
+    const owners = new Map([[3, "co2"]])
+    const { held, wire } = yield* started({ owners })
+    yield* running(wire, 1, "held")
+    wire.one("co1.facts").fail(unknown)
+    Deferred.doneUnsafe(held.get(task(1))!, Effect.succeed({ _tag: "Succeeded", outputs: {} }))
+    yield* turn
+    const again = wire.one("co2.facts")
+    assert.deepStrictEqual([again.body.facts[0].sequence, again.body.facts[0].fact._tag], [1, "RUNNING"])
+    again.answer({ outcomes: [{ _tag: "Accepted" }] })
+    yield* turn
+    const last = wire.one("co2.facts").body.facts[0]
+    assert.deepStrictEqual([last.sequence, last.fact._tag], [2, "SUCCEEDED"])
   }))
 
 it.effect("the end: asks no more, gives back what still comes, lets tasks end, stops the rest and reports it as lost", () =>

@@ -35,6 +35,8 @@ interface Piece {
   readonly at: number
   readonly stream: StreamName
   text: string
+  /** Bytes left out before it. */
+  dropped: number
 }
 
 export class LogStream {
@@ -77,20 +79,23 @@ export class LogStream {
     const limit = this.options.taskCharactersMax ?? taskCharactersMaxDefault
     const room = Math.min(waitingCharactersMax - this.waitingCharacters, limit - this.total)
     const kept = room >= text.length ? text : text.slice(0, Math.max(room, 0))
+    const before = this.dropped
+    if (kept !== "") this.dropped = 0
     if (kept.length < text.length) this.dropped += Buffer.byteLength(text.slice(kept.length))
     if (kept === "") return
     this.total += kept.length
     this.waitingCharacters += kept.length
     const last = this.waiting.at(-1)
-    if (last !== undefined && last.stream === stream && last.text.length + kept.length <= messageCharactersMax) {
-      last.text += kept
-    } else this.waiting.push({ at: this.options.later.nowMs(), stream, text: kept })
+    const fits = last !== undefined && last.stream === stream && before === 0 &&
+      last.text.length + kept.length <= messageCharactersMax
+    if (fits) last.text += kept
+    else this.waiting.push({ at: this.options.later.nowMs(), stream, text: kept, dropped: before })
   }
 
   private schedule(): void {
     if (this.isScheduled) return
     this.isScheduled = true
-    let seen = this.total
+    let seen = -1
     const tick = () => {
       this.isScheduled = false
       this.send(this.total === seen)
@@ -119,17 +124,18 @@ export class LogStream {
       piece.text = piece.text.slice(end)
       if (piece.text === "") this.waiting.shift()
       this.waitingCharacters -= text.length
-      this.publish(piece.at, piece.stream, text.endsWith("\n") ? text.slice(0, -1) : text)
+      this.publish(piece.at, piece.stream, text.endsWith("\n") ? text.slice(0, -1) : text, piece.dropped)
+      piece.dropped = 0
     }
     if (!this.isClosed || this.isDrained || this.waiting.length > 0 || this.inFlight > 0) return
-    if (this.dropped > 0) return this.publish(this.options.later.nowMs(), "system", "output was left out")
+    const left = this.dropped
+    this.dropped = 0
+    if (left > 0) return this.publish(this.options.later.nowMs(), "system", "output was left out", left)
     this.isDrained = true
     this.options.onDrained?.()
   }
 
-  private publish(at: number, stream: StreamName, text: string): void {
-    const { dropped } = this
-    this.dropped = 0
+  private publish(at: number, stream: StreamName, text: string, dropped: number): void {
     const line: LogLine = { at, stream, text, ...(dropped === 0 ? {} : { dropped }) }
     this.inFlight++
     this.options.wire.store(this.options.subject, JSON.stringify(line), undefined, (isStored) => {

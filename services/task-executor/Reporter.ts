@@ -87,11 +87,12 @@ export class Reporter {
     this.queue(attempt)
   }
 
-  /** A RUNNING that the end has overtaken. Sequence numbers may have holes. */
+  /** A RUNNING that the end has overtaken before it was ever sent: its number is free again. */
   private dropRunning(attempt: Attempt): void {
-    const { isInFlight, outbox } = attempt
-    while (outbox.length > (isInFlight ? 1 : 0) && outbox.at(-1)?.report.fact._tag === "RUNNING") {
+    const { failures, isInFlight, outbox } = attempt
+    while (outbox.length > (isInFlight || failures > 0 ? 1 : 0) && outbox.at(-1)?.report.fact._tag === "RUNNING") {
       outbox.pop()
+      attempt.sequence--
       if (outbox.length === 0) this.open--
     }
   }
