@@ -5,10 +5,8 @@
  * can't be understood is put aside with a reason and a log line, never retried for ever and never dropped silently. Follows design/01 sections 2 and 4.
  */
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
 import * as Consume from "../../shared/jetstream/Consume.ts"
 import * as Decode from "../../shared/jetstream/Decode.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
@@ -44,18 +42,15 @@ export interface CommandInboxOptions {
 
 export class CommandInbox {
   readonly #options: CommandInboxOptions
-  readonly #scopes = new Map<Shard, Scope.Closeable>()
 
   constructor(options: CommandInboxOptions) {
     this.#options = options
   }
 
-  /** Consumes the shard's commands until `close`. Never succeeds; fails when the consumer is lost for good. */
-  open(shard: Shard): Effect.Effect<never, Consume.ConsumeFailed> {
-    return Effect.gen({ self: this }, function*() {
-      const scope = yield* Scope.make()
-      this.#scopes.set(shard, scope)
-      const consumer = yield* Consume.consume(
+  /** Consumes the shard's commands until it is interrupted; fails when the consumer is lost for good. */
+  consume(shard: Shard): Effect.Effect<never, Consume.ConsumeFailed> {
+    return Effect.scoped(Effect.flatMap(
+      Consume.consume(
         this.#options.nats,
         Streams.name.commands,
         {
@@ -66,15 +61,9 @@ export class CommandInbox {
           maxMessages: 128
         },
         (delivery) => this.#deliver(shard, delivery)
-      ).pipe(Scope.provide(scope))
-      return yield* consumer.failure
-    })
-  }
-
-  close(shard: Shard): Effect.Effect<void> {
-    const scope = this.#scopes.get(shard)
-    this.#scopes.delete(shard)
-    return scope === undefined ? Effect.void : Scope.close(scope, Exit.void)
+      ),
+      (consumer) => consumer.failure
+    ))
   }
 
   #deliver(shard: Shard, delivery: Consume.Delivery): void {

@@ -7,6 +7,7 @@
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as FiberMap from "effect/FiberMap"
 import * as FiberSet from "effect/FiberSet"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
@@ -86,8 +87,11 @@ export const run = Effect.fn("CoordinatorLife.run")(
     const ended = yield* Deferred.make<never, LifeEnded | ContractError>()
     const fibers = yield* FiberSet.make<unknown, LifeEnded | ContractError>()
     const runFork = yield* FiberSet.runtime(fibers)<never>()
+    const inboxes = yield* FiberMap.make<Shard, never, LifeEnded | ContractError>()
+    const runInbox = yield* FiberMap.runtime(inboxes)<never>()
     const log = (message: string): void => void runFork(Effect.logWarning(message))
-    const fork = (effect: Effect.Effect<unknown, { readonly message: string }>): void => void runFork(Effect.mapError(effect, lifeError))
+    const fork = (effect: Effect.Effect<unknown, { readonly message: string }>): void =>
+      void runFork(Effect.mapError(effect, lifeError))
 
     const { ledger: ledgerName, sequence: openedAt } = yield* LedgerSeal.openLedger(
       nats,
@@ -129,6 +133,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       openedAt,
       onEnd: (end: LedgerEnd) => {
         for (const worker of [...buses.workers]) buses.close(worker.shard)
+        fork(FiberMap.clear(inboxes))
         if (end._tag === "Fenced") {
           Deferred.doneUnsafe(
             ended,
@@ -214,7 +219,13 @@ export const run = Effect.fn("CoordinatorLife.run")(
             `instance ${instance} could not be restored and rests as it is: ${reason}`
           )
         }
-        fork(inbox.open(recovered.shard))
+        runInbox(
+          recovered.shard,
+          inbox.consume(recovered.shard).pipe(
+            Effect.mapError(lifeError),
+            Effect.tapError((error) => Deferred.fail(ended, error))
+          )
+        )
       }
       fork(
         Effect.retry(resume(adoption), {
@@ -263,7 +274,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
         for (const bus of buses.worker(shard)?.buses.values() ?? []) effectRunner.forget(bus)
         buses.close(shard)
         checkpoints.released(shard)
-        fork(inbox.close(shard))
+        fork(FiberMap.remove(inboxes, shard))
       }
     })
     const checkpoints: Checkpoints.Checkpoints = new Checkpoints.Checkpoints({
@@ -469,6 +480,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
 
     yield* Effect.addFinalizer(() =>
       Effect.gen(function*() {
+        if (ledger.ended) return
         yield* ownership.releaseAll
         yield* checkpoints.write
         yield* Effect.callback<void>((resume) => ledger.close(() => resume(Effect.void)))
@@ -499,7 +511,9 @@ export const run = Effect.fn("CoordinatorLife.run")(
 
 /** What ends a life is LifeEnded; any other failure ends the service with its reason. */
 const lifeError = (error: { readonly message: string }): LifeEnded | ContractError =>
-  error instanceof LifeEnded || error instanceof ContractError ? error : new ContractError({ code: "Unavailable", message: error.message })
+  error instanceof LifeEnded || error instanceof ContractError
+    ? error
+    : new ContractError({ code: "Unavailable", message: error.message })
 
 const commandVerbs = { Pause: "pause", Resume: "resume", Stop: "stop" } as const
 

@@ -10,6 +10,8 @@ import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { MemberId } from "../../shared/protocol/Token.ts"
 import { Accepted, StartAnswer, WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
+import * as Registry from "../../shared/registry/Registry.ts"
+import * as LedgerSeal from "../../shared/session/LedgerSeal.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
 import * as ScriptedExecutor from "./ScriptedExecutor.ts"
 
@@ -53,7 +55,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
         inline: diamond,
         instanceId: "first"
       })
-      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" })
+      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" }, { timeoutMs: 12_000 })
       assert.strictEqual(result.state, "SUCCEEDED")
       assert.deepStrictEqual(executor.ran.map((spec) => spec.task).sort(), ["a", "b", "c", "d"])
       assert.strictEqual(executor.ran[3]?.task, "d")
@@ -92,9 +94,56 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
       if (running !== undefined) {
         executor.report(running, MemberId.make("co-b"), { _tag: "SUCCEEDED", outputs: { rows: "3" } })
       }
-      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" })
+      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" }, { timeoutMs: 12_000 })
       assert.strictEqual(result.state, "SUCCEEDED")
       assert.strictEqual(executor.ran.length, 1, "the task ran once")
+    }))
+
+  it.effect("a coordinator whose ledger is sealed under it serves nothing any more, and begins a new life that has everything", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      yield* coordinator("co-z")
+      const executor = yield* ScriptedExecutor.make(nats, "ex-4", () => undefined)
+      const { instanceId } = yield* Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, {
+        inline: one,
+        instanceId: "sealed"
+      })
+      yield* waitFor(() => executor.ran.length === 1)
+      const before = yield* Rpc.call(nats, Subject.rpc.workflow("get"), WorkflowView, { instanceId })
+      const members = yield* Registry.members(nats)
+      for (const { ledger } of members) {
+        if (ledger !== undefined) yield* LedgerSeal.sealLedger(nats, ledger, MemberId.make("stranger"))
+      }
+      const running = executor.ran[0]
+      // refused at the broker, so it is not acknowledged by the old life; the durable inbox brings it to the new one
+      if (running !== undefined) {
+        executor.report(running, MemberId.make("co-z"), { _tag: "SUCCEEDED", outputs: {} })
+      }
+      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" }, { timeoutMs: 12_000 })
+        .pipe(Effect.retry({ times: 50, schedule: Schedule.spaced("100 millis") }))
+      assert.strictEqual(result.state, "SUCCEEDED")
+      assert.strictEqual(executor.ran.length, 1, "the task ran once")
+      const after = yield* Rpc.call(nats, Subject.rpc.workflow("get"), WorkflowView, { instanceId })
+      assert.isAbove(after.sessionId, before.sessionId)
+    }))
+
+  it.effect("a broker that is killed takes the lanes with it: what waited on them is emitted again under a new session", () =>
+    Effect.gen(function*() {
+      const broker = yield* Broker
+      const nats = yield* connect
+      yield* coordinator("co-l")
+      const { instanceId } = yield* Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, {
+        inline: one,
+        instanceId: "lanes-lost"
+      })
+      yield* Effect.promise(() => broker.restart())
+      yield* Effect.suspend(() => nats.isConnected ? Effect.void : Effect.fail("not yet")).pipe(
+        Effect.retry({ schedule: Schedule.spaced("20 millis") })
+      )
+      const executor = yield* ScriptedExecutor.make(nats, "ex-5", () => ({ _tag: "SUCCEEDED", outputs: {} }))
+      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "20s" }, { timeoutMs: 22_000 })
+      assert.strictEqual(result.state, "SUCCEEDED")
+      assert.strictEqual(executor.ran.length, 1)
     }))
 
   it.effect("stop kills what runs", () =>
@@ -105,7 +154,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
       const { instanceId } = yield* Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, { inline: diamond })
       yield* waitFor(() => executor.ran.length === 1)
       yield* Rpc.call(nats, Subject.rpc.workflow("stop"), Accepted, { instanceId, reason: "enough" })
-      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" })
+      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" }, { timeoutMs: 12_000 })
       assert.strictEqual(result.state, "STOPPED")
     }))
 })

@@ -282,6 +282,7 @@ export const placed = (turn: Turn, unit: Unit): void => {
 }
 
 export const running = (turn: Turn, unit: Unit): void => {
+  leaveLane(turn, unit, turn.cause[turn.of])
   if (unit.execution.status !== "DISPATCHED") cancelTimers(turn, unit)
   turn.apply({ _tag: "RUNNING", id: unit.execution.attempt.id, of: turn.of, ...runDue(turn, unit) })
   armRunTimer(turn, unit)
@@ -302,6 +303,13 @@ const takeOffer = (turn: Turn, event: LifecycleEvent | undefined): void => {
   }
 }
 
+/** A fact overtook the registration: the lane entry is done with (whoever takes it is refused). */
+const leaveLane = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined): void => {
+  if (unit.execution.status === "SUBMITTED" && event !== undefined && "by" in event && event.by !== undefined) {
+    turn.emit(withdrawEffect(turn.state, unit))
+  }
+}
+
 const ended = (turn: Turn, { item, node }: Unit): void => {
   if (item < 0) turn.publish({ _tag: "TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH", task: node.name })
   else continueFanOut(turn, node)
@@ -314,6 +322,7 @@ export const succeeded = (
 ): void => {
   const { execution, node } = unit
   takeOffer(turn, event)
+  leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
   turn.apply({ _tag: "SUCCEEDED", id: execution.attempt.id, ...(turn.from(event) ?? { outputs: event.outputs }) })
   if (node.kind === "switch") {
@@ -346,6 +355,7 @@ export const failed = (
   const { execution, node } = unit
   const { id } = execution.attempt
   takeOffer(turn, event)
+  leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
   const from = event === undefined ? undefined : turn.from(event)
   // The fact's own reason is in the journal already.
@@ -387,6 +397,7 @@ export const killed = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined
     return failed(turn, unit, event, `timed out after ${formatDuration(node.timeout?.afterMs ?? 0)}`, true)
   }
   takeOffer(turn, event)
+  leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
   turn.apply({ _tag: "KILLED", id: execution.attempt.id, ...(event === undefined ? undefined : turn.from(event)) })
   ended(turn, unit)
@@ -394,6 +405,7 @@ export const killed = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined
 
 export const paused = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined): void => {
   takeOffer(turn, event)
+  leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
   turn.apply({ _tag: "PAUSED", id: unit.execution.attempt.id, ...(event === undefined ? undefined : turn.from(event)) })
   ended(turn, unit)
@@ -423,7 +435,7 @@ export const timedOut = (turn: Turn, unit: Unit, kind: "dispatch" | "run"): void
   const { id } = execution.attempt
   const isPlaced = execution.status === "DISPATCHED" || execution.status === "RUNNING"
   if (kind === "dispatch") {
-    if (isPlaced || node.dispatchTimeoutMs === undefined) return
+    if (execution.status !== "SUBMITTED" || node.dispatchTimeoutMs === undefined) return
     turn.emit(withdrawEffect(turn.state, unit))
     return failed(
       turn,
@@ -445,7 +457,7 @@ export const timedOut = (turn: Turn, unit: Unit, kind: "dispatch" | "run"): void
   }
   if (!timeout.fail) return turn.apply({ _tag: "WARNED", id })
   if (!isPlaced) {
-    turn.emit(withdrawEffect(turn.state, unit))
+    if (execution.status === "SUBMITTED") turn.emit(withdrawEffect(turn.state, unit))
     return failed(turn, unit, undefined, `timed out after ${formatDuration(timeout.afterMs)}`, true)
   }
   turn.apply({ _tag: "INTENT", id, intent: "kill", timedOut: true })

@@ -1,0 +1,346 @@
+/**
+ * A run of one instance with nothing around it, for tests: a journal in memory, the lane, the timers and the executors as a script moves them, virtual time.
+ *
+ * Kept true here, after every turn, or it throws: the counters agree with the table; the fold of the journal (through JSON) and a snapshot both give the live
+ * state; what `Outstanding` would do again is exactly what was asked for and not taken back; a run that rests holds nothing.
+ */
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import { Definition, type DefinitionEncoded, type DefinitionRef } from "../../../shared/protocol/Definition.ts"
+import type { Placement } from "../../../shared/protocol/Dispatch.ts"
+import { Entry, type FactSource, type LifecycleEvent, type StartData } from "../../../shared/protocol/Journal.ts"
+import type { Outputs } from "../../../shared/protocol/Report.ts"
+import { fnv1a } from "../../../shared/protocol/Shard.ts"
+import { InstanceId, SessionId, Shard, StreamSequence, TaskInstanceId } from "../../../shared/protocol/Token.ts"
+import type { TaskView, WorkflowView } from "../../../shared/protocol/Workflow.ts"
+import * as Chain from "./Chain.ts"
+import * as ChunkedVector from "./ChunkedVector.ts"
+import * as Decide from "./Decide.ts"
+import type { Alert, ArmTimer, Control, EngineEffect, Finalize } from "./EngineEffect.ts"
+import * as Evolve from "./Evolve.ts"
+import { initial } from "./Initial.ts"
+import * as Outstanding from "./Outstanding.ts"
+import * as Registration from "./Registration.ts"
+import * as Snapshot from "./Snapshot.ts"
+import { activeUnits } from "./Turn.ts"
+import * as View from "./View.ts"
+import * as WorkflowGraph from "./WorkflowGraph.ts"
+import { Mark, type WorkflowState } from "./WorkflowState.ts"
+
+/** A definition's `spec`, as written on the wire. */
+export type Spec = DefinitionEncoded["spec"]
+
+const decodeDefinition = Schema.decodeUnknownSync(Definition)
+const decodeEntry = Schema.decodeUnknownSync(Entry)
+const ref = (name: string): DefinitionRef => ({
+  ...decodeDefinition({ metadata: { name, namespace: "default" }, spec: { tasks: [] } }).metadata,
+  namespace: WorkflowGraph.parsePool(
+    "x",
+    decodeDefinition({ metadata: { name, namespace: "default" }, spec: { tasks: [] } }).metadata.namespace!
+  ).namespace,
+  version: 1,
+  hash: "test"
+})
+
+export const compile = (spec: Spec) =>
+  WorkflowGraph.compile(decodeDefinition({ metadata: { name: "test" }, spec }), ref("test"))
+export const graphOf = (spec: Spec): WorkflowGraph.WorkflowGraph => {
+  const compiled = compile(spec)
+  if (Result.isFailure(compiled)) throw new Error(JSON.stringify(compiled.failure, undefined, 1))
+  return compiled.success
+}
+
+/** Not the real thing: the engine is pure, the shell passes node:crypto's. */
+export const sha256: Chain.Sha256 = (text) => fnv1a(text).toString(16)
+
+export const session = SessionId.make(7)
+export const id = (text: string): TaskInstanceId => TaskInstanceId.make(text)
+
+const check = (holds: boolean, what: string): void => {
+  if (!holds) throw new Error(`broken: ${what}`)
+}
+
+/** Everything the state holds, as text that does not depend on key order. */
+export const textOf = (state: WorkflowState): string =>
+  JSON.stringify(
+    Snapshot.snapshotOf(state),
+    (_key, value: unknown) =>
+      typeof value === "object" && value !== null && !Array.isArray(value)
+        ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+        : value
+  )
+
+export class ScriptedRun {
+  readonly graph: WorkflowGraph.WorkflowGraph
+  state: WorkflowState
+  now = 1_000
+  readonly entries: Array<Entry> = []
+  /** Armed and neither fired nor cancelled. */
+  readonly timers = new Map<string, ArmTimer>()
+  /** On a lane and neither registered nor withdrawn. */
+  readonly lane = new Map<TaskInstanceId, string>()
+  readonly controls: Array<Control> = []
+  readonly alerts: Array<Alert> = []
+  readonly finalized: Array<Finalize> = []
+  /** Every attempt that was ever on a lane, in order. */
+  readonly dispatched: Array<TaskInstanceId> = []
+  readonly #replayed: { state: WorkflowState }
+  #claims = 0
+  /** Compare the fold and the snapshot after every turn (dear in large runs). */
+  readonly isChecked: boolean
+
+  constructor(spec: Spec | WorkflowGraph.WorkflowGraph, options: { readonly checked?: boolean } = {}) {
+    this.graph = "nodes" in spec ? spec : graphOf(spec)
+    this.state = initial(this.graph, InstanceId.make("wf-1"), Shard.make(3))
+    this.#replayed = { state: this.state }
+    this.isChecked = options.checked ?? true
+  }
+
+  /** One turn. */
+  turn(...events: ReadonlyArray<LifecycleEvent>): Decide.Decision {
+    const before = this.state
+    for (const event of events) {
+      // What comes from a timer has rung, what was registered has left the lane.
+      for (const timer of this.timers.values()) {
+        if (JSON.stringify(timer.event) === JSON.stringify(event)) this.timers.delete(timer.timer)
+      }
+      if (event._tag === "TASK_DISPATCHED") this.lane.delete(event.id)
+    }
+    const decision = Decide.decide(before, events, this.now)
+    this.take(decision)
+    return decision
+  }
+
+  take(decision: Decide.Decision): void {
+    if (decision.transitions.length === 0 && decision.effects.length === 0) {
+      check(decision.state === this.state, "a turn without transitions changed the state")
+      check(decision.cause.length === 0, "a turn that changed nothing has a cause")
+      return
+    }
+    this.state = decision.state
+    const last = this.entries.at(-1)
+    const draft: Chain.EntryDraft = {
+      _tag: "Entry",
+      shard: this.state.shard,
+      instance: this.state.instance,
+      n: this.entries.length + 1,
+      prev: StreamSequence.make(this.entries.length),
+      at: this.now,
+      cause: decision.cause,
+      transitions: decision.transitions,
+      effects: decision.effects.map((effect) => effect.id)
+    }
+    const parsed: unknown = JSON.parse(Chain.sealEntry(last?.hash ?? Chain.genesis, draft, sha256).text)
+    const entry = decodeEntry(parsed)
+    // As it was read: the chain covers the text, not what a decoder makes of it.
+    this.entries.push(parsed as Entry)
+    for (const effect of decision.effects) this.#carryOut(effect)
+    if (this.isChecked) this.#check(entry)
+  }
+
+  #carryOut(effect: EngineEffect): void {
+    switch (effect._tag) {
+      case "Dispatch":
+        this.lane.set(effect.entry.taskInstanceId, effect.lane)
+        this.dispatched.push(effect.entry.taskInstanceId)
+        return
+      case "Withdraw":
+        check(this.lane.delete(effect.taskInstanceId), `${effect.id}: it is on no lane`)
+        return
+      case "Kill":
+      case "Pause":
+      case "Ask":
+        this.controls.push(effect)
+        return
+      case "ArmTimer":
+        this.timers.set(effect.timer, effect)
+        return
+      case "CancelTimer":
+        this.timers.delete(effect.timer)
+        return
+      case "Alert":
+        this.alerts.push(effect)
+        return
+      case "Finalize":
+        this.finalized.push(effect)
+        return
+    }
+  }
+
+  #check(entry: Entry): void {
+    const { state } = this
+    let active = 0
+    const chains = { failed: 0, paused: 0, killed: 0 }
+    for (const node of this.graph.nodes) {
+      const { execution, items, marks, status } = ChunkedVector.get(state.tasks, node.index)
+      check(
+        (marks & (Mark.Active | Mark.Inactive)) !== (Mark.Active | Mark.Inactive),
+        `${node.name} is active and inactive`
+      )
+      if ((marks & Mark.Active) !== 0) active += 1
+      if ((marks & Mark.FailedChain) !== 0) chains.failed += 1
+      if ((marks & Mark.PausedChain) !== 0) chains.paused += 1
+      if ((marks & Mark.KilledChain) !== 0) chains.killed += 1
+      for (const one of items === undefined ? [execution] : ChunkedVector.toArray(items.executions)) {
+        if (one === undefined) continue
+        const attempts = [...one.past, one.attempt]
+        check(
+          attempts.every((attempt, i) => i === attempts.length - 1 || attempt.endedAt !== undefined),
+          `${node.name} has an earlier attempt that lives`
+        )
+        check(
+          attempts.filter((attempt) => attempt.status === "SUCCEEDED").length <= 1,
+          `${node.name} succeeded twice in a run`
+        )
+        check(
+          one.intent === "none" || one.status === "DISPATCHED" || one.status === "RUNNING",
+          `${node.name} has an intent in ${one.status}`
+        )
+      }
+      if (items !== undefined && node.forEach !== undefined) {
+        check(items.active <= node.forEach.parallelism, `${node.name} runs ${items.active} items at once`)
+      }
+      if ((marks & Mark.Inactive) !== 0 && status === undefined) {
+        check(
+          ChunkedVector.get(state.tasks, node.index).why !== undefined,
+          `${node.name} never ran, and nothing says why`
+        )
+      }
+    }
+    check(active === state.active, `${state.active} active by the counter, ${active} by the table`)
+    check(
+      chains.failed === state.failedChains && chains.paused === state.pausedChains &&
+        chains.killed === state.killedChains,
+      "chain counters"
+    )
+    const rests = state.endedAt !== undefined
+    check(!rests || active === 0, `${state.status} with ${active} active tasks`)
+    check(rests || state.run === 0 || active > 0, `${state.status} with nothing active: it hangs`)
+    check(
+      !rests || (this.timers.size === 0 && this.lane.size === 0),
+      `${state.status} leaves ${[...this.timers.keys(), ...this.lane.keys()].join(", ")}`
+    )
+    // Replay = live, through JSON.
+    this.#replayed.state = Evolve.foldEntry(this.#replayed.state, entry)
+    check(
+      textOf(this.#replayed.state) === textOf(state),
+      `the fold of entry ${entry.n} differs: ${textOf(this.#replayed.state)} / ${textOf(state)}`
+    )
+    const restored = Snapshot.fromSnapshot(JSON.parse(JSON.stringify(Snapshot.snapshotOf(state))), this.graph)
+    check(Result.isSuccess(restored) && textOf(restored.success) === textOf(state), "the snapshot differs")
+    // What a take-over would do again is what is under way.
+    if (rests) return
+    const again = Outstanding.outstanding(state)
+    const lane = again.flatMap((effect) => effect._tag === "Dispatch" ? [effect.entry.taskInstanceId] : [])
+    check(
+      same(lane, [...this.lane.keys()]),
+      `outstanding dispatches ${lane.join(", ")}, on the lane ${[...this.lane.keys()].join(", ")}`
+    )
+    const timers = again.flatMap((effect) => effect._tag === "ArmTimer" ? [effect.id] : [])
+    const armed = [...this.timers.values()].map((timer) => timer.id)
+    check(same(timers, armed), `outstanding timers ${timers.join(", ")}, armed ${armed.join(", ")}`)
+    const controls =
+      again.filter((effect) => effect._tag === "Kill" || effect._tag === "Pause" || effect._tag === "Ask").length
+    const held = activeUnits(state).filter(({ execution }) =>
+      execution.attempt.executor !== undefined &&
+      (execution.status === "DISPATCHED" || execution.status === "RUNNING")
+    ).length
+    check(controls === held, "every held attempt is asked for, paused or killed")
+  }
+
+  start(start: Partial<StartData> = {}): this {
+    this.turn({ _tag: "WORKFLOW_START", start: { definition: this.graph.definition, ...start } })
+    return this
+  }
+
+  placement(executor = "ex-1", pool = "default"): Placement {
+    this.#claims += 1
+    // Test data; the brands say nothing here.
+    return {
+      executor,
+      startup: "s1",
+      pool: { namespace: "default", name: pool },
+      poolSession: 1,
+      claimId: `claim-${this.#claims}`,
+      sandbox: `sandbox-${this.#claims}`
+    } as unknown as Placement
+  }
+
+  by(sequence = 1, executor = "ex-1"): FactSource {
+    return { executor, startup: "s1", sequence, at: this.now } as FactSource
+  }
+
+  /** The executor takes it from the lane. */
+  register(name: string, placement: Placement = this.placement()): Registration.RegistrationOutcome {
+    const attempt = this.newest(name)
+    this.turn({ _tag: "TASK_DISPATCHED", id: attempt, placement })
+    return Registration.registrationOutcome(this.state, attempt, placement)
+  }
+
+  running(name: string): Decide.Decision {
+    return this.turn({ _tag: "TASK_RUNNING", id: this.newest(name), by: this.by() })
+  }
+
+  /** `register` where nobody has it yet, then the final fact. */
+  succeed(name: string, outputs: Outputs = {}): Decide.Decision {
+    this.ensure(name)
+    return this.turn({ _tag: "TASK_SUCCEEDED", id: this.newest(name), by: this.by(2), outputs })
+  }
+
+  fail(name: string, reason = "exit 1"): Decide.Decision {
+    this.ensure(name)
+    return this.turn({ _tag: "TASK_FAILED", id: this.newest(name), by: this.by(2), reason })
+  }
+
+  ended(name: string, tag: "TASK_KILLED" | "TASK_PAUSED"): Decide.Decision {
+    return this.turn({ _tag: tag, id: this.newest(name), by: this.by(2) })
+  }
+
+  ensure(name: string): void {
+    if (this.lane.has(this.newest(name))) this.register(name)
+  }
+
+  /** Id of the newest attempt of a task, or of an item as `task[3]`. */
+  newest(name: string): TaskInstanceId {
+    const [task = name, item] = name.split(/[[\]]/)
+    const index = this.graph.indexOf.get(task) ?? -1
+    const state = ChunkedVector.get(this.state.tasks, index)
+    const execution = item === undefined || state.items === undefined
+      ? state.execution
+      : ChunkedVector.get(state.items.executions, Number(item))
+    if (execution === undefined) throw new Error(`${name} has no attempt`)
+    return execution.attempt.id
+  }
+
+  /** Lets time pass; timers that are due fire, each at its time. */
+  pass(ms: number): this {
+    const until = this.now + ms
+    for (;;) {
+      const due = [...this.timers.values()].filter((timer) => timer.dueAt <= until).sort((a, b) => a.dueAt - b.dueAt)[0]
+      if (due === undefined) break
+      this.now = Math.max(this.now, due.dueAt)
+      this.timers.delete(due.timer)
+      this.turn(due.event)
+    }
+    this.now = until
+    return this
+  }
+
+  get view(): WorkflowView {
+    return View.view(this.state, session, StreamSequence.make(this.entries.length))
+  }
+
+  task(name: string): TaskView {
+    const found = this.view.tasks.find((task) => task.name === name)
+    if (found === undefined) throw new Error(`the view has no task ${name}`)
+    return found
+  }
+
+  /** `b:SUCCEEDED/2`: state and attempts of each task, `-` for one without. */
+  get summary(): string {
+    return this.view.tasks.map((task) => `${task.name}:${task.state ?? "-"}/${task.attempts.length}`).join(" ")
+  }
+}
+
+const same = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
+  a.length === b.length && a.toSorted().join() === b.toSorted().join()
