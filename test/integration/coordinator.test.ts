@@ -7,6 +7,7 @@ import * as Scope from "effect/Scope"
 import * as Coordinator from "../../services/coordinator/main.ts"
 import { Nats, open } from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { MemberId } from "../../shared/protocol/Token.ts"
 import { Accepted, StartAnswer, WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
@@ -140,6 +141,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
       yield* Effect.suspend(() => nats.isConnected ? Effect.void : Effect.fail("not yet")).pipe(
         Effect.retry({ schedule: Schedule.spaced("20 millis") })
       )
+      yield* Streams.ensure(nats)
       const executor = yield* ScriptedExecutor.make(nats, "ex-5", () => ({ _tag: "SUCCEEDED", outputs: {} }))
       const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "20s" }, { timeoutMs: 22_000 })
       assert.strictEqual(result.state, "SUCCEEDED")
