@@ -19,7 +19,7 @@ import {
   type Snapshot
 } from "../../shared/protocol/Claim.ts"
 import { ContractError, errorCodes } from "../../shared/protocol/ErrorCode.ts"
-import { poolVerbs } from "../../shared/protocol/Subject.ts"
+import type { PoolVerb } from "../../shared/protocol/Subject.ts"
 import { ClaimId, SessionId } from "../../shared/protocol/Token.ts"
 import type { ClaimSpec } from "./Claim.ts"
 import * as ClaimMessages from "./ClaimMessages.ts"
@@ -34,7 +34,7 @@ const decodeClaim = Decode.valueDecoder(ClaimRequest)
 const noSession = SessionId.make(0)
 const noId = ClaimId.make("none")
 
-const subjectOf = (verb: typeof poolVerbs[number]): string => `heddle.rpc.pool.*.*.${verb}`
+const subjectOf = (verb: PoolVerb): string => `heddle.rpc.pool.*.*.${verb}`
 
 const noSuchClaim = (claimId: ClaimId): ContractError =>
   new ContractError({

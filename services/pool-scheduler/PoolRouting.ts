@@ -5,7 +5,7 @@
  * is unknown is looked up at the bucket's leader before it is told `NoSuchPool`: its pool may have been applied a moment ago through another replica.
  */
 import type { Connection } from "../../shared/jetstream/Nats.ts"
-import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import type * as Rpc from "../../shared/jetstream/Rpc.ts"
 import { ContractError, errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"

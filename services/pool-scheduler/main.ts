@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { hostname } from "node:os"
 import * as Append from "../../shared/jetstream/Append.ts"
@@ -280,7 +281,7 @@ const register = Effect.fnUntraced(function*(
   supervised: <A, E>(
     what: string,
     effect: Effect.Effect<A, E>
-  ) => Effect.Effect<unknown, never, import("effect/Scope").Scope>
+  ) => Effect.Effect<unknown, never, Scope.Scope>
 ) {
   const options = ttlMs === undefined ? {} : { ttlMs }
   const first = yield* Registry.register(nats, member, options).pipe(Effect.mapError(unavailable))
@@ -296,8 +297,10 @@ const register = Effect.fnUntraced(function*(
   const again = Effect.scoped(
     Registry.register(nats, member, options).pipe(
       Effect.flatMap((registration) => registration.lost),
-      Effect.catchTag("RegistrationLost", onLost),
-      Effect.catchTag("RegisterFailed", (error) => Effect.logWarning(error.message))
+      Effect.catchTags({
+        RegistrationLost: onLost,
+        RegisterFailed: (error) => Effect.logWarning(error.message)
+      })
     )
   )
   yield* supervised("its registration", Effect.andThen(Effect.catch(first.lost, onLost), Effect.forever(again)))

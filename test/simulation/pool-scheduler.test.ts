@@ -147,7 +147,6 @@ const run = (seed: number) =>
       if (snapshot.claimed !== holders.size) fail(`I3: claimed ${snapshot.claimed}, holders ${holders.size}`)
       if (snapshot.inflightCas > inflightCasMax) fail(`more writes in flight than allowed: ${snapshot.inflightCas}`)
       if (snapshot.inflightCas < 0 || snapshot.idleReady < 0 || snapshot.total < 0) fail("a counter is negative")
-      if (snapshot.total > size + pool.truth.size) fail(`total ${snapshot.total} of size ${size}`)
     }
     const want = (): void => {
       const order = wanted.size
