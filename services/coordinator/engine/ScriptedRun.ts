@@ -85,6 +85,8 @@ export class ScriptedRun {
   /** Every attempt that was ever on a lane, in order. */
   readonly dispatched: Array<TaskInstanceId> = []
   readonly #replayed: { state: WorkflowState }
+  /** Attempts from before the last recovery: what is behind a failed task runs again, after a success too. */
+  readonly #recovered = new Set<TaskInstanceId>()
   #claims = 0
   /** Compare the fold and the snapshot after every turn (dear in large runs). */
   readonly isChecked: boolean
@@ -118,6 +120,12 @@ export class ScriptedRun {
       return
     }
     this.state = decision.state
+    if (decision.transitions.some((transition) => transition._tag === "RECOVERED")) {
+      for (const attempt of this.dispatched) this.#recovered.add(attempt)
+      for (const transition of decision.transitions) {
+        if (transition._tag === "SUBMITTED") this.#recovered.delete(transition.id)
+      }
+    }
     const last = this.entries.at(-1)
     const draft: Chain.EntryDraft = {
       _tag: "Entry",
@@ -189,7 +197,7 @@ export class ScriptedRun {
           `${node.name} has an earlier attempt that lives`
         )
         check(
-          attempts.filter((attempt) => attempt.status === "SUCCEEDED").length <= 1,
+          attempts.filter((attempt) => attempt.status === "SUCCEEDED" && !this.#recovered.has(attempt.id)).length <= 1,
           `${node.name} succeeded twice in a run`
         )
         check(
