@@ -321,7 +321,7 @@ export const open = Effect.fnUntraced(function*(context: OpenContext, config: Lo
         yield* Deferred.await(ended).pipe(Effect.timeoutOption(endTimeoutMs))
         child.kill("SIGKILL")
       }
-      const left = yield* Effect.promise(() =>
+      const { left } = yield* Effect.promise(() =>
         ProcessTree.killAll({ mark: `HEDDLE_SANDBOX=${kept.uid}`, folder: kept.directory })
       )
       if (left > 0) {

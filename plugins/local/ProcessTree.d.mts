@@ -5,7 +5,6 @@ export interface Selection {
   readonly folder?: string
   /** Processes (group leaders) whose groups, sessions and descendants belong. */
   readonly roots?: ReadonlyArray<number>
-  readonly except?: ReadonlySet<number>
   readonly skip?: ReadonlySet<number>
 }
 export const processIds: () => ReadonlyArray<number>
@@ -13,4 +12,7 @@ export const members: (selection: Selection) => ReadonlyArray<number>
 export const signalOne: (pid: number, signal: NodeJS.Signals | 0) => boolean
 export const isGroupAlive: (group: number) => boolean
 export const signalAll: (selection: Selection, signal: NodeJS.Signals | 0) => number
-export const killAll: (selection: Selection, roundsMax?: number) => Promise<number>
+export const killAll: (
+  selection: Selection,
+  roundsMax?: number
+) => Promise<{ readonly left: number; readonly foreign: ReadonlySet<number> }>

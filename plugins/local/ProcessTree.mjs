@@ -39,13 +39,15 @@ const statOf = (pid) => {
   }
 }
 
-/** A mark that ends in `-` stands for all that begin so. */
+/** A mark that ends in `-` stands for all that begin so. `undefined`: it has no environment at this moment (it may be about to run a program). */
 const carries = (pid, mark) => {
   try {
     const environ = readFileSync(`/proc/${pid}/environ`, "latin1")
+    if (environ === "") return undefined
     const text = mark.endsWith("-") ? mark : `${mark}\0`
     return environ.startsWith(text) || environ.includes(`\0${text}`)
   } catch {
+    // Gone, or somebody else's.
     return false
   }
 }
@@ -59,22 +61,31 @@ const isWithin = (pid, folder) => {
   }
 }
 
-const look = ({ except, folder, mark, roots = [], skip }) => {
+/**
+ * `found`: members. `foreign`: ids that are certainly none, to be skipped the next time. `unclear`: how many may be one, seen in the middle of starting a program.
+ */
+const look = ({ folder, mark, roots = [], skip }) => {
   const wanted = new Set(roots)
   const found = []
   const others = new Map()
+  const foreign = new Set()
+  let unclear = 0
   for (const pid of processIds()) {
-    if (pid === process.pid || except?.has(pid) || skip?.has(pid)) continue
+    if (skip?.has(pid)) foreign.add(pid)
+    if (pid === process.pid || skip?.has(pid)) continue
     const stat = statOf(pid)
     if (stat === undefined) continue
-    if (
-      wanted.has(pid) || wanted.has(stat.group) || wanted.has(stat.session) ||
-      (mark !== undefined && carries(pid, mark)) ||
-      (folder !== undefined && !stat.hasTerminal && isWithin(pid, folder))
-    ) {
+    const isRelated = wanted.has(pid) || wanted.has(stat.group) || wanted.has(stat.session)
+    const isMarked = isRelated || mark === undefined ? isRelated : carries(pid, mark)
+    if (isMarked || (folder !== undefined && !stat.hasTerminal && isWithin(pid, folder))) {
       found.push({ pid, group: stat.group })
       wanted.add(pid)
-    } else others.set(pid, stat)
+    } else {
+      others.set(pid, stat)
+      // A kernel thread never has an environment.
+      if (isMarked === false || stat.parent === 2 || pid === 2) foreign.add(pid)
+      else unclear++
+    }
   }
   // Children of what was found, until no more come.
   for (let isGrown = true; isGrown;) {
@@ -82,19 +93,19 @@ const look = ({ except, folder, mark, roots = [], skip }) => {
     for (const [pid, stat] of others) {
       if (!wanted.has(stat.parent)) continue
       others.delete(pid)
+      foreign.delete(pid)
       wanted.add(pid)
       found.push({ pid, group: stat.group })
       isGrown = true
     }
   }
-  return found
+  return { found, foreign, unclear }
 }
 
 /**
- * Live processes that belong to `mark`, `folder` or `roots`; never this process nor one of `except`. `skip`: ids known to be foreign (alive before the first
- * process of this tree was started), which saves reading them.
+ * Live processes that belong to `mark`, `folder` or `roots`, never this process. `skip`: ids known to be foreign, which saves reading them.
  */
-export const members = (selection) => look(selection).map((_) => _.pid)
+export const members = (selection) => look(selection).found.map((_) => _.pid)
 
 const isGone = (error) => error !== null && typeof error === "object" && error.code === "ESRCH"
 
@@ -113,22 +124,30 @@ export const signalOne = (pid, signal) => {
 /** Is any process left in this group? */
 export const isGroupAlive = (group) => signalOne(-group, 0)
 
-/** One signal to the groups of `roots` and to every other member, none gets it twice. Returns how many there were. */
-export const signalAll = (selection, signal) => {
+const signal = (selection, name) => {
   const roots = selection.roots ?? []
-  const found = look(selection)
-  const groups = roots.filter((root) => signalOne(-root, signal))
-  for (const { group, pid } of found) if (!roots.includes(group)) signalOne(pid, signal)
-  return isLinux ? found.length : groups.length
+  const seen = look(selection)
+  const groups = roots.filter((root) => signalOne(-root, name))
+  for (const { group, pid } of seen.found) if (!roots.includes(group)) signalOne(pid, name)
+  return { ...seen, count: isLinux ? seen.found.length : groups.length }
 }
 
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
+/** One signal to the groups of `roots` and to every other member, none gets it twice. Returns how many there were. */
+export const signalAll = (selection, name) => signal(selection, name).count
 
-/** SIGKILL until none is left: a process may fork between the look and the signal. Resolves to the number left after `roundsMax` (0 but for the unkillable). */
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
+const unclearRoundsMax = 5
+
+/**
+ * SIGKILL until none is left: a process may fork between the look and the signal. `left`: the number that remains after `roundsMax` (0 but for the unkillable).
+ * `foreign`: ids of all other processes, as seen last.
+ */
 export const killAll = async (selection, roundsMax = 200) => {
-  for (let round = 0; round < roundsMax; round++) {
-    if (signalAll(selection, "SIGKILL") === 0) return 0
+  let seen = signal(selection, "SIGKILL")
+  for (let round = 0, unclear = 0; round < roundsMax; round++) {
+    if (seen.count === 0 && (seen.unclear === 0 || ++unclear > unclearRoundsMax)) break
     await sleep(Math.min(1 + round, 20))
+    seen = signal(selection, "SIGKILL")
   }
-  return signalAll(selection, "SIGKILL")
+  return { left: seen.count, foreign: seen.foreign }
 }

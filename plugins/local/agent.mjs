@@ -35,8 +35,8 @@ const killBacklogBytesMax = 1024 * 1024
 const scriptArgumentBytesMax = 100_000
 /** How long a stream that nobody writes to any more may stay open behind an ended process, before it is cut. */
 const drainIdleMs = 500
-/** A claim that lasted longer than this is cleaned with a look at every process, since ids may have come round. */
-const snapshotTrustMs = 60_000
+/** Processes that were found to be foreign are not looked at again for so long: after that their ids may have come round. */
+const foreignTrustMs = 60_000
 const fifoPairs = 8
 
 const tell = (message) => process.stdout.write(`${JSON.stringify(message)}\n`)
@@ -52,7 +52,12 @@ let making
 const makeFifos = () => {
   making ??= new Promise((done) => {
     const names = Array.from({ length: fifoPairs * 2 }, () => join(run, `f${fifoCount++}`))
-    const child = spawn("mkfifo", ["-m", "600", ...names], { stdio: "ignore", env: { PATH: process.env.PATH } })
+    const child = spawn("mkfifo", ["-m", "600", ...names], {
+      // Not in the sandbox's folder: it is none of its processes.
+      cwd: "/",
+      stdio: "ignore",
+      env: { PATH: process.env.PATH }
+    })
     const end = (code) => {
       if (code === 0) { while (names.length > 1) fifos.push([names.pop(), names.pop()]) }
       making = undefined
@@ -84,9 +89,15 @@ const openOutput = async () => {
 let execCount = 0
 let isResetting = false
 let isEnding = false
-/** Since the last reset: the processes that were there before, and when. */
-let snapshot
+/** Something ran since the last reset: folders and variables are not fresh. */
+let isUsed = false
+/** Something ran since the last look that found nothing of this sandbox. */
+let isLookDue = false
+let foreign = new Set()
+let foreignAt = performance.now()
 const connections = new Set()
+/** Whose processes may live. */
+const execs = new Set()
 
 const readCollected = (path, bytesMax) => {
   let fd
@@ -109,6 +120,26 @@ const readCollected = (path, bytesMax) => {
 }
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
+
+/** Ends everything of the sandbox; nothing starts meanwhile. Resolves to the number that cannot be ended. */
+const killSandbox = (roots) => {
+  const sweep = async () => {
+    isLookDue = false
+    if (performance.now() - foreignAt > foreignTrustMs) {
+      foreign = new Set()
+      foreignAt = performance.now()
+    }
+    const seen = await ProcessTree.killAll({ mark: sandboxMark, folder: directory, roots, skip: foreign })
+    foreign = seen.foreign
+    return seen.left
+  }
+  const running = (sweeping ?? Promise.resolve()).then(sweep)
+  sweeping = running
+  return running.finally(() => {
+    if (sweeping === running) sweeping = undefined
+  })
+}
+let sweeping
 
 /** Runs one process for one connection; resolves when nothing of it is left. */
 class Exec {
@@ -144,6 +175,8 @@ class Exec {
     this.collectPath = collect === undefined ? undefined : join(run, `collect-${this.id}`)
     if (this.collectPath !== undefined) fs.writeFileSync(this.collectPath, "", { mode: 0o600 })
     const output = await openOutput()
+    // oxlint-disable-next-line no-unmodified-loop-condition -- another exec's end sets it
+    while (sweeping !== undefined) await sweeping.catch(() => {})
     if (isResetting || isEnding || this.socket.destroyed || this.killing !== undefined) {
       for (const fd of output?.fds ?? []) fs.closeSync(fd)
       for (const stream of output?.streams ?? []) stream.destroy()
@@ -152,9 +185,10 @@ class Exec {
       this.finish()
       return
     }
-    const skip = new Set(ProcessTree.processIds())
-    snapshot ??= { skip, at: performance.now() }
-    this.selection = { mark: `HEDDLE_EXEC=${uid}.${this.id}`, roots: [], skip }
+    isUsed = true
+    isLookDue = true
+    this.selection = { mark: `HEDDLE_EXEC=${uid}.${this.id}`, roots: [] }
+    execs.add(this)
     let child
     try {
       child = spawn(argv[0], argv.slice(1), {
@@ -176,10 +210,7 @@ class Exec {
     } finally {
       for (const fd of output?.fds ?? []) fs.closeSync(fd)
     }
-    if (typeof child.pid === "number") {
-      this.selection.roots.push(child.pid)
-      skip.delete(child.pid)
-    }
+    if (typeof child.pid === "number") this.selection.roots.push(child.pid)
     this.streams = output?.streams ?? [child.stdout, child.stderr]
     this.streams.forEach((stream, index) => this.forward(stream, index === 0 ? Frame.stdout : Frame.stderr))
     child.once("error", (error) => {
@@ -229,8 +260,11 @@ class Exec {
 
   /** The process has ended: what it left is ended too, then the streams, then the holder is told. */
   async settle() {
-    if (this.killing === undefined) await ProcessTree.killAll(this.selection)
-    else await this.killing
+    if (this.killing !== undefined) await this.killing
+    execs.delete(this)
+    // Alone, everything of the sandbox is its: then a reset needs no further look.
+    if (execs.size === 0) await killSandbox(this.selection.roots)
+    else await ProcessTree.killAll(this.selection)
     this.lastDataAt = performance.now()
     const isOpen = (stream) => !stream.readableEnded && !stream.destroyed
     while (this.streams.some(isOpen) && !this.socket.destroyed) {
@@ -249,6 +283,7 @@ class Exec {
   }
 
   finish() {
+    execs.delete(this)
     for (const path of [this.collectPath, this.scriptPath]) {
       if (path !== undefined) fs.rmSync(path, { force: true, recursive: true })
     }
@@ -316,14 +351,14 @@ const listen = () =>
   })
 
 /** Ends all that runs here, at once. */
-const killEverything = async (skip) => {
+const killEverything = async () => {
   server?.close()
   const running = []
   for (const socket of connections) {
     if (socket.exec !== undefined) running.push(socket.exec)
     socket.destroy()
   }
-  const left = await ProcessTree.killAll({ mark: sandboxMark, folder: directory, skip })
+  const left = isLookDue || execs.size > 0 ? await killSandbox([]) : 0
   await Promise.race([
     Promise.all(running.map((exec) => exec.selection === undefined ? undefined : exec.ended)),
     sleep(2_000)
@@ -351,13 +386,12 @@ const reset = async (number) => {
   isResetting = true
   try {
     claimEnv = {}
-    if (snapshot !== undefined || connections.size > 0) {
-      const isFresh = snapshot !== undefined && performance.now() - snapshot.at < snapshotTrustMs
-      const left = await killEverything(isFresh ? snapshot.skip : undefined)
+    if (isUsed || connections.size > 0) {
+      const left = await killEverything()
       if (left > 0) throw new Error(`${left} processes cannot be killed`)
       for (const folder of [work, home, temporary]) removeTree(folder)
       makeFolders()
-      snapshot = undefined
+      isUsed = false
     } else server.close()
     const address = await listen()
     isResetting = false
@@ -372,7 +406,9 @@ const end = async () => {
   if (isEnding) return
   isEnding = true
   try {
-    await killEverything(undefined)
+    isLookDue = true
+    foreign = new Set()
+    await killEverything()
     removeTree(directory)
     // The parent is dead: the last agent removes the pool's folder, where only the file `owner` is left.
     const folder = resolve(directory, "..")

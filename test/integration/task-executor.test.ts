@@ -1,5 +1,5 @@
 // The task executor against a real broker, with a scripted coordinator and a scripted pool beside it, and real local sandboxes.
-import { assert, it, layer } from "@effect/vitest"
+import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -357,8 +357,4 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("tas
       assert.strictEqual(fact.taskInstanceId, taskInstanceId)
       yield* sides.settled("released", claimId)
     }))
-})
-
-it("nothing of a sandbox is left in the temporary folder by these tests", () => {
-  assert.deepStrictEqual(readdirSync(tmpdir()).filter((_) => _.startsWith("heddle-local-")), [])
 })
