@@ -14,18 +14,27 @@ const budget = (change: Partial<Budget> & Pick<Budget, "takes">): Budget => ({
   ...change
 })
 /** A serves one shard, B is there. */
-const pair = { coordinators: 2, servedBy: [0], handOver: "mark" } as const
+const pair = { coordinators: 2, servedBy: [0], handOver: "mark", checkpoint: "key" } as const
 
 const takeOver: Scenario = { ...pair, budget: budget({ entries: 2, losses: 1, takes: [1, 1], restarts: 1 }) }
 const race: Scenario = { ...pair, coordinators: 3, budget: budget({ entries: 2, losses: 1, takes: [0, 1, 1] }) }
 const handOver: Scenario = { ...pair, budget: budget({ entries: 1, losses: 1, takes: [1, 2], releases: 2 }) }
+/** The key could not be marked in time, and the owner takes back what it released. */
+const unmarked: Scenario = { ...pair, budget: budget({ entries: 1, losses: 2, takes: [1, 1], releases: 1 }) }
 const chain: Scenario = {
   coordinators: 3,
   servedBy: [0, 1],
   handOver: "mark",
+  checkpoint: "key",
   budget: budget({ entries: 1, takes: [0, 1, 2] })
 }
 const checkpoint: Scenario = { ...pair, budget: budget({ entries: 2, losses: 1, takes: [1, 1], checkpoints: 1 }) }
+const pages: Scenario = {
+  ...pair,
+  coordinators: 3,
+  checkpoint: "pages",
+  budget: budget({ entries: 1, takes: [0, 1, 1], checkpoints: 2 })
+}
 const tailLoss: Scenario = { ...pair, budget: budget({ entries: 2, takes: [1, 2], tailLosses: 1 }) }
 
 /** In all of these the whole protocol must hold. */
@@ -75,6 +84,21 @@ export const sound: ReadonlyArray<{ readonly name: string; readonly small: Scena
     deep: { ...pair, budget: budget({ entries: 2, losses: 1, takes: [1, 2], checkpoints: 2, releases: 1 }) }
   },
   {
+    name: "checkpoints in pages, with a head of their own",
+    small: pages,
+    deep: { ...pages, budget: budget({ entries: 2, takes: [1, 1, 1], checkpoints: 3, losses: 1 }) }
+  },
+  {
+    name: "released, and taken back",
+    small: unmarked,
+    deep: { ...pair, budget: budget({ entries: 2, losses: 2, takes: [2, 2], releases: 1 }) }
+  },
+  {
+    name: "released, and the successor is gone",
+    small: { ...pair, coordinators: 3, budget: budget({ entries: 1, takes: [0, 1, 1], releases: 1, losses: 1 }) },
+    deep: { ...pair, coordinators: 3, budget: budget({ entries: 2, takes: [1, 1, 1], releases: 1, losses: 1 }) }
+  },
+  {
     name: "the broker loses the newest messages (power loss)",
     small: tailLoss,
     deep: { ...pair, coordinators: 3, budget: budget({ entries: 2, takes: [1, 1, 1], tailLosses: 1 }) }
@@ -117,7 +141,8 @@ export const defects: ReadonlyArray<
   { defect: "hand-over without RELEASED", scenario: handOver, breaks: "nothing lost" },
   { defect: "hand-over before RELEASED is acknowledged", scenario: handOver, breaks: "nothing lost" },
   { defect: "CAS not naming the release", scenario: handOver, breaks: "one owner" },
-  { defect: "take back without a CAS", scenario: handOver, breaks: "one owner" },
+  { defect: "take back without a CAS", scenario: unmarked, breaks: "one owner" },
+  { defect: "CAS settled by the owner's name alone", scenario: unmarked, breaks: "one owner" },
   { defect: "restart trusts its name in the key", scenario: takeOver, breaks: "order" },
   { defect: "restart on the old ledger", scenario: takeOver, breaks: "seal is last" },
   {
@@ -126,6 +151,7 @@ export const defects: ReadonlyArray<
     breaks: "one owner"
   },
   { defect: "checkpoint written without CAS", scenario: checkpoint, breaks: "nothing lost" },
+  { defect: "checkpoint pages named by generation only", scenario: pages, breaks: "nothing lost" },
   { defect: "reconnect is not checked", scenario: tailLoss, breaks: "one owner" },
   { defect: "reconnect checks the ledger only", scenario: tailLoss, breaks: "one owner" },
   { defect: "take-over goes on after a reconnect", scenario: tailLoss, breaks: "one owner" }

@@ -33,10 +33,12 @@ export type Defect =
   | "hand-over before RELEASED is acknowledged"
   | "CAS not naming the release"
   | "take back without a CAS"
+  | "CAS settled by the owner's name alone"
   | "restart trusts its name in the key"
   | "restart on the old ledger"
   | "adoption finished under a new ledger"
   | "checkpoint written without CAS"
+  | "checkpoint pages named by generation only"
   | "reconnect is not checked"
   | "reconnect checks the ledger only"
   | "take-over goes on after a reconnect"
@@ -62,6 +64,11 @@ export interface Scenario {
   /** By shard, the coordinator that serves it at first, with one acknowledged entry; `null`: the shard has no key yet. */
   readonly servedBy: ReadonlyArray<number | null>
   readonly handOver: "mark" | "direct"
+  /**
+   * `key`: the shard's key names the checkpoint, one CAS. `pages`: pages are put first, then a head of its own is compared-and-set, then the key forgets the
+   * earlier ledgers (as built).
+   */
+  readonly checkpoint: "key" | "pages"
   readonly budget: Budget
 }
 
@@ -101,6 +108,20 @@ interface Key {
   readonly released: { readonly to: number; readonly sequence: number } | null
 }
 
+/** Which checkpoint of a shard holds, in the variant `pages`. */
+interface Head {
+  readonly revision: number
+  readonly generation: number
+  readonly sequence: number
+  readonly page: string
+}
+/** A checkpoint on its way, in the variant `pages`. */
+interface Writing {
+  readonly expected: number
+  readonly head: Head
+  readonly entries: ReadonlyArray<string>
+}
+
 interface Append {
   readonly identity: string
   readonly expected: number
@@ -128,13 +149,16 @@ type Role =
   }
   | { readonly _tag: "Taking"; readonly cas: Cas; readonly until: number; readonly early: ReadonlyArray<string> | null }
   | { readonly _tag: "Reading"; readonly key: Key; readonly until: number }
-  | { readonly _tag: "Adopting"; readonly key: Key; readonly loaded: ReadonlyArray<string> }
+  | { readonly _tag: "Adopting"; readonly key: Key; readonly head: Head; readonly loaded: ReadonlyArray<string> }
   | {
     readonly _tag: "Serving"
     readonly key: Key
     readonly session: number
     readonly state: ReadonlyArray<string>
     readonly cas: Cas | null
+    /** The head that it knows, and the one that it writes. */
+    readonly head: Head
+    readonly writing: Writing | null
   }
   | { readonly _tag: "Releasing"; readonly key: Key; readonly to: number }
   | { readonly _tag: "Marking"; readonly cas: Cas }
@@ -152,6 +176,13 @@ interface Coordinator {
   readonly unverified: boolean
 }
 
+interface CheckpointRequest<Tag> {
+  readonly _tag: Tag
+  readonly from: number
+  readonly life: number
+  readonly shard: number
+  readonly writing: Writing
+}
 type Request =
   | {
     readonly _tag: "Append"
@@ -171,10 +202,15 @@ type Request =
     readonly expected: number
     readonly value: Key
   }
+  | CheckpointRequest<"Page">
+  | CheckpointRequest<"Head">
 
 export interface State {
   readonly log: ReadonlyArray<Message>
   readonly keys: ReadonlyArray<Key>
+  /** By shard, and the pages by name. */
+  readonly heads: ReadonlyArray<Head>
+  readonly pages: Readonly<Record<string, ReadonlyArray<string>>>
   readonly coordinators: ReadonlyArray<Coordinator>
   readonly wire: ReadonlyArray<Request>
   /** Entries whose client has its answer. */
@@ -191,6 +227,7 @@ const noKey: Key = {
   checkpoint: { sequence: 0, entries: [] },
   released: null
 }
+const noHead: Head = { revision: 0, generation: 0, sequence: 0, page: "" }
 const nameOf = (index: number) => "ABC"[index] ?? `C${index}`
 const ledgerOf = (index: number, life: number) => `${nameOf(index)}${life}`
 /** The identity of every SEALED. */
@@ -226,6 +263,13 @@ const fold = (log: ReadonlyArray<Message>, shard: number, key: Key, length: numb
   return entries
 }
 
+/** The same, from whichever checkpoint the scenario has. */
+const stateOf = (state: State, shard: number, key: Key, length: number): ReadonlyArray<string> => {
+  const { page, revision, sequence } = at(state.heads, shard)
+  const checkpoint = revision === 0 ? key.checkpoint : { sequence, entries: state.pages[page] ?? [] }
+  return fold(state.log, shard, { ...key, checkpoint }, length)
+}
+
 const texts = new WeakMap<object, string>()
 const textOf = (value: object): string => {
   let text = texts.get(value)
@@ -233,7 +277,8 @@ const textOf = (value: object): string => {
   return text
 }
 const keyOf = (state: State): string =>
-  [state.log, state.keys, ...state.coordinators, ...state.wire, state.answered, state.left].map(textOf).join("\n")
+  [state.log, state.keys, state.heads, state.pages, ...state.coordinators, ...state.wire, state.answered, state.left]
+    .map(textOf).join("\n")
 
 /** What the journal alone shows to be wrong. Looked at once per journal. */
 const verdicts = new WeakMap<ReadonlyArray<Message>, ReadonlyArray<readonly [Property, string]>>()
@@ -361,11 +406,29 @@ const initial = (scenario: Scenario): State => {
       items: entries
     })
     for (const shard of shards) {
-      roles[shard] = { _tag: "Serving", key: at(keys, shard), session, state: [`${shard}:0`], cas: null }
+      roles[shard] = {
+        _tag: "Serving",
+        key: at(keys, shard),
+        session,
+        state: [`${shard}:0`],
+        cas: null,
+        head: noHead,
+        writing: null
+      }
     }
     return { ...fresh, last: log.length, tail: `${ledger}.2`, appends: 2, queue: [], roles }
   })
-  return { log, keys, coordinators, wire: [], answered: served.map((shard) => `${shard}:0`), left: scenario.budget }
+  const heads = keys.map(() => noHead)
+  return {
+    log,
+    keys,
+    heads,
+    pages: {},
+    coordinators,
+    wire: [],
+    answered: served.map((shard) => `${shard}:0`),
+    left: scenario.budget
+  }
 }
 
 /** The model with these steps left out. The default properties are those of a broker that keeps what it acknowledged. */
@@ -479,7 +542,9 @@ export const make = (
       key: role.key,
       session,
       state: role.loaded,
-      cas: null
+      cas: null,
+      head: role.head,
+      writing: null
     })
   }
   const marked = (state: State, index: number, shard: number, sequence: number): State => {
@@ -557,7 +622,10 @@ export const make = (
   }
   const settleCas = (state: State, index: number, shard: number, cas: Cas): State => {
     const key = at(state.keys, shard)
-    if (key.revision > cas.expected && textOf({ ...key, revision: 0 }) === textOf(cas.value)) {
+    const isOwn = has("CAS settled by the owner's name alone")
+      ? key.ledger === cas.value.ledger && key.released === null
+      : key.revision > cas.expected && textOf({ ...key, revision: 0 }) === textOf(cas.value)
+    if (isOwn) {
       return casWon(state, index, shard, cas, key.revision)
     }
     if (key.revision !== cas.expected) return casLost(state, index, shard)
@@ -573,9 +641,10 @@ export const make = (
     loaded: ReadonlyArray<string>
   ): State => {
     if (has("no ADOPTED")) {
-      return setRole(state, index, shard, { _tag: "Serving", key, session: 0, state: loaded, cas: null })
+      const serving = { key, session: 0, state: loaded, cas: null, head: at(state.heads, shard), writing: null }
+      return setRole(state, index, shard, { _tag: "Serving", ...serving })
     }
-    const adopting = setRole(state, index, shard, { _tag: "Adopting", key, loaded })
+    const adopting = setRole(state, index, shard, { _tag: "Adopting", key, head: at(state.heads, shard), loaded })
     const queued = enqueue(adopting, index, { _tag: "ADOPTED", shard, loaded })
     return has("serve before ADOPTED is acknowledged") ? adopted(queued, index, shard, 0) : queued
   }
@@ -588,7 +657,7 @@ export const make = (
       left: { ...state.left, takes: replaced(state.left.takes, index, at(state.left.takes, index) - 1) }
     }
     const key = at(state.keys, shard)
-    const early = has("read before the seal") ? fold(state.log, shard, key, state.log.length) : null
+    const early = has("read before the seal") ? stateOf(state, shard, key, state.log.length) : null
     if (key.revision === 0) return startTake(spent, index, shard, key, 0, early)
     if (
       has("CAS not naming the release") &&
@@ -596,7 +665,8 @@ export const make = (
     ) {
       return startTake(spent, index, shard, key, 0, early)
     }
-    if (key.released?.to === index) return startTake(spent, index, shard, key, key.released.sequence, early)
+    // The successor takes it, or, should that one be gone, anybody: what was released needs no seal.
+    if (key.released !== null) return startTake(spent, index, shard, key, key.released.sequence, early)
     if (scenario.handOver === "direct") {
       const position = state.log.findIndex((message) =>
         message.ledger === key.ledger &&
@@ -619,7 +689,7 @@ export const make = (
     const last = lastOf(state.log, role.key.ledger)
     if (identityAt(state.log, last) === seal) {
       const isEarly = has("read before the CAS") || has("read before the CAS, revision read again at the CAS")
-      const early = isEarly ? fold(state.log, shard, role.key, state.log.length) : role.early
+      const early = isEarly ? stateOf(state, shard, role.key, state.log.length) : role.early
       if (!has("read before the CAS, revision read again at the CAS")) {
         return startTake(state, index, shard, role.key, last, early)
       }
@@ -654,6 +724,25 @@ export const make = (
         state: isTaken ? { ...state, log: [...state.log, { ledger, identity, items }] } : state
       }
     }
+    if (request._tag === "Page") {
+      const { entries, head } = request.writing
+      const names = [...new Set([...Object.keys(state.pages), head.page])].sort()
+      const pages = Object.fromEntries(
+        names.map((name) => [name, name === head.page ? entries : state.pages[name] ?? []])
+      )
+      return { isTaken: true, number: 0, state: { ...state, pages } }
+    }
+    if (request._tag === "Head") {
+      const { expected, head } = request.writing
+      const { revision } = at(state.heads, request.shard)
+      if (revision !== expected) return { isTaken: false, number: revision, state }
+      const written: Head = { ...head, revision: revision + 1 }
+      return {
+        isTaken: true,
+        number: revision + 1,
+        state: { ...state, heads: replaced(state.heads, request.shard, written) }
+      }
+    }
     const key = at(state.keys, request.shard)
     const isTaken = request.expected === -1 || key.revision === request.expected
     const revision = key.revision + 1
@@ -662,6 +751,18 @@ export const make = (
       number: revision,
       state: isTaken ? { ...state, keys: replaced(state.keys, request.shard, { ...request.value, revision }) } : state
     }
+  }
+  /** The head is written: the key may forget the ledgers before this one, if the shard is still its. */
+  const forgetLedgers = (state: State, index: number, shard: number, head: Head): State => {
+    const { life, roles } = at(state.coordinators, index)
+    const role = at(roles, shard)
+    if (role._tag !== "Serving") return state
+    const own = ledgerOf(index, life)
+    const key = at(state.keys, shard)
+    const done = setRole(state, index, shard, { ...role, head, writing: null })
+    if (key.ledger !== own || key.released !== null || key.ledgers.length <= 1 || role.cas !== null) return done
+    const cas = newCas(key.revision, { ...key, revision: 0, ledgers: [own] })
+    return sendCas(setRole(done, index, shard, { ...role, head, writing: null, cas }), index, shard, cas)
   }
   /** What its sender does with the answer, or `undefined` when nobody waits for it. */
   const receiver = (
@@ -681,6 +782,16 @@ export const make = (
           : cas.retried
           ? withCas(now, index, shard, { ...cas, status: "Unknown" })
           : casLost(now, index, shard)
+    }
+    if (request._tag === "Page" || request._tag === "Head") {
+      const { _tag, shard, writing } = request
+      const role = at(coordinator.roles, shard)
+      if (role._tag !== "Serving" || role.writing === null || textOf(role.writing) !== textOf(writing)) return undefined
+      if (_tag === "Page") return (now) => onWire(now, { ...request, _tag: "Head" })
+      return (now, isTaken, revision) =>
+        isTaken
+          ? forgetLedgers(now, index, shard, { ...writing.head, revision })
+          : setRole(now, index, shard, { ...role, writing: null })
     }
     if (request.identity === seal) {
       const shards = coordinator.roles.flatMap((role, shard) =>
@@ -713,12 +824,16 @@ export const make = (
       const cas = casOf(at(at(state.coordinators, index).roles, request.shard))
       return cas === null ? state : withCas(state, index, request.shard, { ...cas, status: "Unknown" })
     }
+    if (request._tag !== "Append") return state
     if (request.identity === seal) return receiver(state, request)?.(state, false, 0) ?? state
     return append === null ? state : patch(state, index, { append: { ...append, status: "Unknown" } })
   }
   /** Sequences and revisions only grow, so a request that is refused now always will be; without a waiting sender it does nothing. */
   const swept = (state: State): State => {
     const wire = state.wire.filter((request) => {
+      if (request._tag === "Page" || request._tag === "Head") {
+        return request._tag === "Page" || receiver(state, request) !== undefined
+      }
       if (receiver(state, request) !== undefined || request.expected === -1) return true
       return request._tag === "Cas"
         ? at(state.keys, request.shard).revision === request.expected
@@ -790,6 +905,12 @@ export const make = (
       if (cas?.status === "Unknown") {
         yield { label: `${name} settles its CAS by reading the key`, state: settleCas(state, index, shard, cas) }
       }
+      if (role._tag === "Marking" && role.cas.status === "Unknown") {
+        yield {
+          label: `${name} gives up marking shard ${shard} as released`,
+          state: setRole(state, index, shard, none)
+        }
+      }
       switch (role._tag) {
         case "None":
           if (at(state.left.takes, index) > 0) {
@@ -819,7 +940,7 @@ export const make = (
             ? role.until
             : state.log.length
           for (let length = from; length <= state.log.length; length++) {
-            const loaded = fold(state.log, shard, role.key, length)
+            const loaded = stateOf(state, shard, role.key, length)
             yield {
               label: `${name} reads shard ${shard} as [${loaded.join()}], sends ADOPTED`,
               state: enqueueAdopted(state, index, shard, role.key, loaded)
@@ -836,7 +957,7 @@ export const make = (
               state: has("client answered before the log") ? { ...asked, answered: [...asked.answered, id] } : asked
             }
           }
-          if (state.left.releases > 0 && role.cas === null) {
+          if (state.left.releases > 0 && role.cas === null && role.writing === null) {
             for (let to = 0; to < state.coordinators.length; to++) {
               if (to === index) continue
               const spent = setRole(spend(state, "releases"), index, shard, { _tag: "Releasing", key: role.key, to })
@@ -853,7 +974,22 @@ export const make = (
               }
             }
           }
-          if (state.left.checkpoints > 0 && role.cas === null && role.key.checkpoint.sequence < me.last) {
+          const isQuiet = me.append === null && role.cas === null && role.writing === null
+          if (
+            scenario.checkpoint === "pages" && state.left.checkpoints > 0 && isQuiet && role.head.sequence < me.last
+          ) {
+            const generation = role.head.generation + 1
+            const page = has("checkpoint pages named by generation only") ? `${generation}` : `${generation}.${name}`
+            const head: Head = { revision: 0, generation, sequence: me.last, page: `${shard}.${page}` }
+            const writing: Writing = { expected: role.head.revision, head, entries: role.state }
+            const noted = setRole(spend(state, "checkpoints"), index, shard, { ...role, writing })
+            const request: Request = { _tag: "Page", from: index, life: me.life, shard, writing }
+            yield { label: `${name} writes a checkpoint of shard ${shard}`, state: onWire(noted, request) }
+          }
+          if (
+            scenario.checkpoint === "key" && state.left.checkpoints > 0 && role.cas === null &&
+            role.key.checkpoint.sequence < me.last
+          ) {
             const value: Key = {
               ...role.key,
               revision: 0,
@@ -876,7 +1012,9 @@ export const make = (
   }
 
   const described = (request: Request): string =>
-    request._tag === "Cas"
+    request._tag === "Page" || request._tag === "Head" ?
+      `${request._tag} ${request.writing.head.page} of ${ledgerOf(request.from, request.life)}` :
+      request._tag === "Cas"
       ? `CAS of shard ${request.shard} by ${ledgerOf(request.from, request.life)}`
       : `${request.items.map((item) => item._tag === "ENTRY" ? item.id : item._tag).join("+")} of ${
         ledgerOf(request.from, request.life)
@@ -896,7 +1034,7 @@ export const make = (
         continue
       }
       yield { label: text, state: receive(result.state, result.isTaken, result.number) }
-      if (state.left.losses > 0) {
+      if (state.left.losses > 0 && request._tag !== "Page" && request._tag !== "Head") {
         yield { label: `${text}, the answer is lost`, state: givenUp(spend(result.state, "losses"), request) }
         yield {
           label: `${described(request)} is delayed, its sender gives up waiting`,
@@ -931,7 +1069,7 @@ export const make = (
       else if (role._tag === "None") state = look(state, index, shard)
       else if (role._tag === "Seal") state = sealStep(state, index, shard, role)
       else if (role._tag === "Reading") {
-        state = enqueueAdopted(state, index, shard, role.key, fold(state.log, shard, role.key, state.log.length))
+        state = enqueueAdopted(state, index, shard, role.key, stateOf(state, shard, role.key, state.log.length))
       } else if (role._tag !== "Serving") return false
       else if (!isSealed(state.log, ledgerOf(index, life))) return true
       // It was fenced and does not know yet: its next turn tells it.
