@@ -14,9 +14,9 @@ const node = (id: number, functionName: string, url: string, lineNumber: number)
 /** Samples at 100, 110, 130, 160 and 200; the last has no end. */
 const profile: Profile.CpuProfile = {
   nodes: [
-    node(1, "(root)", "", -1),
+    { ...node(1, "(root)", "", -1), children: [2, 3, 5] },
     node(2, "(idle)", "", -1),
-    node(3, "decide", `file://${root}/services/coordinator/engine/Decide.ts`, 9),
+    { ...node(3, "decide", `file://${root}/services/coordinator/engine/Decide.ts`, 9), children: [4] },
     node(4, "", `file://${root}/node_modules/@nats-io/nats-core/lib/parser.js`, 99),
     node(5, "(garbage collector)", "", -1)
   ],
@@ -40,6 +40,9 @@ describe("Profile", () => {
       "@nats-io/nats-core",
       "services/coordinator/engine/Decide.ts"
     ])
+    assert.deepStrictEqual(summary.withCallees.map(({ place, selfMs }) => [place, selfMs]), [
+      ["decide services/coordinator/engine/Decide.ts:10", 0.03]
+    ])
     assert.closeTo(summary.functions.reduce((sum, { share }) => sum + share, 0), 1, 1e-9)
   })
 
@@ -50,7 +53,13 @@ describe("Profile", () => {
   })
 
   it("nothing measured is nothing, not a division by zero", () => {
-    assert.deepStrictEqual(Profile.summarize([profile], root, []), { busyMs: 0, idleMs: 0, functions: [], files: [] })
+    assert.deepStrictEqual(Profile.summarize([profile], root, []), {
+      busyMs: 0,
+      idleMs: 0,
+      functions: [],
+      files: [],
+      withCallees: []
+    })
   })
 
   it("reads what Node writes, on the clock of nowUs", async () => {

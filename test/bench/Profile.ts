@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url"
 export interface CpuProfile {
   readonly nodes: ReadonlyArray<{
     readonly id: number
+    readonly children?: ReadonlyArray<number>
     readonly callFrame: { readonly functionName: string; readonly url: string; readonly lineNumber: number }
   }>
   readonly startTime: number
@@ -36,6 +37,8 @@ export interface Summary {
   readonly functions: ReadonlyArray<Line>
   /** The same time by file, or by package. */
   readonly files: ReadonlyArray<Line>
+  /** Functions of the checkout with the time of everything that they call; these overlap. */
+  readonly withCallees: ReadonlyArray<Line>
 }
 
 /** The monotonic clock that profiles are stamped with. */
@@ -49,6 +52,9 @@ export const shortPath = (url: string, root: string): string => {
   if (inPackage >= 0) return path.slice(inPackage + "/node_modules/".length)
   return path.startsWith(`${root}/`) ? path.slice(root.length + 1) : path
 }
+
+const isOwn = (url: string, path: string): boolean =>
+  url.startsWith("file:") && !url.includes("/node_modules/") && !path.startsWith("/")
 
 /** One file of ours; of packages, runtime and engine only whose it is. */
 const ownerOf = (path: string, name: string): string => {
@@ -73,6 +79,7 @@ export const summarize = (
 ): Summary => {
   const functions = new Map<string, number>()
   const files = new Map<string, number>()
+  const totals = new Map<string, number>()
   let busyUs = 0
   let idleUs = 0
   for (const { nodes, samples, startTime, timeDeltas } of profiles) {
@@ -80,8 +87,9 @@ export const summarize = (
       const path = shortPath(callFrame.url, root)
       const name = callFrame.functionName === "" ? "(anonymous)" : callFrame.functionName
       const place = path === "" ? name : `${name} ${path}:${callFrame.lineNumber + 1}`
-      return [id, { name, place, owner: ownerOf(path, name) }] as const
+      return [id, { name, place, owner: ownerOf(path, name), isOwn: isOwn(callFrame.url, path) }] as const
     }))
+    const parents = new Map(nodes.flatMap(({ children = [], id }) => children.map((child) => [child, id] as const)))
     let at = startTime
     for (let index = 0; index < samples.length; index++) {
       at += timeDeltas[index] ?? 0
@@ -96,13 +104,20 @@ export const summarize = (
       busyUs += us
       functions.set(frame.place, (functions.get(frame.place) ?? 0) + us)
       files.set(frame.owner, (files.get(frame.owner) ?? 0) + us)
+      const onStack = new Set<string>() // a function that calls itself counts once
+      for (let id = samples[index]; id !== undefined; id = parents.get(id)) {
+        const caller = frames.get(id)
+        if (caller?.isOwn === true) onStack.add(caller.place)
+      }
+      for (const place of onStack) totals.set(place, (totals.get(place) ?? 0) + us)
     }
   }
   return {
     busyMs: busyUs / 1_000,
     idleMs: idleUs / 1_000,
     functions: ranked(functions, busyUs),
-    files: ranked(files, busyUs)
+    files: ranked(files, busyUs),
+    withCallees: ranked(totals, busyUs)
   }
 }
 

@@ -37,8 +37,8 @@ describe("Report", () => {
   it("the median of each process", () => {
     const run = (cpuSeconds: number, peakMb: number): Report.Usages =>
       new Map([["coordinator-1", { cpuSeconds, peakMb }]])
-    assert.deepStrictEqual(Report.processesOf([run(1, 90), run(3, 70), run(2, 80)]), [
-      { name: "coordinator-1", cpuSeconds: 2, peakMb: 80 }
+    assert.deepStrictEqual(Report.processesOf([run(1, 90), run(3, 70), run(2, 80)], 1_000), [
+      { name: "coordinator-1", cpuSeconds: 2, cpuUsEach: 2_000, peakMb: 80 }
     ])
   })
 
@@ -48,7 +48,8 @@ describe("Report", () => {
       what: "",
       sync,
       figures: [{ name: "p50", unit: "ms", value, runs: [value], floor: 1, ratio: value }],
-      processes: []
+      processes: [],
+      traffic: []
     })
     const report: Report.Report = {
       at: "2026-11-21T10:00:00.000Z",
@@ -59,7 +60,7 @@ describe("Report", () => {
       results: [
         result("interval", 1.5),
         result("always", 3.25),
-        { scenario: "chain", what: "", sync: "interval", figures: [], processes: [], failure: "no result" }
+        { scenario: "chain", what: "", sync: "interval", figures: [], processes: [], traffic: [], failure: "no result" }
       ],
       profiles: [],
       notes: ["a note"]

@@ -4,6 +4,7 @@ import type { Summary } from "./Profile.ts"
 import * as Samples from "./Samples.ts"
 import type { Figure, Values } from "./Scenario.ts"
 import * as Table from "./Table.ts"
+import type { Traffic } from "./Traffic.ts"
 
 export type Sync = "interval" | "always"
 
@@ -22,7 +23,18 @@ export interface MeasuredProcess {
   readonly name: string
   /** Of one run: the median of the runs. */
   readonly cpuSeconds: number
+  /** The same for one piece of work. */
+  readonly cpuUsEach: number
   readonly peakMb: number
+}
+
+/** Messages of one piece of work over the connections of one name; medians of the runs. */
+export interface MeasuredTraffic {
+  readonly connection: string
+  readonly sentEach: number
+  readonly receivedEach: number
+  readonly bytesSentEach: number
+  readonly bytesReceivedEach: number
 }
 
 export interface Measured {
@@ -31,6 +43,7 @@ export interface Measured {
   readonly sync: Sync
   readonly figures: ReadonlyArray<MeasuredFigure>
   readonly processes: ReadonlyArray<MeasuredProcess>
+  readonly traffic: ReadonlyArray<MeasuredTraffic>
   readonly failure?: string
 }
 
@@ -76,13 +89,31 @@ export const figuresOf = (
     }
   })
 
-export const processesOf = (runs: ReadonlyArray<Usages>): ReadonlyArray<MeasuredProcess> =>
+export const processesOf = (runs: ReadonlyArray<Usages>, pieces: number): ReadonlyArray<MeasuredProcess> =>
   [...new Set(runs.flatMap((run) => [...run.keys()]))].map((name) => {
     const found = runs.flatMap((run) => run.get(name) ?? [])
+    const cpuSeconds = Samples.median(found.map((usage) => usage.cpuSeconds))
     return {
       name,
-      cpuSeconds: Samples.median(found.map((usage) => usage.cpuSeconds)),
+      cpuSeconds,
+      cpuUsEach: cpuSeconds * 1e6 / pieces,
       peakMb: Samples.median(found.map((usage) => usage.peakMb))
+    }
+  })
+
+export const trafficOf = (
+  runs: ReadonlyArray<ReadonlyMap<string, Traffic>>,
+  pieces: number
+): ReadonlyArray<MeasuredTraffic> =>
+  [...new Set(runs.flatMap((run) => [...run.keys()]))].map((connection) => {
+    const each = (key: keyof Traffic): number =>
+      Samples.median(runs.map((run) => run.get(connection)?.[key] ?? 0)) / pieces
+    return {
+      connection,
+      sentEach: each("sent"),
+      receivedEach: each("received"),
+      bytesSentEach: each("bytesSent"),
+      bytesReceivedEach: each("bytesReceived")
     }
   })
 
@@ -123,17 +154,53 @@ const figureTable = (results: ReadonlyArray<Measured>): string => {
 
 const processTable = (results: ReadonlyArray<Measured>): string =>
   Table.render(
-    [left("scenario"), left("sync"), left("process"), right("CPU s"), right("peak MB")],
-    results.flatMap(({ processes, scenario, sync }) =>
-      processes.map(({ cpuSeconds, name, peakMb }) => [scenario, sync, name, cpuSeconds.toFixed(2), peakMb.toFixed(0)])
+    [left("scenario"), left("sync"), left("process"), right("CPU s"), right("CPU us each"), right("peak MB")],
+    results.flatMap(({ processes, scenario, sync }) => {
+      const sum = (key: "cpuSeconds" | "cpuUsEach" | "peakMb") => processes.reduce((total, one) => total + one[key], 0)
+      const all = { name: "all", cpuSeconds: sum("cpuSeconds"), cpuUsEach: sum("cpuUsEach"), peakMb: sum("peakMb") }
+      return (processes.length === 0 ? [] : [...processes, all]).map(({ cpuSeconds, cpuUsEach, name, peakMb }) => [
+        scenario,
+        sync,
+        name,
+        cpuSeconds.toFixed(2),
+        cpuUsEach.toFixed(0),
+        peakMb.toFixed(0)
+      ])
+    })
+  )
+
+const trafficTable = (results: ReadonlyArray<Measured>): string =>
+  Table.render(
+    [
+      left("scenario"),
+      left("sync"),
+      left("connection"),
+      right("sent each"),
+      right("got each"),
+      right("B sent each"),
+      right("B got each")
+    ],
+    results.flatMap(({ scenario, sync, traffic }) =>
+      traffic.filter(({ receivedEach, sentEach }) => sentEach + receivedEach >= trafficMin).map((one) => [
+        scenario,
+        sync,
+        one.connection,
+        one.sentEach.toFixed(2),
+        one.receivedEach.toFixed(2),
+        one.bytesSentEach.toFixed(0),
+        one.bytesReceivedEach.toFixed(0)
+      ])
     )
   )
 
+/** Heartbeats are no cost of a piece of work. */
+const trafficMin = 0.01
 const profileLines = 30
-/** A process that only waited is not worth a table. */
-const busyMinMs = 10
+/** A process that mostly waited is not worth a table. */
+const busyShareMin = 0.1
+const isBusy = ({ summary: { busyMs, idleMs } }: Profiled): boolean => busyMs / (busyMs + idleMs) >= busyShareMin
 const profileText = ({ process, scenario, summary, sync }: Profiled): string => {
-  const { busyMs, files, functions, idleMs } = summary
+  const { busyMs, files, functions, idleMs, withCallees } = summary
   const row = (
     { place, selfMs, share }: Summary["functions"][number]
   ) => [(share * 100).toFixed(1), selfMs.toFixed(0), place]
@@ -142,7 +209,9 @@ const profileText = ({ process, scenario, summary, sync }: Profiled): string => 
     `## ${scenario}, sync ${sync}, ${process}: busy ${busyMs.toFixed(0)} ms, waiting ${idleMs.toFixed(0)} ms`,
     Table.render(columns, functions.slice(0, profileLines).map(row)),
     "by file or package:",
-    Table.render(columns, files.slice(0, profileLines / 2).map(row))
+    Table.render(columns, files.slice(0, profileLines / 2).map(row)),
+    "our functions with all that they call:",
+    Table.render(columns, withCallees.slice(0, profileLines).map(row))
   ].join("\n")
 }
 
@@ -157,7 +226,8 @@ export const render = (report: Report): string => {
     "",
     figureTable(results),
     ...(results.some(({ processes }) => processes.length > 0) ? ["", processTable(results)] : []),
-    ...profiles.filter(({ summary }) => summary.busyMs >= busyMinMs).flatMap((profile) => ["", profileText(profile)]),
+    ...(results.some(({ traffic }) => traffic.length > 0) ? ["", trafficTable(results)] : []),
+    ...profiles.filter(isBusy).flatMap((profile) => ["", profileText(profile)]),
     "",
     ...notes,
     ...results.flatMap(({ failure, scenario, sync }) =>

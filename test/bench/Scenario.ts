@@ -42,8 +42,8 @@ export interface Scenario {
   /** One line for the table's reader. */
   readonly what: string
   readonly figures: ReadonlyArray<Figure>
-  /** The report then shows CPU seconds and peak memory of each process. */
-  readonly showsProcesses: boolean
+  /** Pieces of work in one run. When given, the report shows what one costs each process (CPU, messages) and the processes' peak memory. */
+  readonly pieces?: (quick: boolean) => number
   /** Applied when the mesh starts. */
   readonly pools?: (quick: boolean) => ReadonlyArray<typeof PoolSpec.Encoded>
   /** Definitions, warm-up: nothing of it is measured. */

@@ -14,6 +14,7 @@ import * as Floor from "./Floor.ts"
 import * as Profile from "./Profile.ts"
 import * as Report from "./Report.ts"
 import type { Bench, Scenario, Values } from "./Scenario.ts"
+import * as Traffic from "./Traffic.ts"
 import * as WorkflowClient from "./WorkflowClient.ts"
 
 export interface SessionOptions {
@@ -39,6 +40,7 @@ interface Run {
   readonly scenario: Scenario
   readonly values: ReadonlyArray<Values>
   readonly usages: ReadonlyArray<Report.Usages>
+  readonly traffic: ReadonlyArray<ReadonlyMap<string, Traffic.Traffic>>
   readonly windows: ReadonlyArray<Profile.Window>
   readonly failure?: string
 }
@@ -70,25 +72,31 @@ const usages = (mesh: Mesh): Report.Usages =>
     })
   )
 
+const trafficOf = async (mesh: Mesh): Promise<ReadonlyMap<string, Traffic.Traffic>> =>
+  mesh.monitorUrl === undefined ? new Map() : Traffic.read(mesh.monitorUrl)
+
 const runScenario = async (scenario: Scenario, bench: Bench, options: SessionOptions): Promise<Run> => {
   const values: Array<Values> = []
   const used: Array<Report.Usages> = []
   const windows: Array<Profile.Window> = []
+  const traffic: Array<ReadonlyMap<string, Traffic.Traffic>> = []
   const { mesh } = bench
   try {
     const prepared = await mesh.alive(scenario.name, scenario.prepare(bench))
     for (let at = 0; at < options.runs; at++) {
       for (const [, pid] of pidsOf(mesh)) ProcessUsage.resetPeak(pid)
+      const sentBefore = await trafficOf(mesh)
       const before = usages(mesh)
       const from = Profile.nowUs()
       values.push(await mesh.alive(scenario.name, prepared.run()))
       windows.push([from, Profile.nowUs()])
       used.push(usageSince(before, usages(mesh)))
+      traffic.push(Traffic.since(sentBefore, await trafficOf(mesh)))
     }
     await mesh.alive(scenario.name, prepared.check?.() ?? Promise.resolve())
-    return { scenario, values, usages: used, windows }
+    return { scenario, values, usages: used, windows, traffic }
   } catch (error) {
-    return { scenario, values: [], usages: [], windows, failure: messageOf(error) }
+    return { scenario, values: [], usages: [], windows, traffic: [], failure: messageOf(error) }
   }
 }
 
@@ -129,6 +137,7 @@ const runGroup = async (
   const mesh = await Mesh.start({
     ...options.mesh,
     sync: options.sync,
+    hasMonitor: true,
     pools: [...pools.values()],
     ...(profiles === undefined ? {} : {
       runtimeFlags: (name: string) => {
@@ -198,13 +207,15 @@ export const run = async (options: SessionOptions): Promise<SessionResult> => {
       const { names, runs } = await runGroup(group, own)
       if (group === workflow) await runFloor()
       const limit = Floor.mean(floor)
-      for (const { failure, scenario, usages: used, values } of runs) {
+      for (const { failure, scenario, traffic, usages: used, values } of runs) {
+        const pieces = scenario.pieces?.(options.quick)
         results.push({
           scenario: scenario.name,
           what: scenario.what,
           sync,
           figures: failure === undefined ? Report.figuresOf(scenario.figures, values, limit) : [],
-          processes: scenario.showsProcesses ? Report.processesOf(used) : [],
+          processes: pieces === undefined ? [] : Report.processesOf(used, pieces),
+          traffic: pieces === undefined ? [] : Report.trafficOf(traffic, pieces),
           ...(failure === undefined ? {} : { failure })
         })
       }
@@ -212,7 +223,7 @@ export const run = async (options: SessionOptions): Promise<SessionResult> => {
     } catch (error) {
       if (!(error instanceof MeshFailed)) throw error
       for (const { name, what } of group) {
-        results.push({ scenario: name, what, sync, figures: [], processes: [], failure: error.message })
+        results.push({ scenario: name, what, sync, figures: [], processes: [], traffic: [], failure: error.message })
       }
     }
   }

@@ -47,6 +47,8 @@ export interface MeshOptions {
   readonly runtimeFlags?: (name: string) => ReadonlyArray<string>
   /** More variables of the services' environment. */
   readonly env?: Readonly<Record<string, string>>
+  /** Opens the broker's HTTP monitor: `monitorUrl`. */
+  readonly hasMonitor?: boolean
   readonly readyWithinMs?: number
 }
 
@@ -177,7 +179,11 @@ export class Mesh {
 
   /** A mesh that answers: every process is a member, and every pool holds its size of idle sandboxes. */
   static async start(options: MeshOptions = {}): Promise<Mesh> {
-    const mesh = new Mesh(options, await Broker.startBroker(options.sync === "always" ? { sync: "always" } : {}))
+    const server = await Broker.startBroker({
+      ...(options.sync === "always" ? { sync: "always" } : {}),
+      hasMonitor: options.hasMonitor ?? false
+    })
+    const mesh = new Mesh(options, server)
     try {
       await mesh.connection()
       const names = ([
@@ -203,6 +209,10 @@ export class Mesh {
   /** For clients. */
   get natsUrl(): string {
     return this.server.url
+  }
+
+  get monitorUrl(): string | undefined {
+    return this.server.monitorUrl
   }
 
   /** The processes that run now. */

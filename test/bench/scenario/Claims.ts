@@ -33,7 +33,7 @@ export const claims: Scenario = {
     { name: "p99", unit: "ms" },
     { name: "releases", unit: "/s" }
   ],
-  showsProcesses: true,
+  pieces: sizeOf,
   pools: (quick) => [specOf(quick)],
   prepare: async ({ connection, mesh, quick }) => {
     const total = sizeOf(quick)

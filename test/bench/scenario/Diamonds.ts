@@ -7,6 +7,7 @@ import * as Outcome from "./Outcome.ts"
 
 const count = 2_000
 const warmUp = 500
+const sizeOf = (quick: boolean): number => quick ? 20 : count
 
 const scenario = (name: string, most: number, what: string): Scenario => ({
   name,
@@ -17,11 +18,11 @@ const scenario = (name: string, most: number, what: string): Scenario => ({
     { name: "p50", unit: "ms" },
     { name: "p99", unit: "ms" }
   ],
-  showsProcesses: true,
+  pieces: sizeOf,
   pools: () => [Graphs.inlinePool],
   prepare: async ({ mesh, quick, workflows }) => {
     const stored = await workflows.put(Graphs.diamond)
-    const total = quick ? 20 : count
+    const total = sizeOf(quick)
     await inFlight(quick ? 5 : warmUp, Math.min(most, 64), async () => {
       await workflows.run(stored, { confirmed: true })
     })

@@ -19,7 +19,6 @@ const scenario = ({ count, definition, figures, name, warmUp, what }: Options): 
   group: "workflow",
   what,
   figures,
-  showsProcesses: false,
   pools: () => [Graphs.inlinePool],
   prepare: async ({ mesh, quick, workflows }) => {
     const stored = await workflows.put(definition)

@@ -31,7 +31,6 @@ export const roundTrip: Scenario = {
     { name: "alone p50", unit: "ms" },
     { name: "alone p99", unit: "ms" }
   ],
-  showsProcesses: false,
   prepare: async ({ connection, launch, quick }) => {
     await launch("echo.ts", [subject])
     const total = quick ? 50 : count
