@@ -1,0 +1,124 @@
+import { assert, it } from "@effect/vitest"
+import type { AppendOutcome, JournalAppend } from "./JournalAppend.ts"
+import { Ledger, type LedgerEnd, type Turn } from "./Ledger.ts"
+
+/** A broker that does what the test says: each append waits until it is answered by hand. */
+const scripted = () => {
+  const appends: Array<
+    { readonly body: string; readonly expected: number; readonly done: (outcome: AppendOutcome) => void }
+  > = []
+  const reads: Array<(last: { readonly sequence: number; readonly id: string | undefined }) => void> = []
+  const journal: JournalAppend = {
+    append: (body, expected, _timeoutMs, done) => void appends.push({ body, expected, done }),
+    last: (done) => void reads.push(done)
+  }
+  return { journal, appends, reads }
+}
+
+const setUp = (broker: ReturnType<typeof scripted>) => {
+  const waiting: Array<string> = []
+  const log: Array<string> = []
+  const ends: Array<LedgerEnd> = []
+  const turnOf = (records: ReadonlyArray<string>): Turn => ({
+    records,
+    acked: (sequence) => void log.push(`${records.join("+")}@${sequence}`),
+    lost: () => void log.push(`${records.join("+")} lost`)
+  })
+  const ledger = new Ledger({
+    journal: broker.journal,
+    startup: "s",
+    openedAt: 10,
+    source: { collect: () => waiting.length === 0 ? undefined : turnOf(waiting.splice(0)) },
+    onEnd: (end) => void ends.push(end)
+  })
+  const offer = (...records: ReadonlyArray<string>): void => {
+    waiting.push(...records)
+    ledger.wake()
+  }
+  return { ledger, offer, log, ends, turnOf }
+}
+const microtasks = () => Promise.resolve()
+const idIn = (body: string): string => (JSON.parse(body) as { readonly id: string }).id
+
+it("what waits while an append is in flight goes into the next one, expecting the sequence of the first", async () => {
+  const broker = scripted()
+  const { offer, log } = setUp(broker)
+  offer("1", "2")
+  await microtasks()
+  offer("3")
+  offer("4")
+  await microtasks()
+  assert.strictEqual(broker.appends.length, 1, "one in flight")
+  assert.strictEqual(broker.appends[0]?.expected, 10)
+  broker.appends[0]?.done({ _tag: "Acked", sequence: 12 })
+  assert.deepStrictEqual(log, ["1+2@12"])
+  assert.strictEqual(broker.appends[1]?.expected, 12)
+  assert.deepStrictEqual(JSON.parse(broker.appends[1]?.body ?? "").records, [3, 4])
+})
+
+it("unknown, stored: it is ours and counts as acknowledged, nothing is sent twice", async () => {
+  const broker = scripted()
+  const { offer, log } = setUp(broker)
+  offer("1")
+  await microtasks()
+  broker.appends[0]?.done({ _tag: "Unknown", reason: "time-out" })
+  broker.reads[0]?.({ sequence: 15, id: idIn(broker.appends[0]?.body ?? "{}") })
+  assert.deepStrictEqual(log, ["1@15"])
+  assert.strictEqual(broker.appends.length, 1)
+})
+
+it("unknown, not stored: the same body is sent again with the same expected sequence", async () => {
+  const broker = scripted()
+  const { offer, log } = setUp(broker)
+  offer("1")
+  await microtasks()
+  broker.appends[0]?.done({ _tag: "Unknown", reason: "time-out" })
+  broker.reads[0]?.({ sequence: 10, id: undefined })
+  assert.deepStrictEqual(broker.appends[1]?.body, broker.appends[0]?.body)
+  assert.strictEqual(broker.appends[1]?.expected, 10)
+  // the first one arrived late after all: the second is refused, and the last message is ours
+  broker.appends[1]?.done({ _tag: "Fenced", lastSequence: 11 })
+  broker.reads[1]?.({ sequence: 11, id: idIn(broker.appends[0]?.body ?? "{}") })
+  assert.deepStrictEqual(log, ["1@11"])
+})
+
+it("fenced by another: the ledger ends, its turns are lost, nothing is appended any more", async () => {
+  const broker = scripted()
+  const { ends, ledger, log, offer, turnOf } = setUp(broker)
+  offer("1")
+  await microtasks()
+  assert.isTrue(ledger.append(turnOf(["adopted"])))
+  broker.appends[0]?.done({ _tag: "Fenced", lastSequence: 13 })
+  broker.reads[0]?.({ sequence: 13, id: undefined })
+  assert.deepStrictEqual(ends, [{ _tag: "Fenced", lastSequence: 13 }])
+  assert.deepStrictEqual(log, ["adopted lost", "1 lost"])
+  offer("2")
+  await microtasks()
+  assert.strictEqual(broker.appends.length, 1)
+  assert.isFalse(ledger.append(turnOf(["released"])))
+})
+
+it("ownership records go before the turns that wait", async () => {
+  const broker = scripted()
+  const { ledger, log, offer, turnOf } = setUp(broker)
+  offer("1")
+  await microtasks()
+  offer("2")
+  ledger.append(turnOf(["adopted"]))
+  broker.appends[0]?.done({ _tag: "Acked", sequence: 11 })
+  broker.appends[1]?.done({ _tag: "Acked", sequence: 12 })
+  broker.appends[2]?.done({ _tag: "Acked", sequence: 13 })
+  assert.deepStrictEqual(log, ["1@11", "adopted@12", "2@13"])
+})
+
+it("closing waits for the append in flight", async () => {
+  const broker = scripted()
+  const { ends, ledger, log, offer } = setUp(broker)
+  offer("1")
+  await microtasks()
+  ledger.close(() => void log.push("closed"))
+  assert.deepStrictEqual(log, [])
+  broker.appends[0]?.done({ _tag: "Acked", sequence: 11 })
+  assert.deepStrictEqual(log, ["1@11", "closed"])
+  assert.deepStrictEqual(ends, [{ _tag: "Closed" }])
+})
