@@ -144,12 +144,9 @@ export class Attempts {
     return this.byKey.get(keyOf(instance, taskInstanceId))
   }
 
-  /** False when the task instance is here already. */
-  add(attempt: Attempt): boolean {
-    const { key } = attempt
-    if (this.byKey.has(key)) return false
-    this.byKey.set(key, attempt)
-    return true
+  /** In the place of one of the same task instance, if there is one. */
+  put(attempt: Attempt): void {
+    this.byKey.set(attempt.key, attempt)
   }
 
   remove(attempt: Attempt): void {

@@ -254,21 +254,41 @@ it.effect("stale, refused and repeated assignments are dropped; an older session
       )
     )
     const register = wire.one("register")
-    assert.deepStrictEqual(register.body.registrations.map((_: { taskInstanceId: string }) => _.taskInstanceId), [
-      task(1),
-      task(2),
-      task(3)
-    ])
+    assert.deepStrictEqual(
+      register.body.registrations.map((_: { placement: { claimId: string } }) => _.placement.claimId),
+      ["c1", "c2", "c3", "c9"]
+    )
     register.answer({
-      outcomes: [{ _tag: "StaleSession", current: 12 }, { _tag: "NoLongerRunnable", why: "stopped" }, {
-        _tag: "AlreadyAssigned"
-      }]
+      outcomes: [
+        { _tag: "StaleSession", current: 12 },
+        { _tag: "NoLongerRunnable", why: "stopped" },
+        { _tag: "AlreadyAssigned" },
+        { _tag: "AlreadyAssigned" }
+      ]
     })
     yield* turn
-    assert.deepStrictEqual(wire.one("settle").body.dropped, ["c4", "c9", "c1", "c2", "c3"])
+    assert.deepStrictEqual(wire.one("settle").body.dropped, ["c4", "c1", "c2", "c3", "c9"])
     assert.strictEqual(executor.slots.used, 0)
     wire.on("dequeue")[0]?.answer(assigned(assignment(5, { session: 11 })))
     assert.lengthOf(wire.on("register"), 0, "12 is known since the refusal")
+  }))
+
+it.effect("of two claims for one task the one that its owner took counts; once it runs here a third costs no call", () =>
+  Effect.gen(function*() {
+    const { executor, wire } = yield* started({ slots: 128 })
+    wire.one("dequeue").answer(assigned(assignment(1)))
+    const first = wire.one("register")
+    wire.on("dequeue")[0]?.answer(assigned(assignment(1, { claimId: "c2" })))
+    wire.on("register")[1]?.answer({ outcomes: [{ _tag: "AlreadyAssigned" }] })
+    first.answer({ outcomes: [registered(1, "held")] })
+    yield* turn
+    wire.on("dequeue")[0]?.answer(assigned(assignment(1, { claimId: "c3" })))
+    assert.lengthOf(wire.on("register"), 0)
+    assert.strictEqual(executor.attempts.size, 1)
+    assert.strictEqual(executor.slots.used, 1)
+    wire.one("settle").answer({ sessionId: 70 })
+    yield* turn
+    assert.deepStrictEqual(wire.one("settle").body.dropped, ["c3"])
   }))
 
 it.effect("an unanswered registration is asked again, then returned, and reported in case it was made", () =>

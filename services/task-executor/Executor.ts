@@ -119,11 +119,13 @@ export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
   const follow = (attempt: Attempt, spec: TaskSpec) => {
     const next = attempt.next(spec)
     attempts.remove(attempt)
-    if (attempts.add(next)) return runner.run(next, spec)
-    // It is here already, in another sandbox: this one is not needed.
-    settlerOf(attempt.pool).tell("released", attempt.claimId)
-    slots.release()
-    pump()
+    const known = attempts.get(next.instance, next.taskInstanceId)
+    if (known?.spec === undefined) {
+      attempts.put(next)
+      return runner.run(next, spec)
+    }
+    // It runs here already, in another sandbox: this one is not needed.
+    release(attempt)
   }
   const registrar = new Registrar({
     identity,

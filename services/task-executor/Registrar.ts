@@ -58,9 +58,16 @@ export class Registrar {
       const attempt = new Attempt(identity, pool, poolSession, assignment)
       const latest = this.latest.get(assignment.shard) ?? 0
       if (assignment.session > latest) this.latest.set(assignment.shard, assignment.session)
-      // Also when it is here already: a repeated entry under another claim.
-      if (assignment.session < latest || !attempts.add(attempt)) onDropped(attempt)
-      else wanted.push({ attempt, tries: 0, isOpen: false })
+      const known = attempts.get(attempt.instance, attempt.taskInstanceId)
+      // One that is registered here already: a repeated entry under another claim. One whose registration is open is asked for again: only the owner knows which
+      // of the two claims counts.
+      if (assignment.session < latest || known?.spec !== undefined) {
+        onDropped(attempt)
+        continue
+      }
+      if (known?.stop === "kill") attempt.stop = "kill"
+      attempts.put(attempt)
+      wanted.push({ attempt, tries: 0, isOpen: false })
     }
     this.ask(wanted)
   }
@@ -111,6 +118,7 @@ export class Registrar {
     switch (outcome._tag) {
       case "Registered":
         attempt.spec = outcome.spec
+        attempts.put(attempt)
         onRegistered(attempt, outcome.spec)
         return "Settled"
       case "StaleSession":
