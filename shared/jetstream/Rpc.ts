@@ -106,7 +106,7 @@ export const refuse = (message: Message, error: ContractError): void => {
 
 /** An answer that the server would not take (`max_payload`) is replaced by an error that fits; while the connection is down both are lost. */
 const send = (message: Message, text: string): void => {
-  if (message.respond(text)) return
+  if (message.reply === undefined || message.respond(text)) return // nobody waits for the answer
   refuse(
     message,
     new ContractError({
