@@ -169,7 +169,16 @@ export const run = Effect.fn("CoordinatorLife.run")(
         log(`alert ${alert.kind}: ${bus.instance}${alert.task === undefined ? "" : `/${alert.task}`}: ${alert.message}`)
     })
     const instances = new Instances({ nats, buses, definitions, finished, shardCount: config.shardCount, random })
-    const port = new ExecutorPort({ buses, ownerOf })
+    const port = new ExecutorPort({
+      buses,
+      ownerOf,
+      ask: (bus, taskInstanceId) => {
+        const ask = controls(Outstanding.outstanding(bus.committed)).find((one) =>
+          one.taskInstanceId === taskInstanceId
+        )
+        if (ask !== undefined) control.send(bus, ask)
+      }
+    })
 
     const inbox = new CommandInbox({
       nats,

@@ -18,17 +18,20 @@ import type {
   RegisterRequest,
   Registration
 } from "../../shared/protocol/Report.ts"
-import type { MemberId, SessionId, Shard } from "../../shared/protocol/Token.ts"
+import type { MemberId, SessionId, Shard, TaskInstanceId } from "../../shared/protocol/Token.ts"
 import { finalStatuses } from "../../shared/protocol/Workflow.ts"
 import * as Decide from "./engine/Decide.ts"
 import * as Registrations from "./engine/Registration.ts"
 import type { WorkflowState } from "./engine/WorkflowState.ts"
+import type { WorkflowEventBus } from "./WorkflowEventBus.ts"
 import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
 
 export interface ExecutorPortOptions {
   readonly buses: WorkflowEventBusCoordinator
   /** Who owns a shard that is not ours, as far as is known. */
   readonly ownerOf: (shard: Shard) => MemberId | undefined
+  /** Asks the executor that holds the attempt whether it has it; if not, it fails over. */
+  readonly ask: (bus: WorkflowEventBus, taskInstanceId: TaskInstanceId) => void
 }
 
 /** Collects the outcomes of a batch in its order. */
@@ -77,7 +80,11 @@ export class ExecutorPort {
     if (bus === undefined) return answer({ _tag: "NoLongerRunnable", why: "the instance has ended" })
     const { placement, taskInstanceId } = registration
     const before = Registrations.registrationOutcome(bus.state, taskInstanceId, placement)
-    if (before._tag !== "Registered") return answer(before)
+    if (before._tag !== "Registered") {
+      // whoever holds it may have given up waiting for the answer to its registration: let it say whether it has the task
+      if (before._tag === "AlreadyAssigned") this.#options.ask(bus, taskInstanceId)
+      return answer(before)
+    }
     let outcome: RegisterOutcome = { _tag: "NoLongerRunnable", why: "the task was settled in the same turn" }
     const isTaken = buses.publish(bus, {
       event: { _tag: "TASK_DISPATCHED", id: taskInstanceId, placement },
@@ -93,8 +100,8 @@ export class ExecutorPort {
       },
       settled: (settlement) => answer(settlement === "Recorded" ? outcome : this.#notOwner(registration.shard))
     })
-    // a full bus: the executor tries again, as it would without an answer
-    if (!isTaken) answer({ _tag: "NoLongerRunnable", why: "the instance's event bus is full" })
+    // a full bus: not now; the executor tries again or gives the assignment back
+    if (!isTaken) answer({ _tag: "NotOwner", owner: null })
   }
 
   readonly facts = (request: typeof FactRequest.Type, respond: Responder<typeof FactAnswer.Type>): void => {
@@ -116,7 +123,15 @@ export class ExecutorPort {
       decided: (state) => {
         outcome = this.#factOutcome(state, report, worker.session)
       },
-      settled: (settlement) => answer(settlement === "Recorded" ? outcome : this.#notOwner(report.shard))
+      settled: (settlement) => {
+        if (settlement === "Lost") return answer(this.#notOwner(report.shard))
+        // the answer that carried a task over may have been lost: a report without an offer shows that nothing waits for it any more
+        const handed = report.offer === undefined
+          ? Registrations.handedTo(bus.state, report.taskInstanceId)
+          : Option.none()
+        if (Option.isSome(handed)) this.#options.ask(bus, handed.value)
+        answer(outcome)
+      }
     })
     if (!isTaken) answer({ _tag: "NotOwner", owner: null })
   }
