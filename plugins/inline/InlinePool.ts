@@ -43,9 +43,12 @@ export class InlinePool implements ProviderPool {
   }
 
   watch(onDelta: (delta: SandboxDelta) => void): Effect.Effect<void> {
-    return Effect.sync(() => {
-      this.onDelta = onDelta
-    })
+    return Effect.sync(() => this.attach(onDelta))
+  }
+
+  /** `watch` without an Effect. */
+  attach(onDelta: (delta: SandboxDelta) => void): void {
+    this.onDelta = onDelta
   }
 
   claim(write: ClaimWrite, answer: (outcome: ClaimOutcome) => void): void {

@@ -168,15 +168,18 @@ export class DispatchQueue<Item extends Queueable> implements DispatchQueueSink<
 
   /** Hands out what is queued, evenly among the polls that wait, oldest first. */
   flush(): void {
+    let isTaken = false
     while (this.size > 0) {
       const [parked] = this.polls
-      if (parked === undefined) return
+      if (parked === undefined) break
       const share = Math.max(1, Math.ceil(this.size / this.polls.size))
       const taken = this.take(Math.min(share, parked.owner.max))
-      if (taken.length === 0) return
+      if (taken.length === 0) break
+      isTaken = true
       this.end(parked)
       parked.owner.respond(taken)
     }
+    if (isTaken) this.wakeSinks()
   }
 
   /** Answers the polls whose time is over; returns when the next one's is. */
@@ -220,7 +223,6 @@ export class DispatchQueue<Item extends Queueable> implements DispatchQueueSink<
       this.items = []
       this.head = 0
     }
-    if (taken.length > 0) this.wakeSinks()
     return taken
   }
 

@@ -515,9 +515,8 @@ export class SchedulerCore {
       this.settleEntry(entry)
       this.releaseOf(entry, undefined)
     }
-    for (const id of request.returned) {
-      const entry = this.held.get(id)
-      if (entry !== undefined) this.takeBack(entry)
+    if (request.returned.length > 0) {
+      this.takeAllBack(request.returned.flatMap((id) => this.held.get(id) ?? []))
     }
     for (const id of request.released) {
       const entry = this.held.get(id)
@@ -549,6 +548,7 @@ export class SchedulerCore {
   /** A task that did not get to run goes back to its place, its sandbox is free. */
   private takeBack(entry: TaskEntry, mode?: "delete"): void {
     const { carrier } = entry
+    if (entry.claim === undefined) return // named twice
     this.releaseOf(entry, mode)
     if (carrier === undefined) {
       // Its session has passed, or it was registered: not this pool's business any more.
@@ -599,14 +599,18 @@ export class SchedulerCore {
   /** An executor is gone: what it had not registered goes back to its place, what it held is free. */
   executorLost(startup: StartupId): number {
     this.dispatch.forget(startup)
-    let count = 0
-    for (const entry of Array.from(this.held.values())) {
-      if (entry.startup !== startup) continue
-      count++
-      this.takeBack(entry)
-    }
+    const held = Array.from(this.held.values()).filter((entry) => entry.startup === startup)
+    this.takeAllBack(held)
     this.pump()
-    return count
+    return held.length
+  }
+
+  /** Each goes before what waits, so the last one goes first: they keep their order. Nothing is claimed in between. */
+  private takeAllBack(entries: ReadonlyArray<TaskEntry>): void {
+    const wasPumping = this.isPumping
+    this.isPumping = true
+    for (let i = entries.length - 1; i >= 0; i--) this.takeBack(entries[i] as TaskEntry) // within the array
+    this.isPumping = wasPumping
   }
 
   // ---------------------------------------------------------------- time and end
@@ -617,7 +621,7 @@ export class SchedulerCore {
     if (
       this.dispatch.size > 0 && this.dispatch.parked === 0 && now - this.dispatch.lastPollAt >= this.options.unaskedMs
     ) {
-      for (const entry of this.dispatch.takeAll()) this.takeBack(entry)
+      this.takeAllBack(this.dispatch.takeAll())
     }
     if (this.nextOverdueAt <= now) this.askOverdue(now)
     this.pump()

@@ -1,0 +1,434 @@
+import { assert, describe, it } from "@effect/vitest"
+import type {
+  ClaimOutcome,
+  ClaimWrite,
+  CreateOutcome,
+  DeleteOutcome,
+  ReadBackOutcome,
+  ReleaseOutcome,
+  ReleaseWrite,
+  SandboxState
+} from "../../shared/plugin/PoolProvider.ts"
+import { outcome } from "../../shared/plugin/PoolProvider.ts"
+import type { Labels } from "../../shared/protocol/Sandbox.ts"
+import { ClaimId, Namespace, SandboxUid, SessionId } from "../../shared/protocol/Token.ts"
+import type { Claim, ClaimSpec, Settled } from "./Claim.ts"
+import { type ClaimEvent, type Options, PoolScheduler } from "./PoolScheduler.ts"
+
+interface Call<Write, Outcome> {
+  readonly write: Write
+  readonly answer: (outcome: Outcome) => void
+}
+
+/** A scheduler whose provider answers when the test says so, and whose clock the test moves. */
+const setup = (options: Partial<Options> & { readonly idle?: number } = {}) => {
+  const { idle = 1, ...rest } = options
+  const world = {
+    now: 1_000,
+    armed: [] as Array<number>,
+    claims: [] as Array<Call<ClaimWrite, ClaimOutcome>>,
+    readBacks: [] as Array<Call<string, ReadBackOutcome>>,
+    releases: [] as Array<Call<ReleaseWrite, ReleaseOutcome>>,
+    creates: [] as Array<Call<string, CreateOutcome>>,
+    deletes: [] as Array<Call<SandboxUid, DeleteOutcome>>,
+    repairs: [] as Array<string>,
+    events: [] as Array<ClaimEvent>,
+    fenced: [] as Array<number>,
+    adopted: [] as Array<Claim>
+  }
+  const scheduler = new PoolScheduler({
+    provider: {
+      claim: (write, answer) => world.claims.push({ write, answer }),
+      readBack: (uid, _, answer) => world.readBacks.push({ write: uid, answer }),
+      release: (write, answer) => world.releases.push({ write, answer }),
+      create: (write, answer) => world.creates.push({ write: write.name, answer }),
+      delete: (write, answer) => world.deletes.push({ write: write.uid, answer })
+    },
+    now: () => world.now,
+    arm: (at) => world.armed.push(at),
+    repair: (reason) => world.repairs.push(reason),
+    event: (event) => world.events.push(event),
+    adoptedTask: (claim) => world.adopted.push(claim),
+    fenced: (current) => world.fenced.push(current),
+    warn: () => {}
+  }, { sessionId: SessionId.make(7), poolName: "p", size: idle, ...rest })
+  const states = Array.from({ length: idle }, (_, i) => state(`s${i}`, "Idle", 1))
+  scheduler.listed(scheduler.listing(), states)
+  const results = new Map<string, Array<Settled>>()
+  const claim = (id: string, more: Partial<ClaimSpec> = {}) => {
+    const answers: Array<Settled> = []
+    if (!results.has(id)) results.set(id, answers)
+    return scheduler.enqueue(
+      {
+        claimId: ClaimId.make(id),
+        holder: "h",
+        team: "default",
+        priority: 5,
+        deadlineAt: Infinity,
+        ttlMs: 60_000,
+        ...more
+      },
+      (settled) => results.get(id)?.push(settled)
+    )
+  }
+  const outcomes = (id: string) => (results.get(id) ?? []).map((_) => _.outcome)
+  /** What happens at `at`, as the timer would do it. */
+  const tickAt = (at: number) => {
+    world.now = at
+    return scheduler.tick(at)
+  }
+  const upsert = (one: SandboxState) => scheduler.observe({ _tag: "Upsert", state: one })
+  return { world, scheduler, claim, outcomes, tickAt, upsert, results }
+}
+
+const state = (
+  uid: string,
+  phase: SandboxState["phase"],
+  version: number,
+  claimId?: string,
+  labels: Labels = {}
+): SandboxState => ({
+  sandbox: { uid: SandboxUid.make(uid), name: uid, namespace: Namespace.make("default"), provider: "test", labels },
+  phase,
+  version,
+  ...(claimId === undefined
+    ? {}
+    : { claim: { claimId: ClaimId.make(claimId), holder: "h", sessionId: SessionId.make(7), ttlMs: 60_000 } })
+})
+
+const last = <A>(items: ReadonlyArray<A>): A => {
+  const item = items.at(-1)
+  if (item === undefined) throw new Error("nothing there")
+  return item
+}
+
+describe("PoolScheduler", () => {
+  it("grants with one write that carries claim, holder and session; the result is told once", () => {
+    const { claim, outcomes, scheduler, world } = setup()
+    claim("a")
+    assert.deepStrictEqual(last(world.claims).write.mark, {
+      claimId: ClaimId.make("a"),
+      holder: "h",
+      sessionId: SessionId.make(7),
+      ttlMs: 60_000
+    })
+    assert.deepStrictEqual(outcomes("a"), [])
+    world.now += 3
+    last(world.claims).answer(outcome.success(2))
+    last(world.claims).answer(outcome.success(2))
+    assert.deepStrictEqual(outcomes("a"), ["Claimed"])
+    assert.strictEqual(scheduler.snapshot().claimed, 1)
+    assert.strictEqual(scheduler.snapshot().lastDispatchAt, 1_003)
+  })
+
+  it("! notifyIdle: many calls become one wake after 200 ms, which asks for a list only if somebody waits in vain", () => {
+    const { claim, scheduler, tickAt, world } = setup({ idle: 0 })
+    const before = world.armed.length
+    for (let i = 0; i < 1_000; i++) scheduler.notifyIdle()
+    assert.deepStrictEqual(world.armed.slice(before), [1_200])
+    tickAt(1_200)
+    assert.deepStrictEqual(world.repairs, [])
+    claim("a")
+    scheduler.notifyIdle()
+    tickAt(1_400)
+    assert.strictEqual(world.repairs.length, 1)
+  })
+
+  it("! the bound counts parked and in-flight claims alike; full is answered at once with the length", () => {
+    const { claim, outcomes, results, scheduler } = setup({ queueLengthMax: 2 })
+    claim("inflight")
+    claim("parked")
+    claim("refused")
+    assert.deepStrictEqual(outcomes("refused"), ["QueueFull"])
+    assert.deepStrictEqual(results.get("refused")?.[0]?.error?.details, { queueLen: 2 })
+    assert.strictEqual(scheduler.snapshot().queueLen, 2)
+  })
+
+  it("! the same claim id is the same claim: joined while it waits, answered with its result afterwards", () => {
+    const { claim, outcomes, scheduler, world } = setup()
+    claim("a")
+    claim("a")
+    assert.strictEqual(scheduler.snapshot().queueLen, 1)
+    last(world.claims).answer(outcome.success(2))
+    assert.deepStrictEqual(outcomes("a"), ["Claimed", "Claimed"])
+    claim("a")
+    assert.deepStrictEqual(outcomes("a"), ["Claimed", "Claimed", "Claimed"])
+    assert.strictEqual(world.claims.length, 1, "one sandbox")
+    scheduler.release(ClaimId.make("a"))
+    claim("a")
+    assert.strictEqual(last(outcomes("a")), "Released")
+  })
+
+  it("! a retriable claim goes back to its old place, before those that came after it", () => {
+    const { claim, outcomes, upsert, world } = setup({ inflightCasMax: 1 })
+    claim("first")
+    claim("second")
+    last(world.claims).answer(outcome.conflict)
+    upsert(state("s0", "Idle", 2))
+    assert.strictEqual(last(world.claims).write.mark.claimId, "first")
+    last(world.claims).answer(outcome.success(3))
+    assert.deepStrictEqual(outcomes("first"), ["Claimed"])
+  })
+
+  it("! nothing spins while nothing is idle: no write, no list, no timer", () => {
+    const { claim, scheduler, world } = setup({ idle: 0 })
+    claim("a")
+    const armed = world.armed.length
+    for (let i = 0; i < 100; i++) scheduler.tick(world.now + i)
+    assert.deepStrictEqual([world.claims.length, world.repairs.length, world.armed.length], [0, 0, armed])
+  })
+
+  it("! the in-flight slot is taken before the sandbox: without a slot no sandbox is popped", () => {
+    const { claim, scheduler, world } = setup({ idle: 2, inflightCasMax: 1 })
+    claim("a")
+    claim("b")
+    assert.strictEqual(world.claims.length, 1)
+    assert.deepInclude(scheduler.snapshot(), { idleReady: 1, reservedCount: 1, inflightCas: 1 })
+  })
+
+  it("! the write has its own deadline, never the caller's: a cancelled claim's write is settled and its sandbox given back", () => {
+    const { claim, outcomes, scheduler, world } = setup()
+    claim("a")
+    scheduler.cancel(ClaimId.make("a"))
+    assert.deepStrictEqual(outcomes("a"), ["Cancelled"])
+    assert.deepInclude(scheduler.snapshot(), { queueLen: 0, inflightCas: 1, reservedCount: 1 })
+    last(world.claims).answer(outcome.success(2))
+    assert.deepStrictEqual(outcomes("a"), ["Cancelled"], "one terminal result")
+    assert.strictEqual(last(world.releases).write.claimId, "a", "a claim whose caller has gone is released at once")
+  })
+
+  it("! unknown is read back by UID and claim id: adopted if ours", () => {
+    const { claim, outcomes, scheduler, world } = setup()
+    claim("a")
+    last(world.claims).answer(outcome.unknown("reset"))
+    assert.deepStrictEqual(outcomes("a"), [])
+    assert.strictEqual(last(world.readBacks).write, "s0")
+    assert.deepInclude(scheduler.snapshot(), { reservedCount: 1, queueLen: 1 }, "not released")
+    last(world.readBacks).answer({ _tag: "Ours", version: 2 })
+    assert.deepStrictEqual(outcomes("a"), ["Claimed"])
+  })
+
+  it("! unknown is read back: retried if not ours; asked again while nobody knows", () => {
+    const { claim, outcomes, tickAt, world } = setup({ casDeadlineMs: 500 })
+    claim("a")
+    // No answer at all: the write's own deadline.
+    tickAt(1_500)
+    assert.strictEqual(world.readBacks.length, 1)
+    last(world.readBacks).answer(outcome.unknown("reset"))
+    tickAt(1_600)
+    assert.strictEqual(world.readBacks.length, 2)
+    last(world.readBacks).answer({ _tag: "NotOurs", state: state("s0", "Idle", 4) })
+    assert.strictEqual(world.claims.length, 2)
+    assert.strictEqual(last(world.claims).write.version, 4)
+    // The first write's answer comes after all: it says nothing any more.
+    world.claims[0]?.answer(outcome.success(2))
+    assert.deepStrictEqual(outcomes("a"), [])
+    last(world.claims).answer(outcome.success(5))
+    assert.deepStrictEqual(outcomes("a"), ["Claimed"])
+  })
+
+  it("! reservations are keyed by UID: a recreated sandbox of the same name is another one", () => {
+    const { claim, upsert, world } = setup({ inflightCasMax: 2, size: 2 })
+    claim("a")
+    const again = state("s9", "Idle", 1)
+    upsert({ ...again, sandbox: { ...again.sandbox, name: "s0" } })
+    claim("b")
+    assert.deepStrictEqual(world.claims.map((_) => _.write.uid as string), ["s0", "s9"])
+  })
+
+  it("! the reservation's TTL runs from the end of the write; then the sandbox is looked at afresh and a list is asked for", () => {
+    const { claim, scheduler, tickAt, world } = setup({ reservationTtlMs: 2_000, casDeadlineMs: 60_000 })
+    claim("a")
+    tickAt(11_000)
+    assert.strictEqual(scheduler.snapshot().reservedCount, 1, "a write under way keeps its sandbox")
+    last(world.claims).answer(outcome.success(2))
+    tickAt(12_999)
+    assert.strictEqual(scheduler.snapshot().reservedCount, 1)
+    tickAt(13_000)
+    assert.strictEqual(scheduler.snapshot().reservedCount, 0)
+    assert.strictEqual(world.repairs.length, 1)
+    assert.strictEqual(scheduler.snapshot().idleReady, 0, "it is held by a live claim, whatever the cache shows")
+  })
+
+  it("a reservation ends early when the watch shows the written version", () => {
+    const { claim, scheduler, upsert, world } = setup()
+    claim("a")
+    last(world.claims).answer(outcome.success(5))
+    upsert(state("s0", "Running", 4, "a"))
+    assert.strictEqual(scheduler.snapshot().reservedCount, 1)
+    upsert(state("s0", "Running", 5, "a"))
+    assert.strictEqual(scheduler.snapshot().reservedCount, 0)
+  })
+
+  it("a parked claim is answered DeadlineExceeded at its time, by the one timer", () => {
+    const { claim, outcomes, tickAt, world } = setup({ idle: 0 })
+    claim("late", { deadlineAt: 3_000 })
+    claim("early", { deadlineAt: 2_000 })
+    assert.include(world.armed, 2_000)
+    assert.strictEqual(tickAt(2_000), 3_000)
+    assert.deepStrictEqual([outcomes("early"), outcomes("late")], [["DeadlineExceeded"], []])
+    assert.strictEqual(tickAt(3_000), Infinity)
+    assert.deepStrictEqual(outcomes("late"), ["DeadlineExceeded"])
+  })
+
+  it("! idleReady counts the admitted and not reserved; queueLen every claim without a result", () => {
+    const { claim, scheduler, world } = setup({ idle: 3 })
+    assert.deepInclude(scheduler.snapshot(), { idleReady: 3, queueLen: 0 })
+    claim("a")
+    assert.deepInclude(scheduler.snapshot(), { idleReady: 2, queueLen: 1, reservedCount: 1, inflightCas: 1 })
+    last(world.claims).answer(outcome.conflict)
+    assert.deepInclude(
+      scheduler.snapshot(),
+      { idleReady: 1, queueLen: 1, reservedCount: 2, inflightCas: 1 },
+      "the next sandbox is tried"
+    )
+    last(world.claims).answer(outcome.success(2))
+    assert.deepInclude(scheduler.snapshot(), { idleReady: 1, queueLen: 0, inflightCas: 0 })
+  })
+
+  it("! after a shutdown every claim is answered, waiting ones and later ones; writes under way are settled first", () => {
+    const { claim, outcomes, scheduler, world } = setup()
+    claim("inflight")
+    claim("parked")
+    let drained = false
+    scheduler.shutdown(() => drained = true)
+    claim("later")
+    assert.deepStrictEqual([outcomes("parked"), outcomes("later"), drained], [
+      ["ShuttingDown"],
+      ["ShuttingDown"],
+      false
+    ])
+    last(world.claims).answer(outcome.success(2))
+    assert.deepStrictEqual([outcomes("inflight"), drained], [["Claimed"], true])
+  })
+
+  it("a write refused for an older session ends the scheduler", () => {
+    const { claim, outcomes, world } = setup()
+    claim("a")
+    last(world.claims).answer(outcome.fenced(SessionId.make(9)))
+    assert.deepStrictEqual([outcomes("a"), world.fenced], [["ShuttingDown"], [9]])
+  })
+
+  it("an error that every sandbox would give opens a breaker; the claim keeps its place and its attempts", () => {
+    const { claim, outcomes, tickAt, world } = setup({ idle: 3 })
+    claim("a")
+    last(world.claims).answer(outcome.hardError("forbidden", true))
+    assert.strictEqual(world.claims.length, 1, "no other sandbox is tried")
+    tickAt(2_000)
+    assert.strictEqual(world.claims.length, 2)
+    last(world.claims).answer(outcome.success(2))
+    assert.deepStrictEqual(outcomes("a"), ["Claimed"])
+  })
+
+  it("an error of one sandbox leads to the next one, up to the cap", () => {
+    const { claim, outcomes, results, world } = setup({ idle: 3, attemptsMax: 2 })
+    claim("a")
+    last(world.claims).answer(outcome.hardError("broken", false))
+    last(world.claims).answer(outcome.hardError("broken", false))
+    assert.deepStrictEqual(outcomes("a"), ["Failed"])
+    assert.include(results.get("a")?.[0]?.error?.message, "broken")
+  })
+
+  it("a lease that is not renewed ends the claim; a renewed one goes on", () => {
+    const { claim, scheduler, tickAt, world } = setup()
+    claim("a", { ttlMs: 1_000 })
+    last(world.claims).answer(outcome.success(2))
+    world.now = 1_900
+    assert.strictEqual(scheduler.renew(ClaimId.make("a"), undefined)?.leaseExpiresAt, 2_900)
+    tickAt(2_000)
+    assert.strictEqual(scheduler.snapshot().claimed, 1)
+    tickAt(2_900)
+    assert.strictEqual(scheduler.get(ClaimId.make("a"))?.settled?.outcome, "Expired")
+    assert.deepInclude(last(world.releases).write, { claimId: ClaimId.make("a"), mode: "recycle" })
+  })
+
+  it("a release whose answer is lost is repeated; one that cannot be reset is deleted and replaced", () => {
+    const { claim, scheduler, tickAt, world } = setup()
+    claim("a")
+    last(world.claims).answer(outcome.success(2))
+    scheduler.release(ClaimId.make("a"))
+    last(world.releases).answer(outcome.unknown("reset"))
+    tickAt(2_000)
+    assert.strictEqual(world.releases.length, 2)
+    last(world.releases).answer(outcome.hardError("reset hook failed", false))
+    assert.strictEqual(world.creates.length, 0)
+    tickAt(3_000)
+    assert.strictEqual(last(world.releases).write.mode, "delete")
+    last(world.releases).answer({ _tag: "Gone" })
+    assert.strictEqual(world.creates.length, 1, "refilled to the pool's size")
+    assert.strictEqual(scheduler.snapshot().total, 0)
+  })
+
+  it("selectors: a claim that no idle sandbox matches does not hold up others, and is served by the first that does", () => {
+    const { claim, upsert, world } = setup()
+    claim("gpu", { selector: { kind: "gpu" } })
+    claim("any")
+    assert.strictEqual(last(world.claims).write.mark.claimId, "any")
+    last(world.claims).answer(outcome.success(2))
+    upsert(state("s1", "Idle", 1))
+    assert.strictEqual(world.claims.length, 1)
+    upsert(state("s2", "Idle", 1, undefined, { kind: "gpu" }))
+    assert.deepStrictEqual([last(world.claims).write.mark.claimId as string, last(world.claims).write.uid as string], [
+      "gpu",
+      "s2"
+    ])
+  })
+
+  it("a sandbox claimed by an earlier owner is adopted with a lease that starts anew; a task's is reported", () => {
+    const { scheduler, upsert, world } = setup({ idle: 0 })
+    const held = state("s5", "Running", 3)
+    const mark = { claimId: ClaimId.make("old"), holder: "h", sessionId: SessionId.make(3), ttlMs: 5_000 }
+    upsert({ ...held, claim: mark })
+    assert.strictEqual(scheduler.get(ClaimId.make("old"))?.settled?.leaseExpiresAt, 6_000)
+    upsert({ ...state("s6", "Running", 1), claim: { ...mark, claimId: ClaimId.make("t1"), ttlMs: 0 } })
+    assert.deepStrictEqual(world.adopted.map((_) => _.spec.claimId as string), ["t1"])
+    assert.strictEqual(scheduler.snapshot().claimed, 2)
+  })
+
+  it("a write of ours that took effect after it was given up is undone", () => {
+    const { claim, outcomes, upsert, world } = setup({ casDeadlineMs: 500 })
+    claim("a")
+    last(world.claims).answer(outcome.unknown("reset"))
+    last(world.readBacks).answer({ _tag: "NotOurs", state: state("s0", "Idle", 1) })
+    last(world.claims).answer(outcome.hardError("other", false))
+    upsert(state("s1", "Idle", 1))
+    last(world.claims).answer(outcome.success(2))
+    assert.deepStrictEqual(outcomes("a"), ["Claimed"])
+    world.now = 9_000
+    // The first write arrives at last, on the sandbox that was tried first.
+    upsert(state("s0", "Running", 8, "a"))
+    assert.deepInclude(last(world.releases).write, { uid: SandboxUid.make("s0") })
+  })
+
+  it("a sandbox that vanishes under its claim ends it; a protected one is not claimed", () => {
+    const { claim, scheduler, upsert, world } = setup()
+    claim("a")
+    last(world.claims).answer(outcome.success(2))
+    scheduler.observe({ _tag: "Removed", uid: SandboxUid.make("s0") })
+    assert.strictEqual(last(world.events).kind, "Lost")
+    assert.strictEqual(scheduler.get(ClaimId.make("a"))?.settled?.outcome, "Failed")
+    upsert({ ...state("s1", "Idle", 1), isProtected: true })
+    claim("b")
+    assert.strictEqual(world.claims.length, 1)
+  })
+
+  it("a smaller size takes idle sandboxes only, the newest first, and by compare-and-set", () => {
+    const { claim, scheduler, world } = setup({ idle: 3 })
+    claim("a")
+    last(world.claims).answer(outcome.success(2))
+    scheduler.setSize(1)
+    assert.deepStrictEqual(world.deletes.map((_) => _.write as string), ["s2", "s1"])
+    for (const one of world.deletes) one.answer({ _tag: "Done" })
+    assert.deepInclude(scheduler.snapshot(), { total: 1, idleReady: 0, claimed: 1 })
+  })
+
+  it("a deadline that passes while the write is unsettled is answered; what is found later is given back", () => {
+    const { claim, outcomes, tickAt, world } = setup({ casDeadlineMs: 500 })
+    claim("a", { deadlineAt: 1_200 })
+    tickAt(1_500)
+    assert.deepStrictEqual(outcomes("a"), ["DeadlineExceeded"])
+    last(world.readBacks).answer({ _tag: "Ours", version: 2 })
+    assert.strictEqual(last(world.releases).write.claimId, "a")
+    assert.deepStrictEqual(outcomes("a"), ["DeadlineExceeded"])
+  })
+})
