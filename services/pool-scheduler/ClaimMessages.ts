@@ -10,10 +10,11 @@ import type { ClaimRequest, ClaimResult } from "../../shared/protocol/Claim.ts"
 import { claimDeadlineDefaultMs } from "../../shared/protocol/Claim.ts"
 import { ContractError, type ErrorBody } from "../../shared/protocol/ErrorCode.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
-import { ClaimId, type EpochMs, priorityDefault, type SessionId } from "../../shared/protocol/Token.ts"
+import { ClaimId, type EpochMs, priorityDefault, type SessionId, Token } from "../../shared/protocol/Token.ts"
 import type { ClaimSpec, Settled } from "./Claim.ts"
 import { teamDefault } from "./SchedulerCore.ts"
 
+const decodeTeam = Schema.decodeUnknownOption(Token)
 const decodeClaimId = Schema.decodeUnknownOption(ClaimId)
 
 /** The claim id that a malformed body names, if it can be read. */
@@ -27,6 +28,8 @@ export interface SpecOptions {
   /** When the request was made: the deadline counts from here. */
   readonly at: EpochMs
   readonly ttlDefaultMs: number
+  /** The header `Heddle-Team`, for a request that names none. */
+  readonly team: string | undefined
 }
 
 /** One spec per sandbox wanted: `<claimId>` for one, `<claimId>-0`, `-1`, ... for a batch. Fails when a batch's ids grow too long. */
@@ -35,10 +38,11 @@ export const specsOf = (
   options: SpecOptions
 ): Result.Result<ReadonlyArray<ClaimSpec>, ContractError> => {
   const count = request.count ?? 1
+  const headerTeam = options.team === undefined ? undefined : Option.getOrUndefined(decodeTeam(options.team))
   const spec = (claimId: ClaimId): ClaimSpec => ({
     claimId,
     holder: request.holder ?? request.user ?? "",
-    team: request.team ?? teamDefault,
+    team: request.team ?? headerTeam ?? teamDefault,
     priority: request.priority ?? priorityDefault,
     deadlineAt: options.at + (request.deadline ?? claimDeadlineDefaultMs),
     // A lease of 0 is a task's; the shortest one of a direct claim is a millisecond.

@@ -19,7 +19,7 @@ import {
   type Snapshot
 } from "../../shared/protocol/Claim.ts"
 import { ContractError, errorCodes } from "../../shared/protocol/ErrorCode.ts"
-import type { PoolVerb } from "../../shared/protocol/Subject.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
 import { ClaimId, SessionId } from "../../shared/protocol/Token.ts"
 import type { ClaimSpec } from "./Claim.ts"
 import * as ClaimMessages from "./ClaimMessages.ts"
@@ -34,7 +34,7 @@ const decodeClaim = Decode.valueDecoder(ClaimRequest)
 const noSession = SessionId.make(0)
 const noId = ClaimId.make("none")
 
-const subjectOf = (verb: PoolVerb): string => `heddle.rpc.pool.*.*.${verb}`
+const subjectOf = (verb: Subject.PoolVerb): string => `heddle.rpc.pool.*.*.${verb}`
 
 const noSuchClaim = (claimId: ClaimId): ContractError =>
   new ContractError({
@@ -75,6 +75,7 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint
         const specs = ClaimMessages.specsOf(request, {
           claimId: request.claimId ?? ClaimId.make(live.nextClaimId()),
           at: arrivedAt,
+          team: context.message.header(Subject.header.team),
           ttlDefaultMs: live.ttlDefaultMs
         })
         if (Result.isFailure(specs)) return refuse("Invalid", specs.failure)

@@ -84,7 +84,7 @@ export const start = (
           if (--open > 0) return
           if (comesAgain) delivery.nak(againMs)
           else finish(delivery, results)
-        })
+        }, true)
       })
     }
 
@@ -94,6 +94,7 @@ export const start = (
       const specs = ClaimMessages.specsOf(decoded.success, {
         claimId: decoded.success.claimId ?? derivedId(delivery),
         at: delivery.storedAtMs,
+        team: delivery.header(Subject.header.team),
         ttlDefaultMs: live.ttlDefaultMs
       })
       if (Result.isFailure(specs)) return invalid(delivery, specs.failure.answer.error)

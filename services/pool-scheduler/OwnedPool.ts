@@ -139,14 +139,11 @@ export class OwnedPool {
     return this.scheduler.get(claimId) === undefined && (this.scheduler.hasForgotten || this.now() < this.lookUntil)
   }
 
-  /** A claim whose id its sender chose: its records are stored. */
-  enqueueChosen(spec: ClaimSpec, onSettled: OnSettled): void {
+  /** A claim whose id its sender chose: its records are stored; the first one by the caller if it `storesResult`. */
+  enqueueChosen(spec: ClaimSpec, onSettled: OnSettled, storesResult = false): void {
     this.chosenIds.add(spec.claimId)
     const claim = this.scheduler.enqueue(spec, (settled) => {
-      if (
-        settled.outcome === "Claimed" || settled.outcome === "Failed" || settled.outcome === "DeadlineExceeded" ||
-        settled.outcome === "Cancelled"
-      ) {
+      if (!storesResult && settled.outcome !== "QueueFull" && settled.outcome !== "ShuttingDown") {
         ClaimResults.store(this.nats, this.pool, ClaimMessages.resultOf(settled, this.session), () => {})
       }
       if (settled.outcome !== "Claimed") this.chosenIds.delete(spec.claimId)

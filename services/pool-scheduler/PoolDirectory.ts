@@ -43,6 +43,7 @@ export const directoryDefaults = { ownerGraceMs: 5_000, executorGraceMs: 30_000 
 /** Between the attempts of candidates. */
 const rankDelayMs = 500
 const parkedMax = 1_000
+const restartAgainMs = 100
 const restartMinMs = 500
 const restartMaxMs = 30_000
 
@@ -240,7 +241,7 @@ export class PoolDirectory {
     const entry = this.entryOf(live.pool)
     entry.live = live
     entry.failures = 0
-    this.wake(entry)
+    this.look(entry)
   }
 
   /** A pool is ending: nothing new goes to it. */
@@ -255,7 +256,8 @@ export class PoolDirectory {
     entry.live = undefined
     entry.isRunning = false
     entry.isStopping = false
-    const waitMs = isFailure ? Math.min(restartMinMs * 2 ** entry.failures++, restartMaxMs) : 0
+    // Also without a failure: somebody else may have been faster, and the watch has yet to tell.
+    const waitMs = isFailure ? Math.min(restartMinMs * 2 ** entry.failures++, restartMaxMs) : restartAgainMs
     entry.notBefore = this.ports.now() + waitMs
     this.look(entry)
   }

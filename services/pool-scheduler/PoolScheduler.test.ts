@@ -260,6 +260,27 @@ describe("PoolScheduler", () => {
     assert.strictEqual(scheduler.snapshot().reservedCount, 0)
   })
 
+  it("a sandbox whose write is under way is not popped again, though the watch shows it idle at a newer version", () => {
+    const { claim, scheduler, upsert, world } = setup()
+    claim("a")
+    claim("b")
+    upsert(state("s0", "Idle", 2))
+    assert.strictEqual(world.claims.length, 1)
+    assert.strictEqual(scheduler.snapshot().idleReady, 0)
+  })
+
+  it("what the cache shows of a time before the last grant admits nothing, also after the reservation has ended", () => {
+    const { claim, scheduler, tickAt, upsert, world } = setup()
+    claim("a")
+    last(world.claims).answer(outcome.success(5))
+    scheduler.release(ClaimId.make("a"))
+    last(world.releases).answer({ _tag: "Done" })
+    tickAt(4_000)
+    assert.strictEqual(scheduler.snapshot().idleReady, 0, "still shown Idle at version 1")
+    upsert(state("s0", "Idle", 7))
+    assert.strictEqual(scheduler.snapshot().idleReady, 1)
+  })
+
   it("a parked claim is answered DeadlineExceeded at its time, by the one timer", () => {
     const { claim, outcomes, tickAt, world } = setup({ idle: 0 })
     claim("late", { deadlineAt: 3_000 })
