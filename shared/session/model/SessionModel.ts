@@ -270,15 +270,28 @@ const stateOf = (state: State, shard: number, key: Key, length: number): Readonl
   return fold(state.log, shard, { ...key, checkpoint }, length)
 }
 
-const texts = new WeakMap<object, string>()
-const textOf = (value: object): string => {
-  let text = texts.get(value)
-  if (text === undefined) texts.set(value, text = JSON.stringify(value))
-  return text
+const ids = new WeakMap<object, number>()
+const idsByText = new Map<string, number>()
+/** Equal values have the same number, whatever they are made of; parts that a step did not touch are not looked at again. */
+const idOf = (value: object): number => {
+  const known = ids.get(value)
+  if (known !== undefined) return known
+  let text = ""
+  for (const [key, field] of Object.entries(value)) {
+    text += `${key}:${typeof field === "object" && field !== null ? `#${idOf(field)}` : field},`
+  }
+  let id = idsByText.get(text)
+  if (id === undefined) idsByText.set(text, id = idsByText.size)
+  ids.set(value, id)
+  return id
 }
-const keyOf = (state: State): string =>
-  [state.log, state.keys, state.heads, state.pages, ...state.coordinators, ...state.wire, state.answered, state.left]
-    .map(textOf).join("\n")
+const isSame = (a: object, b: object): boolean => idOf(a) === idOf(b)
+const keyOf = ({ answered, coordinators, heads, keys, left, log, pages, wire }: State): string => {
+  let key = `${idOf(log)},${idOf(keys)},${idOf(heads)},${idOf(pages)},${idOf(answered)},${idOf(left)}`
+  for (const coordinator of coordinators) key += `,${idOf(coordinator)}`
+  for (const request of wire) key += `,${idOf(request)}`
+  return key
+}
 
 /** What the journal alone shows to be wrong. Looked at once per journal. */
 const verdicts = new WeakMap<ReadonlyArray<Message>, ReadonlyArray<readonly [Property, string]>>()
@@ -453,10 +466,10 @@ export const make = (
     left: { ...state.left, [what]: state.left[what] - 1 }
   })
   const onWire = (state: State, request: Request): State => {
-    const text = textOf(request)
+    const id = idOf(request)
     const wire = state.wire.slice()
     let position = 0
-    while (position < wire.length && textOf(at(wire, position)) < text) position++
+    while (position < wire.length && idOf(at(wire, position)) < id) position++
     wire.splice(position, 0, request)
     return { ...state, wire }
   }
@@ -624,7 +637,7 @@ export const make = (
     const key = at(state.keys, shard)
     const isOwn = has("CAS settled by the owner's name alone")
       ? key.ledger === cas.value.ledger && key.released === null
-      : key.revision > cas.expected && textOf({ ...key, revision: 0 }) === textOf(cas.value)
+      : key.revision > cas.expected && isSame({ ...key, revision: 0 }, cas.value)
     if (isOwn) {
       return casWon(state, index, shard, cas, key.revision)
     }
@@ -775,7 +788,7 @@ export const make = (
     if (request._tag === "Cas") {
       const { shard } = request
       const cas = casOf(at(coordinator.roles, shard))
-      if (cas === null || cas.status !== "Sent" || textOf(cas.value) !== textOf(request.value)) return undefined
+      if (cas === null || cas.status !== "Sent" || !isSame(cas.value, request.value)) return undefined
       return (now, isTaken, revision) =>
         isTaken
           ? casWon(now, index, shard, cas, revision)
@@ -786,7 +799,7 @@ export const make = (
     if (request._tag === "Page" || request._tag === "Head") {
       const { _tag, shard, writing } = request
       const role = at(coordinator.roles, shard)
-      if (role._tag !== "Serving" || role.writing === null || textOf(role.writing) !== textOf(writing)) return undefined
+      if (role._tag !== "Serving" || role.writing === null || !isSame(role.writing, writing)) return undefined
       if (_tag === "Page") return (now) => onWire(now, { ...request, _tag: "Head" })
       return (now, isTaken, revision) =>
         isTaken
@@ -1024,7 +1037,7 @@ export const make = (
     for (let index = 0; index < state.coordinators.length; index++) yield* own(state, index)
     for (let position = 0; position < state.wire.length; position++) {
       const request = at(state.wire, position)
-      if (position > 0 && textOf(at(state.wire, position - 1)) === textOf(request)) continue
+      if (position > 0 && isSame(at(state.wire, position - 1), request)) continue
       const receive = receiver(state, request)
       const rest: State = { ...state, wire: [...state.wire.slice(0, position), ...state.wire.slice(position + 1)] }
       const result = stored(rest, request)
