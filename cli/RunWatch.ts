@@ -42,8 +42,11 @@ export interface Change {
 const isEnded = (attempt: Attempt) => attempt.endedAt !== undefined
 const attemptKey = (task: string, attempt: Attempt) => `${task}:${attempt.attempt}:${attempt.item ?? ""}`
 
+/** How long an attempt may wait before that is told too: with nothing idle, silence would look like a hang. */
+export const waitsMs = 1_000
+
 /** What is in `view` and was not in what `seen` remembers; `seen` learns it. */
-export const changes = (seen: Map<string, string>, view: View): ReadonlyArray<Change> => {
+export const changes = (seen: Map<string, string>, view: View, nowMs: number): ReadonlyArray<Change> => {
   const found: Array<Change & { readonly order: number }> = []
   const { instanceId } = view
   const tell = (key: string, change: Omit<Change, "instanceId">, order: number) => {
@@ -63,6 +66,10 @@ export const changes = (seen: Map<string, string>, view: View): ReadonlyArray<Ch
       if (attempt.startedAt !== undefined) {
         tell(`${key}:start`, { at: attempt.startedAt, ...where, state: "RUNNING", ...sandbox }, 1)
       }
+      if (
+        attempt.startedAt === undefined && attempt.state === "SUBMITTED" &&
+        nowMs - Date.parse(attempt.submittedAt) > waitsMs
+      ) tell(`${key}:wait`, { at: attempt.submittedAt, ...where, state: "SUBMITTED", reason: "waits for a sandbox" }, 0)
       if (isEnded(attempt) || !["SUBMITTED", "DISPATCHED", "RUNNING"].includes(attempt.state)) {
         tell(`${key}:end`, {
           at: attempt.endedAt ?? attempt.submittedAt,
@@ -242,13 +249,13 @@ export const watch = (instanceId: string, options: Options) =>
         if (options.show === "picture") {
           const rows = (process.stdout.rows ?? 24) - 3
           const text = picture(view, output.style, now, rows)
-          const isChanged = changes(seen, view).length > 0
+          const isChanged = changes(seen, view, now).length > 0
           if (drawn > 0) output.screen.write(`\u001b[${drawn}A\u001b[J`)
           for (const text of logs) output.screen.write(`${text}\n`)
           if (isChanged || drawn > 0) output.screen.write(`${text}\n`)
           drawn = text.split("\n").length
         } else {
-          const told = changes(seen, view)
+          const told = changes(seen, view, now)
           for (const text of logs) {
             if (options.show === "notes") yield* output.note(text)
             else if (options.show !== "nothing") yield* output.line(text)

@@ -4,8 +4,10 @@
  * Handlers are loaded when their command runs, so `heddle --help` reads this file and no service. Follows design/02 "CLI".
  */
 import * as Argument from "effect/cli/Argument"
+import * as CliConfig from "effect/cli/CliConfig"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Config from "effect/Config"
 import { envName } from "./ConfigFile.ts"
 import * as Globals from "./Globals.ts"
@@ -75,7 +77,11 @@ const serve = Command.make("serve", {
     Flag.atLeast(0)
   ),
   ttl: text("ttl", "duration", "Life of the registry entry without a heartbeat"),
-  grace: text("grace", "duration", "failover: from suspicion to event")
+  grace: text("grace", "duration", "failover: from suspicion to event"),
+  untilStdinEnds: flag(
+    "until-stdin-ends",
+    "End when standard input ends: for a program that starts services and may be killed"
+  )
 }, Lazy.handler(() => import("./serve/Serve.ts").then((_) => _.run))).pipe(
   Command.withShortDescription("One service as its own process"),
   Command.withDescription(
@@ -477,6 +483,9 @@ const completion = Command.make("completion", {
     example("completion fish > ~/.config/fish/completions/heddle.fish", "Fish")
   ])
 )
+
+/** Flags of the parser itself; `--log-level` and `completion` are ours. */
+export const parserConfig = CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version] })
 
 /** Long: what a person with no idea sees first. */
 export const root = Command.make("heddle").pipe(

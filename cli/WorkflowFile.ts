@@ -6,7 +6,17 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { existsSync, readFileSync } from "node:fs"
-import { Definition, type DefinitionEncoded } from "../shared/protocol/Definition.ts"
+import {
+  Definition,
+  type DefinitionEncoded,
+  ForEach,
+  Group,
+  HookDefinition,
+  Retry,
+  TaskDefinition,
+  Timeout,
+  WorkflowSpec
+} from "../shared/protocol/Definition.ts"
 import type { Problem } from "../shared/protocol/ErrorCode.ts"
 import { CliFailure } from "./ExitCode.ts"
 import { usage } from "./Globals.ts"
@@ -32,15 +42,49 @@ const pathText = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey 
     ""
   )
 
+const fieldNames: ReadonlyArray<string> = [
+  Definition,
+  Definition.fields.metadata,
+  WorkflowSpec,
+  TaskDefinition,
+  HookDefinition,
+  Retry,
+  Timeout,
+  Group,
+  ForEach
+].flatMap((schema) => Object.keys(schema.fields))
+
+/** Edits from one word to the other, letters alone: the classic table, row by row. */
+const distance = (a: string, b: string): number => {
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      next.push(
+        Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1))
+      )
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
+
+const unknownField = (path: string): string => {
+  const name = path.split(".").at(-1) ?? path
+  const [near] = fieldNames.map((known) => ({ known, far: distance(name.toLowerCase(), known.toLowerCase()) }))
+    .filter(({ far }) => far <= 2).toSorted((a, b) => a.far - b.far)
+  return `no field is called ${name}${near === undefined ? "" : `; did you mean ${near.known}?`}`
+}
+
 /** Structure only, by the Schema; `onExcessProperty: "error"` since a misspelt field must not be silently without effect. */
 export const structuralProblems = (value: unknown): ReadonlyArray<Problem> => {
   const decoded = decode(value)
   return Result.isSuccess(decoded)
     ? []
-    : formatIssue(decoded.failure.issue).issues.map((issue) => ({
-      path: pathText(issue.path ?? []),
-      message: issue.message
-    }))
+    : formatIssue(decoded.failure.issue).issues.map((issue) => {
+      const path = pathText(issue.path ?? [])
+      return { path, message: issue.message.includes("no excess property") ? unknownField(path) : issue.message }
+    })
 }
 
 export const locate = (

@@ -6,10 +6,8 @@
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Cause from "effect/Cause"
-import * as CliConfig from "effect/cli/CliConfig"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
-import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -102,7 +100,7 @@ const program = Effect.gen(function*() {
   Effect.provide(Layer.mergeAll(
     NodeServices.layer,
     Layer.succeed(CliOutput.Presenter)(presenter),
-    CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version] }),
+    Tree.parserConfig,
     Layer.succeed(References.MinimumLogLevel)("Warn")
   ))
 )

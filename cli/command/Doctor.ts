@@ -130,6 +130,19 @@ export const poolChecks = (pools: typeof PoolList.Type): ReadonlyArray<Check> =>
     : checks
 }
 
+/** As this command can see it, else as the coordinators were told when they were started. */
+export const durabilityCheck = (level: Durability.DurabilityLevel, members: typeof Members.Type): Check => {
+  if (level.fsync._tag !== "Unknown") return ok("durability", level.text)
+  const told = members.items.find((member) => member.durability !== undefined && !member.durability.includes("unknown"))
+  return told?.durability === undefined
+    ? warning(
+      "durability",
+      level.text,
+      "say it with HEDDLE_NATS_SYNC (always, 2m), or let it be read: HEDDLE_NATS_MONITOR=http://host:8222."
+    )
+    : ok("durability", `${told.durability}, as ${told.member} was told`)
+}
+
 const mesh = Effect.gen(function*() {
   const nats = yield* Connection.nats
   const checks: Array<Check> = [ok("nats", `${nats.url}, nats-server ${nats.serverVersion}`)]
@@ -147,15 +160,6 @@ const mesh = Effect.gen(function*() {
     return checks
   }
   checks.push(ok("jetstream", `API level ${level.success.apiLevel}`))
-  checks.push(
-    level.success.fsync._tag === "Unknown"
-      ? warning(
-        "durability",
-        level.success.text,
-        "say it with HEDDLE_NATS_SYNC (always, 2m), or let it be read: HEDDLE_NATS_MONITOR=http://host:8222."
-      )
-      : ok("durability", level.success.text)
-  )
   const found = yield* Effect.forEach(
     Streams.definitions(),
     (definition) =>
@@ -181,6 +185,7 @@ const mesh = Effect.gen(function*() {
       )
     )
   } else checks.push(...memberChecks(members.success))
+  checks.push(durabilityCheck(level.success, Result.isSuccess(members) ? members.success : { items: [] }))
   const pools = yield* Effect.result(Connection.call(Subject.rpc.pools("list"), PoolList, {}))
   if (Result.isFailure(pools)) {
     checks.push(

@@ -12,8 +12,9 @@ import * as Chain from "../../services/coordinator/engine/Chain.ts"
 import * as Replay from "../../services/coordinator/engine/Replay.ts"
 import * as View from "../../services/coordinator/engine/View.ts"
 import * as WorkflowGraph from "../../services/coordinator/engine/WorkflowGraph.ts"
-import { Definition, DefinitionStored } from "../../shared/protocol/Definition.ts"
-import * as Subject from "../../shared/protocol/Subject.ts"
+import * as Kv from "../../shared/jetstream/Kv.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
+import { Definition, type DefinitionRef, DefinitionStored } from "../../shared/protocol/Definition.ts"
 import { SessionId, StreamSequence } from "../../shared/protocol/Token.ts"
 import * as Connection from "../Connection.ts"
 import { CliFailure, Ended } from "../ExitCode.ts"
@@ -55,7 +56,15 @@ const speedOf = (text: string) => {
     : Effect.fail(Globals.usage(`--speed ${JSON.stringify(text)} is no speed.`, "write 1, 10 or max."))
 }
 
-/** The graph that the instance pins: from its first entry, or from the store. */
+const decodeStored = Schema.decodeUnknownOption(Schema.fromJsonString(DefinitionStored))
+
+/** As the coordinator keeps definitions: versions for ever, those that came with a start by their hash. */
+const keyOf = (ref: DefinitionRef) =>
+  ref.version === 0
+    ? `inline.${ref.namespace}.${ref.name}.${ref.hash}`
+    : `version.${ref.namespace}.${ref.name}.${ref.version}`
+
+/** The graph that the instance pins: from its first entry, or from the bucket of definitions. */
 const graphOf = Effect.fnUntraced(function*(entries: ReadonlyArray<Journal.Recorded>) {
   const start = entries[0]?.entry.cause.find((event) => event._tag === "WORKFLOW_START")
   if (start === undefined) {
@@ -65,11 +74,23 @@ const graphOf = Effect.fnUntraced(function*(entries: ReadonlyArray<Journal.Recor
     })
   }
   const { definition: ref, inline } = start.start
-  const source: unknown = inline ?? (yield* Connection.call(Subject.rpc.definition("get"), DefinitionStored, {
-    namespace: ref.namespace,
-    name: ref.name,
-    version: ref.version
-  })).definition
+  const bucket = Kv.bucket(yield* Connection.nats, Streams.bucketName.definitions)
+  const stored = inline === undefined
+    ? yield* bucket.get(keyOf(ref)).pipe(
+      Effect.map(Option.flatMap((entry) => decodeStored(entry.value))),
+      Effect.mapError((error) =>
+        new CliFailure({ exit: 1, message: `The definitions cannot be read: ${error.message}` })
+      )
+    )
+    : Option.none()
+  const source: unknown = inline ?? Option.getOrUndefined(stored)?.definition
+  if (source === undefined) {
+    return yield* new CliFailure({
+      exit: 1,
+      message:
+        `The definition ${ref.name}@${ref.version} is not in the bucket ${Streams.bucketName.definitions} any more.`
+    })
+  }
   const definition = yield* Schema.decodeUnknownEffect(Definition)(source).pipe(
     Effect.mapError((error) =>
       new CliFailure({ exit: 1, message: `The definition ${ref.name}@${ref.version} cannot be read: ${error.message}` })

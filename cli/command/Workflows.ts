@@ -134,7 +134,8 @@ export const result = (input: { readonly instance: string; readonly waitTimeout:
   }).pipe(Connection.provide)
 
 const HistoryAnswer = Schema.Struct({
-  items: Schema.Array(Schema.Record(Schema.String, Schema.Unknown)),
+  // As it was written: a decoded entry would lose fields that its hash covers.
+  items: Schema.Array(Schema.Struct({ seq: Schema.Int, entry: Schema.Record(Schema.String, Schema.Unknown) })),
   next: Schema.optionalKey(Schema.String)
 })
 
@@ -159,18 +160,17 @@ export const history = (input: Page & { readonly instance: string }) =>
       [
         {
           title: "SEQ",
-          value: (entry) =>
-            String(entry["seq"] ?? entry["sequence"] ?? ""),
+          value: ({ seq }) =>
+            String(seq),
           alignRight: true
         },
-        { title: "N", value: (entry) => String(entry["n"] ?? ""), alignRight: true },
+        { title: "N", value: ({ entry }) => String(entry["n"] ?? ""), alignRight: true },
         {
           title: "AT",
-          value: (entry) =>
-            typeof entry["at"] === "number" ? new Date(entry["at"]).toISOString() : String(entry["at"] ?? "")
+          value: ({ entry }) => typeof entry["at"] === "number" ? new Date(entry["at"]).toISOString() : ""
         },
-        { title: "CAUSE", value: (entry) => tags(entry["cause"]) },
-        { title: "TRANSITIONS", value: (entry) => tags(entry["transitions"]) }
+        { title: "CAUSE", value: ({ entry }) => tags(entry["cause"]) },
+        { title: "TRANSITIONS", value: ({ entry }) => tags(entry["transitions"]) }
       ],
       "No history."
     )

@@ -28,6 +28,7 @@ export interface Input {
   readonly pool: ReadonlyArray<string>
   readonly ttl: Option.Option<string>
   readonly grace: Option.Option<string>
+  readonly untilStdinEnds: boolean
 }
 
 const optionalMs = (flag: string, text: Option.Option<string>) =>
@@ -42,6 +43,13 @@ export const plugins = Effect.mapError(
   Layer.build(Plugins.layer),
   (error) => new CliFailure({ exit: 1, message: error.message })
 )
+
+const stdinEnded = Effect.callback<void>((resume) => {
+  const end = () => resume(Effect.void)
+  process.stdin.once("end", end)
+  process.stdin.once("error", end)
+  process.stdin.resume()
+})
 
 export const run = (input: Input) =>
   Effect.scoped(Effect.gen(function*() {
@@ -64,20 +72,23 @@ export const run = (input: Input) =>
     const connected = yield* Layer.build(Nats.layer({ url, name: `heddle-${input.service}` }))
     const nats = yield* Effect.provide(Nats, connected)
     const host = yield* plugins
-    return yield* Effect.raceFirst(
-      Effect.gen(function*() {
-        yield* Streams.ensure(nats, config.streams)
-        yield* Layer.build(Services.layer(input.service, config)).pipe(Effect.provide(host), Effect.provide(connected))
-        if (output.format === "table") yield* output.note(`heddle: ${input.service} ${member} is ready at ${nats.url}`)
-        else {yield* output.line(
-            JSON.stringify({ ready: true, service: input.service, member, natsUrl: nats.url, pid: process.pid })
-          )}
-        return yield* Effect.never
-      }),
-      nats.failure.pipe(Effect.mapError((failed) =>
+    const broken = nats.failure.pipe(
+      Effect.mapError((failed) =>
         new CliFailure({ exit: 1, message: `${input.service} ${member} has ended: ${failed.reason}` })
-      ))
+      )
     )
+    const serving = Effect.gen(function*() {
+      yield* Streams.ensure(nats, config.streams)
+      yield* Layer.build(Services.layer(input.service, config)).pipe(Effect.provide(host), Effect.provide(connected))
+      yield* output.format === "table"
+        ? output.note(`heddle: ${input.service} ${member} is ready at ${nats.url}`)
+        : output.line(
+          JSON.stringify({ ready: true, service: input.service, member, natsUrl: nats.url, pid: process.pid })
+        )
+      return yield* Effect.never
+    })
+    const served = Effect.raceFirst(serving, broken)
+    return yield* input.untilStdinEnds ? Effect.raceFirst(served, stdinEnded) : served
   })).pipe(
     Effect.catchTag("ConfigError", (error) =>
       Effect.fail(Globals.usage(`The environment is not valid: ${error.message}`))),

@@ -1,0 +1,60 @@
+import { assert, it } from "@effect/vitest"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as ConfigFile from "./ConfigFile.ts"
+import { CliFailure } from "./ExitCode.ts"
+
+const folder = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "heddle-config-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+)
+
+const setting = (name: ConfigFile.SettingName, args: ReadonlyArray<string>, env: Record<string, string>, cwd: string) =>
+  Effect.flatMap(
+    ConfigFile.provider(args, env, cwd),
+    (provider) => Config.String(ConfigFile.envName(name)).parse(provider)
+  )
+
+it.effect("environment before the near file before the far one", () =>
+  Effect.gen(function*() {
+    const cwd = yield* folder
+    mkdirSync(join(cwd, "xdg/heddle"), { recursive: true })
+    writeFileSync(join(cwd, "xdg/heddle/config.yaml"), "nats: far\nnamespace: far\noutput: yaml\n")
+    writeFileSync(join(cwd, "heddle.yaml"), "nats: near\nnamespace: near\npool: [a=1, b=2]\n")
+    const env = { XDG_CONFIG_HOME: join(cwd, "xdg"), HEDDLE_NATS_URL: "env" }
+    assert.strictEqual(yield* setting("nats", [], env, cwd), "env")
+    assert.strictEqual(yield* setting("namespace", [], env, cwd), "near")
+    assert.strictEqual(yield* setting("output", [], env, cwd), "yaml")
+    assert.strictEqual(yield* setting("pool", [], env, cwd), "a=1 b=2")
+  }))
+
+it.effect("--config names one file instead, and it must be there", () =>
+  Effect.gen(function*() {
+    const cwd = yield* folder
+    writeFileSync(join(cwd, "heddle.yaml"), "nats: near\n")
+    writeFileSync(join(cwd, "other.yaml"), "nats: other\n")
+    const env = { XDG_CONFIG_HOME: cwd }
+    assert.strictEqual(yield* setting("nats", ["claim", "--config", join(cwd, "other.yaml")], env, cwd), "other")
+    assert.strictEqual(yield* setting("nats", [`--config=${join(cwd, "other.yaml")}`], env, cwd), "other")
+    const failed = yield* Effect.flip(setting("nats", ["--config", join(cwd, "none.yaml")], env, cwd))
+    assert.instanceOf(failed, CliFailure)
+    assert.strictEqual(failed instanceof CliFailure ? failed.exit : 0, 2)
+  }))
+
+it("what follows -- belongs to the command in the sandbox", () => {
+  assert.isUndefined(ConfigFile.configFlag(["claim", "p", "--exec", "--", "--config", "x"]))
+})
+
+it.effect("a misspelt setting is told with its line and the likely one", () =>
+  Effect.gen(function*() {
+    const cwd = yield* folder
+    writeFileSync(join(cwd, "heddle.yaml"), "nats: a\nnameSpace: b\n")
+    const failed = yield* Effect.flip(ConfigFile.provider([], { XDG_CONFIG_HOME: cwd }, cwd))
+    assert.strictEqual(failed.exit, 2)
+    assert.deepStrictEqual(failed.problems, [
+      `${join(cwd, "heddle.yaml")}:2:1: no setting is called "nameSpace"; did you mean namespace?`
+    ])
+  }))
