@@ -237,7 +237,10 @@ export const run = (
           claimId: claim.spec.claimId,
           holder: claim.spec.holder,
           sandbox: sandbox.uid,
-          name: sandbox.name
+          name: sandbox.name,
+          ...((event.kind === "Claimed" || event.kind === "Adopted") && claim.leaseExpiresAt !== Infinity
+            ? { leaseExpiresAt: claim.leaseExpiresAt }
+            : {})
         })
       }
       if (event.kind === "Lost") {

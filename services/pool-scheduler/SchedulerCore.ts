@@ -100,6 +100,8 @@ export class TaskEntry implements Queueable {
   readonly team: string
   readonly selector: Labels | undefined
   readonly enqueuedAt: EpochMs
+  /** Names the task among all of the pool. */
+  readonly key: string
   /** Its lane message; undefined when it needs no acknowledgement any more. */
   carrier: Carrier | undefined
   state: "Waiting" | "Checking" | "Claiming" | "Queued" | "Delivered" | "Registered" | "Done" = "Waiting"
@@ -125,6 +127,7 @@ export class TaskEntry implements Queueable {
     carrier: Carrier | undefined
   ) {
     this.lane = lane
+    this.key = keyOf(entry.instance, entry.taskInstanceId)
     this.owner = owner
     this.shard = shard
     this.session = session
@@ -239,11 +242,10 @@ export class SchedulerCore {
       if (session < latest) continue // the whole group is of an owner that is gone
       if (session > latest) this.bump(shard, session)
       for (const inbound of group.entries) {
-        const key = keyOf(inbound.instance, inbound.taskInstanceId)
-        if (this.entries.has(key)) continue // told twice: the first one stands
         const entry = new TaskEntry(lane, batch.owner, shard, session, inbound, carrier)
+        if (this.entries.has(entry.key)) continue // told twice: the first one stands
         carrier.open++
-        this.entries.set(key, entry)
+        this.entries.set(entry.key, entry)
         placement.offer(entry)
       }
     }
@@ -302,8 +304,7 @@ export class SchedulerCore {
 
   /** The entry's lane message needs it no more. */
   private settleEntry(entry: TaskEntry): void {
-    const key = keyOf(entry.instance, entry.taskInstanceId)
-    if (this.entries.get(key) === entry) this.entries.delete(key)
+    if (this.entries.get(entry.key) === entry) this.entries.delete(entry.key)
     const { carrier } = entry
     if (carrier === undefined) return
     entry.carrier = undefined

@@ -14,7 +14,9 @@ export const ClaimEvent = Schema.Struct({
   claimId: ClaimId,
   holder: Schema.String,
   sandbox: SandboxUid,
-  name: Schema.String
+  name: Schema.String,
+  /** Of `Claimed` and `Adopted`, when the claim has a lease. */
+  leaseExpiresAt: Schema.optionalKey(EpochMs)
 })
 export type ClaimEvent = typeof ClaimEvent.Type
 
