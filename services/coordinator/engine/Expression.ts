@@ -3,15 +3,18 @@
  *
  * Kept true here: evaluation is a pure function of the scope and its cost is bounded (size of the expression, steps of its comprehensions, size of the result),
  * so that no definition can hold up a coordinator; an error names the expression and the position in it. CEL by @marcbachmann/cel-js, which has no limit of its
- * own at run time: the body of each comprehension is wrapped in a call of `step__`, which counts. Functions whose cost can't be bounded are refused.
+ * own at run time: each comprehension's list goes through `list__`, which charges its length before it is walked (`all` and `exists` swallow errors, so a limit that
+ * strikes inside would not end them), and its body through `step__`, which charges long texts. Functions whose cost can't be bounded are refused.
  * JSON numbers without a fraction are CEL `int`, others `double`; a CEL int that is no safe JSON integer comes out as text.
  */
 import { type ASTNode, Environment } from "@marcbachmann/cel-js"
 
 /** Longest expression, in characters. */
 export const expressionLengthMax = 4_000
-/** Steps of comprehensions in one evaluation; a step over a text of n characters counts 1 + n / 32. */
+/** Steps of comprehensions in one evaluation; one that gives a text of n characters counts n / 32 more. */
 export const stepsMax = 100_000
+/** Steps times the longest text or list that is read: functions walk those at each step. */
+export const workMax = 200_000_000
 /** Size of a result in characters, each value counting 8 besides its text. */
 export const resultSizeMax = 262_144
 
@@ -60,12 +63,21 @@ export interface Scope {
 
 const shorten = (text: string) => text.length > 200 ? `${text.slice(0, 200)}...` : text
 
-// The counter of the evaluation that is going on. Evaluation is synchronous, so there is one at a time.
+// The counters of the evaluation that is going on. Evaluation is synchronous, so there is one at a time.
 let stepsLeft = 0
-const overBudget = `needs more than ${stepsMax} steps`
+let longest = 0
+const spend = (steps: number): void => {
+  stepsLeft -= steps
+  if (stepsLeft < 0) throw new Error("needs too many steps")
+}
 const step = (value: unknown): unknown => {
-  stepsLeft -= typeof value === "string" ? 1 + (value.length >> 5) : 1
-  if (stepsLeft < 0) throw new Error(overBudget)
+  if (typeof value === "string") spend(value.length >> 5)
+  return value
+}
+const list = (value: unknown): unknown => {
+  if (typeof value === "object" && value !== null) {
+    spend(1 + (Array.isArray(value) ? value.length : Object.keys(value).length))
+  }
   return value
 }
 
@@ -78,6 +90,7 @@ const environment = new Environment({
   .registerVariable("instance", "map")
   .registerVariable("item", "dyn")
   .registerFunction("step__(dyn): dyn", step)
+  .registerFunction("list__(dyn): dyn", list)
 
 const comprehensions: ReadonlySet<string> = new Set(["all", "exists", "exists_one", "map", "filter"])
 const roots: ReadonlySet<string> = new Set(["params", "tasks", "instance", "item"])
@@ -121,7 +134,7 @@ interface Found {
   readonly tasks: Set<string>
   instance: boolean
   item: boolean
-  readonly wraps: Array<ASTNode>
+  readonly wraps: Array<readonly [node: ASTNode, name: string]>
 }
 
 const visit = (
@@ -176,7 +189,8 @@ const visit = (
       const variable = args[0]
       const inner = variable !== undefined && variable.op === "id" ? [...bound, variable.args] : bound
       const bodies = args.slice(1)
-      found.wraps.push(...bodies)
+      found.wraps.push([receiver, "list__("])
+      for (const body of bodies) found.wraps.push([body, "step__("])
       return visit(source, receiver, bound, found) ?? visit(source, bodies, inner, found)
     }
   }
@@ -204,9 +218,10 @@ export const compile = (source: string): Expression | ExpressionProblem => {
   } catch (error) {
     return problemOf(source, error, asIs)
   }
+  // Where two meet, what ends stands before what begins; of two that begin at one place the outer one (found first) stands first.
   const cuts = found.wraps
-    .flatMap((node) => [[node.range.start, "step__("], [node.range.end, ")"]] as const)
-    .sort((a, b) => a[0] - b[0])
+    .flatMap(([node, name]) => [[node.range.start, name], [node.range.end, ")"]] as const)
+    .sort((a, b) => a[0] - b[0] || Number(b[1] === ")") - Number(a[1] === ")"))
   let rewritten = ""
   let from = 0
   const insertions: Array<readonly [number, number]> = []
@@ -243,14 +258,20 @@ const originalOffset = (insertions: Expression["insertions"], offset: number): n
   return offset - inserted
 }
 
-/** A JSON value as CEL sees it. */
+/** A JSON value as CEL sees it; notes the longest text or list in it. */
 const toCel = (value: unknown): unknown => {
   switch (typeof value) {
+    case "string":
+      if (value.length > longest) longest = value.length
+      return value
     case "number":
       return Number.isSafeInteger(value) ? BigInt(value) : value
     case "object": {
       if (value === null) return null
-      if (Array.isArray(value)) return value.map(toCel)
+      if (Array.isArray(value)) {
+        if (value.length > longest) longest = value.length
+        return value.map(toCel)
+      }
       const record: Record<string, unknown> = {}
       for (const key of Object.keys(value)) put(record, key, toCel((value as Record<string, unknown>)[key]))
       return record
@@ -272,6 +293,7 @@ export const put = (record: Record<string, unknown>, key: string, value: unknown
 interface Size {
   left: number
 }
+const tooDear = `needs more than ${stepsMax} steps (fewer where it reads a very long text or list)`
 const tooLarge = `gives more than ${resultSizeMax} characters`
 
 /** A CEL value as JSON. */
@@ -315,6 +337,7 @@ const fromCel = (value: unknown, size: Size): unknown => {
 /** The value as JSON, or what went wrong. Never throws. */
 export const evaluate = (self: Expression, scope: Scope): unknown => {
   const { reads } = self
+  longest = 1
   const context: Record<string, unknown> = {}
   const params: Record<string, unknown> = {}
   if (reads.params === undefined) context["params"] = toCel(scope.params)
@@ -330,10 +353,13 @@ export const evaluate = (self: Expression, scope: Scope): unknown => {
   context["tasks"] = tasks
   context["instance"] = reads.instance ? toCel(scope.instance) : {}
   context["item"] = reads.item ? toCel(scope.item) : null
-  stepsLeft = stepsMax
+  stepsLeft = Math.min(stepsMax, Math.floor(workMax / longest))
   try {
-    return fromCel(self.evaluate(context), { left: resultSizeMax })
+    const value = fromCel(self.evaluate(context), { left: resultSizeMax })
+    // `all`, `exists`, `&&` and `||` may have swallowed the error.
+    return stepsLeft < 0 ? new ExpressionProblem(self.source, undefined, tooDear) : value
   } catch (error) {
+    if (stepsLeft < 0) return new ExpressionProblem(self.source, undefined, tooDear)
     return problemOf(self.source, error, (offset) => originalOffset(self.insertions, offset))
   }
 }

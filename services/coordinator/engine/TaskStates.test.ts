@@ -170,7 +170,7 @@ it("C24 every order of a short history has the same end", () => {
   const orders = (list: ReadonlyArray<string>): ReadonlyArray<ReadonlyArray<string>> =>
     list.length < 2
       ? [list]
-      : list.flatMap((one, i) => orders(list.filter((_, k) => k !== i)).map((rest) => [one, ...rest]))
+      : list.flatMap((one, i) => orders(list.filter((_, k) => k !== i)).map((rest) => [one].concat(rest)))
   const ends = orders(["DISPATCHED", "RUNNING", "CONTEXT", "SUCCEEDED", "SUCCEEDED"]).map((order) => {
     const self = inColumn("SUBMITTED")
     const all = events(self)
