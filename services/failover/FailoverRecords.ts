@@ -1,23 +1,24 @@
 /**
  * What became of each failover: a fold of the system event bus, read by CLI and console. design/05 rule 7.
  *
- * Pure. Bounded: the newest `recordsMax` failovers, the oldest go first. The same event twice changes nothing, and progress counts per reporter (its numbers
- * only grow), so two replicas that read the same bus show the same records.
+ * Pure. Bounded: the newest `recordsMax` failovers, the oldest go first. A report of progress counts once, by its id, and reports add up; the same events twice or in
+ * another order give the same records, so two replicas that read the same bus show the same.
  */
 import type { FailoverRecord, SystemEvent } from "../../shared/protocol/SystemEvent.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
 import type { MemberId } from "../../shared/protocol/Token.ts"
 
 export const recordsMax = 1_000
-/** Reporters kept per failover; a mesh has fewer coordinators and schedulers than that. */
-export const reportersMax = 1_024
+/** Reports kept per failover: one per coordinator, or per pool of a scheduler. */
+export const reportsMax = 4_096
 
 type Failover = Exclude<SystemEvent, { readonly _tag: "FAILOVER_PROGRESS" }>
 type Progress = Extract<SystemEvent, { readonly _tag: "FAILOVER_PROGRESS" }>
 
 interface Entry {
   readonly event: Failover
-  readonly reporters: ReadonlyMap<MemberId, Progress>
+  /** By their ids. */
+  readonly reports: ReadonlyMap<string, Progress>
 }
 
 /** By event id, oldest first. */
@@ -31,27 +32,17 @@ export const empty: FailoverRecords = { entries: new Map() }
 export const apply = (self: FailoverRecords, event: SystemEvent): FailoverRecords => {
   if (event._tag !== "FAILOVER_PROGRESS") {
     if (self.entries.has(event.id)) return self
-    const entries = new Map(self.entries).set(event.id, { event, reporters: new Map() })
+    const entries = new Map(self.entries).set(event.id, { event, reports: new Map() })
     const [oldest] = entries.keys()
     if (entries.size > recordsMax && oldest !== undefined) entries.delete(oldest)
     return { entries }
   }
   const entry = self.entries.get(event.of)
   if (entry === undefined) return self
-  const before = entry.reporters.get(event.by)
-  if (before === undefined && entry.reporters.size >= reportersMax) return self
-  const reporters = new Map(entry.reporters).set(event.by, before === undefined ? event : later(before, event))
-  return { entries: new Map(self.entries).set(event.of, { ...entry, reporters }) }
+  if (entry.reports.has(event.id) || entry.reports.size >= reportsMax) return self
+  const reports = new Map(entry.reports).set(event.id, event)
+  return { entries: new Map(self.entries).set(event.of, { ...entry, reports }) }
 }
-
-/** Of two reports of one reporter, whichever came first. */
-const later = (a: Progress, b: Progress): Progress => ({
-  ...(b.at >= a.at ? b : a),
-  shards: Math.max(a.shards, b.shards),
-  instances: Math.max(a.instances, b.instances),
-  tasks: Math.max(a.tasks, b.tasks),
-  done: b.at === a.at ? a.done || b.done : b.at > a.at ? b.done : a.done
-})
 
 const subjectOf = (event: Failover): string => {
   switch (event._tag) {
@@ -64,10 +55,21 @@ const subjectOf = (event: Failover): string => {
   }
 }
 
-const recordOf = ({ event, reporters }: Entry): FailoverRecord => {
-  const reports = [...reporters.values()]
+/** Whether the newest report of everyone who reported says so. */
+const isDone = (reports: ReadonlyArray<Progress>): boolean => {
+  const newest = new Map<MemberId, Progress>()
+  for (const report of reports) {
+    const before = newest.get(report.by)
+    const isNewer = before === undefined || report.at > before.at || (report.at === before.at && report.done)
+    if (isNewer) newest.set(report.by, report)
+  }
+  return newest.size > 0 && [...newest.values()].every((report) => report.done)
+}
+
+const recordOf = (entry: Entry): FailoverRecord => {
+  const { event } = entry
+  const reports = [...entry.reports.values()]
   const sum = (what: "shards" | "instances" | "tasks") => reports.reduce((total, report) => total + report[what], 0)
-  const isDone = reports.length > 0 && reports.every((report) => report.done)
   return {
     id: event.id,
     kind: event._tag,
@@ -77,7 +79,7 @@ const recordOf = ({ event, reporters }: Entry): FailoverRecord => {
     shards: sum("shards"),
     instances: sum("instances"),
     tasks: sum("tasks"),
-    state: isDone ? "Done" : reports.length > 0 ? "Running" : "Published",
+    state: isDone(reports) ? "Done" : reports.length > 0 ? "Running" : "Published",
     ...(reports.length === 0 ? {} : { recoveredMs: Math.max(0, ...reports.map((report) => report.at - event.at)) })
   }
 }
