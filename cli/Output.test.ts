@@ -81,3 +81,9 @@ it("durations read well at every size", () => {
     ["0 ms", "0 ms", "0.3 ms", "10 ms", "12 ms", "999 ms", "1.5 s", "1 m 1 s", "1 h 1 m"]
   )
 })
+
+it("a cut line has the asked width and closes its colours", () => {
+  assert.strictEqual(Output.cut("abc", 5), "abc")
+  assert.strictEqual(Output.cut("abcdef", 3), "abc")
+  assert.strictEqual(Output.cut("a\u001b[31mbcd\u001b[39mef", 3), "a\u001b[31mbc\u001b[39m")
+})

@@ -85,6 +85,21 @@ export const hasColour = (
 const escapes = /\u001b\[[0-9;]*m/g
 const width = (text: string) => text.replace(escapes, "").length
 
+/** The first `columns` visible characters; escape sequences count for nothing and are kept, so no colour is left open. */
+export const cut = (text: string, columns: number): string => {
+  if (width(text) <= columns) return text
+  let left = columns
+  let shown = ""
+  let at = 0
+  for (const match of text.matchAll(escapes)) {
+    const plainPart = text.slice(at, match.index).slice(0, left)
+    left -= plainPart.length
+    shown += plainPart + match[0]
+    at = match.index + match[0].length
+  }
+  return shown + text.slice(at).slice(0, left)
+}
+
 /** Columns as wide as their widest cell, two spaces apart, nothing after the last; the title line only when there are items. */
 export const table = <A>(columns: ReadonlyArray<Column<A>>, items: ReadonlyArray<A>, look: Style): string => {
   const rows = items.map((item) => columns.map((column) => column.value(item)))

@@ -18,6 +18,8 @@ import { CliFailure } from "./ExitCode.ts"
 import * as Output from "./Output.ts"
 
 export const lookIntervalMs = 2_000
+/** On a terminal the clock of what runs should be seen to go. */
+export const pictureIntervalMs = 500
 /** Changes that come close together are shown together. */
 export const gatherMs = 60
 export const unavailableMaxMs = 60_000
@@ -247,13 +249,13 @@ export const watch = (instanceId: string, options: Options) =>
         const view = looked.success
         const logs = pendingLogs.splice(0)
         if (options.show === "picture") {
-          const rows = (process.stdout.rows ?? 24) - 3
-          const text = picture(view, output.style, now, rows)
-          const isChanged = changes(seen, view, now).length > 0
+          const lines = picture(view, output.style, now, Math.max(5, (process.stdout.rows || 24) - 3)).split("\n")
+          const columns = process.stdout.columns || 80
           if (drawn > 0) output.screen.write(`\u001b[${drawn}A\u001b[J`)
           for (const text of logs) output.screen.write(`${text}\n`)
-          if (isChanged || drawn > 0) output.screen.write(`${text}\n`)
-          drawn = text.split("\n").length
+          // A line that the terminal folds would be two when the cursor goes back.
+          for (const line of lines) output.screen.write(`${Output.cut(line, columns - 1)}\n`)
+          drawn = lines.length
         } else {
           const told = changes(seen, view, now)
           for (const text of logs) {
@@ -277,7 +279,12 @@ export const watch = (instanceId: string, options: Options) =>
         })
       }
       yield* Queue.take(wakes).pipe(
-        Effect.timeoutOption(Math.min(downSince === undefined ? lookIntervalMs : 500, left))
+        Effect.timeoutOption(
+          Math.min(
+            downSince !== undefined ? 500 : options.show === "picture" ? pictureIntervalMs : lookIntervalMs,
+            left
+          )
+        )
       )
       yield* Effect.sleep(Math.min(gatherMs, Math.max(0, left)))
     }

@@ -171,7 +171,9 @@ export const run = (input: Input) =>
       running,
       Effect.raceFirst(
         nats.failure.pipe(
-          Effect.mapError((failed) => new CliFailure({ exit: 1, message: `A service has ended: ${failed.reason}` }))
+          Effect.mapError((failed) =>
+            new CliFailure({ exit: 1, message: `A service has ended: ${Serve.withoutStack(failed.reason)}` })
+          )
         ),
         Effect.flatMap(server.ended, (text) => Effect.fail(new CliFailure({ exit: 1, message: text })))
       )

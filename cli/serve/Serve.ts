@@ -44,6 +44,10 @@ export const plugins = Effect.mapError(
   (error) => new CliFailure({ exit: 1, message: error.message })
 )
 
+/** For people: what broke, not where in the code. */
+export const withoutStack = (text: string): string =>
+  text.split("\n").filter((line) => !/^\s+at /.test(line)).join("\n")
+
 const stdinEnded = Effect.callback<void>((resume) => {
   const end = () => resume(Effect.void)
   process.stdin.once("end", end)
@@ -74,7 +78,7 @@ export const run = (input: Input) =>
     const host = yield* plugins
     const broken = nats.failure.pipe(
       Effect.mapError((failed) =>
-        new CliFailure({ exit: 1, message: `${input.service} ${member} has ended: ${failed.reason}` })
+        new CliFailure({ exit: 1, message: `${input.service} ${member} has ended: ${withoutStack(failed.reason)}` })
       )
     )
     const serving = Effect.gen(function*() {

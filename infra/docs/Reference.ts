@@ -252,7 +252,9 @@ const helps = Effect.gen(function*() {
           })
       }
       yield* Command.runWith(Tree.root, { version: "0" })([...path, "--help"]).pipe(
-        Effect.provide(Layer.mergeAll(NodeServices.layer, Layer.succeed(CliOutput.Presenter)(presenter))),
+        Effect.provide(
+          Layer.mergeAll(NodeServices.layer, Tree.parserConfig, Layer.succeed(CliOutput.Presenter)(presenter))
+        ),
         Effect.orDie
       )
       if (doc === undefined) return
@@ -273,7 +275,7 @@ const flagRow = (flag: HelpDoc["flags"][number]) => {
 
 const cli = (all: ReadonlyArray<{ readonly path: ReadonlyArray<string>; readonly doc: HelpDoc }>): string => {
   const globals = all[0]?.doc.globalFlags ?? []
-  const own = globals.filter((flag) => !["help", "version", "wizard", "completions", "log-level"].includes(flag.name))
+  const own = globals.filter((flag) => !["help", "version"].includes(flag.name))
   return [
     generated,
     "",
