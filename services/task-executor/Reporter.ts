@@ -11,7 +11,6 @@ import {
   FactAnswer,
   type FactOutcome,
   type FactReport,
-  type HandOffOffer,
   type TaskFact,
   type TaskSpec
 } from "../../shared/protocol/Report.ts"
@@ -78,9 +77,9 @@ export class Reporter {
     if (attempt.stop === "superseded") return
     const last = isFinal(fact)
     if (last) this.dropRunning(attempt)
-    const offer: HandOffOffer | undefined =
+    const offer: number | undefined =
       last && attempt.handOff > 0 && !this.isClosing && !attempt.isLost && attempt.stop === undefined
-        ? { placement: attempt.placement, remaining: attempt.handOff }
+        ? attempt.handOff
         : undefined
     if (attempt.outbox.length === 0) this.open++
     attempt.outbox.push(this.outgoing(attempt, fact, offer))
@@ -97,7 +96,7 @@ export class Reporter {
     }
   }
 
-  private outgoing(attempt: Attempt, fact: TaskFact, offer: HandOffOffer | undefined): Outgoing {
+  private outgoing(attempt: Attempt, fact: TaskFact, offer: number | undefined): Outgoing {
     const report: FactReport = {
       shard: attempt.shard,
       instance: attempt.instance,

@@ -114,14 +114,25 @@ export type Definition = typeof Definition.Type
 export type DefinitionEncoded = typeof Definition.Encoded
 
 /** `name` or `name@version`. Versions are 1, 2, ... per put; an inline definition's version is 0 and its identity its content hash. */
-export const DefinitionRefText = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9_-]{1,63}(@\d{1,9})?$/u, { message: "a definition: name or name@version" }))
+export const DefinitionRefText = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9_-]{1,63}(@\d{1,9})?$/u, { message: "a definition: name or name@version" })
+)
 export const DefinitionVersion = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
-export const DefinitionRef = Schema.Struct({ namespace: Namespace, name: DefinitionName, version: DefinitionVersion, hash: Schema.String })
+export const DefinitionRef = Schema.Struct({
+  namespace: Namespace,
+  name: DefinitionName,
+  version: DefinitionVersion,
+  hash: Schema.String
+})
 export type DefinitionRef = typeof DefinitionRef.Type
 
 export const PutDefinition = Definition
 export const DefinitionPut = Schema.Struct({ name: DefinitionName, version: DefinitionVersion, hash: Schema.String })
-export const DefinitionQuery = Schema.Struct({ name: DefinitionName, namespace: Schema.optionalKey(Namespace), version: Schema.optionalKey(DefinitionVersion) })
+export const DefinitionQuery = Schema.Struct({
+  name: DefinitionName,
+  namespace: Schema.optionalKey(Namespace),
+  version: Schema.optionalKey(DefinitionVersion)
+})
 export const DefinitionListQuery = Schema.Struct({
   namespace: Schema.optionalKey(Namespace),
   limit: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000 }))),

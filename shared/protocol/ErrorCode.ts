@@ -7,25 +7,70 @@ import * as Schema from "effect/Schema"
 
 export const errorCodes = {
   InvalidJson: { meaning: "The body is not JSON.", fix: "Send a UTF-8 JSON object; `{}` is the smallest." },
-  InvalidMessage: { meaning: "A field is missing, of the wrong type or out of range.", fix: "Correct the field that `path` names; `details` lists every problem." },
-  InvalidName: { meaning: "A name holds something else than letters, digits, `_` and `-`, or is longer than 63.", fix: "Use 1 to 63 of A-Z a-z 0-9 _ -." },
-  PayloadTooLarge: { meaning: "The message is larger than the service takes.", fix: "Keep requests under 1 MiB; put large values into the object store and pass a reference." },
+  InvalidMessage: {
+    meaning: "A field is missing, of the wrong type or out of range.",
+    fix: "Correct the field that `path` names; `details` lists every problem."
+  },
+  InvalidName: {
+    meaning: "A name holds something else than letters, digits, `_` and `-`, or is longer than 63.",
+    fix: "Use 1 to 63 of A-Z a-z 0-9 _ -."
+  },
+  PayloadTooLarge: {
+    meaning: "The message is larger than the service takes.",
+    fix: "Keep requests under 1 MiB; put large values into the object store and pass a reference."
+  },
   UnknownSubject: { meaning: "No rpc has this subject.", fix: "See the reference of subjects, or `heddle errors`." },
-  InvalidDefinition: { meaning: "The workflow definition has problems.", fix: "`details` lists every one with its path; `heddle definitions validate FILE` shows their lines." },
-  NoSuchPool: { meaning: "No pool has this name in this namespace.", fix: "`heddle pools ls` lists them; `heddle pools apply` makes one." },
+  InvalidDefinition: {
+    meaning: "The workflow definition has problems.",
+    fix: "`details` lists every one with its path; `heddle definitions validate FILE` shows their lines."
+  },
+  NoSuchPool: {
+    meaning: "No pool has this name in this namespace.",
+    fix: "`heddle pools ls` lists them; `heddle pools apply` makes one."
+  },
   NoSuchEnv: { meaning: "No sandbox env has this name in this namespace.", fix: "Claim from a pool, or make the env." },
-  NoSuchClaim: { meaning: "No live or recent claim has this id in this pool.", fix: "Check the claim id; results are kept for an hour." },
-  NoSuchDefinition: { meaning: "No workflow definition has this name (or version).", fix: "`heddle definitions ls` lists them; `heddle definitions put FILE` adds one." },
+  NoSuchClaim: {
+    meaning: "No live or recent claim has this id in this pool.",
+    fix: "Check the claim id; results are kept for an hour."
+  },
+  NoSuchDefinition: {
+    meaning: "No workflow definition has this name (or version).",
+    fix: "`heddle definitions ls` lists them; `heddle definitions put FILE` adds one."
+  },
   NoSuchInstance: { meaning: "No workflow instance has this id.", fix: "`heddle workflows ls` lists them." },
-  Conflict: { meaning: "The id is in use with other content, or the state does not allow this.", fix: "Use another id, or read the current state first." },
-  QueueFull: { meaning: "The queue of waiting claims is full.", fix: "Try again later; `details.queueLen` is its length. Scale the pool up." },
-  DeadlineExceeded: { meaning: "The deadline passed before it could be done.", fix: "Give a longer deadline, or scale the pool up." },
+  Conflict: {
+    meaning: "The id is in use with other content, or the state does not allow this.",
+    fix: "Use another id, or read the current state first."
+  },
+  QueueFull: {
+    meaning: "The queue of waiting claims is full.",
+    fix: "Try again later; `details.queueLen` is its length. Scale the pool up."
+  },
+  DeadlineExceeded: {
+    meaning: "The deadline passed before it could be done.",
+    fix: "Give a longer deadline, or scale the pool up."
+  },
   ShuttingDown: { meaning: "The service is ending and takes nothing new.", fix: "Try again: another replica answers." },
-  DispatchQueueClosed: { meaning: "The dispatch queue of this pool is closed.", fix: "Try again: the pool's next owner answers." },
-  InvalidSessionId: { meaning: "A session id that is not greater than the current one.", fix: "Read the current session first." },
-  NotOwner: { meaning: "This process does not own the shard or the pool (any more).", fix: "Ask the owner; `details.owner` names it when known." },
-  Overloaded: { meaning: "The service has reached its bound of requests in progress.", fix: "Try again with back-off." },
-  Unavailable: { meaning: "A part of the mesh that is needed does not answer.", fix: "`heddle doctor` shows what is missing." },
+  DispatchQueueClosed: {
+    meaning: "The dispatch queue of this pool is closed.",
+    fix: "Try again: the pool's next owner answers."
+  },
+  InvalidSessionId: {
+    meaning: "A session id that is not greater than the current one.",
+    fix: "Read the current session first."
+  },
+  NotOwner: {
+    meaning: "This process does not own the shard or the pool (any more).",
+    fix: "Ask the owner; `details.owner` names it when known."
+  },
+  Overloaded: {
+    meaning: "The service has reached its bound of requests in progress.",
+    fix: "Try again with back-off."
+  },
+  Unavailable: {
+    meaning: "A part of the mesh that is needed does not answer.",
+    fix: "`heddle doctor` shows what is missing."
+  },
   Unsupported: { meaning: "This part of the contract is not built in this version.", fix: "See CHANGELOG.md." },
   Internal: { meaning: "A defect of heddle.", fix: "Report it with the log line that carries this message." }
 } as const satisfies Record<string, { readonly meaning: string; readonly fix: string }>
@@ -57,6 +102,8 @@ export type ErrorAnswer = typeof ErrorAnswer.Type
 export class ContractError extends Schema.TaggedError<ContractError>()("ContractError", ErrorBody.fields) {
   get answer(): ErrorAnswer {
     const { code, message, path, details } = this
-    return { error: { code, message, ...(path === undefined ? {} : { path }), ...(details === undefined ? {} : { details }) } }
+    return {
+      error: { code, message, ...(path === undefined ? {} : { path }), ...(details === undefined ? {} : { details }) }
+    }
   }
 }

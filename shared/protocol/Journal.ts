@@ -8,7 +8,7 @@
 import * as Schema from "effect/Schema"
 import { DefinitionRef, PoolText } from "./Definition.ts"
 import { Placement } from "./Dispatch.ts"
-import { HandOffOffer, Outputs } from "./Report.ts"
+import { Outputs } from "./Report.ts"
 import {
   EpochMs,
   InstanceId,
@@ -53,7 +53,8 @@ const ended = {
   ...fact,
   startedAt: Schema.optionalKey(EpochMs),
   exitCode: Schema.optionalKey(Schema.Int),
-  offer: Schema.optionalKey(HandOffOffer)
+  /** Further tasks that the sandbox of this attempt is kept for. */
+  offer: Schema.optionalKey(Schema.Int)
 }
 
 /** design/03 section 3, "Workflow", and RECOVER: resume a paused run, recover a failed or stopped one, or run everything again. */
@@ -138,7 +139,7 @@ export const Transition = Schema.Union([
   Schema.TaggedStruct("SUBMITTED", { id: TaskInstanceId }),
   Schema.TaggedStruct("DELAYED", { id: TaskInstanceId, due: EpochMs }),
   Schema.TaggedStruct("ENQUEUED", { id: TaskInstanceId }),
-  /** `handOff`: placed where the final fact of cause `of` offered. `due`: its time-out. */
+  /** `handOff`: placed where the attempt of the final fact of cause `of` was. `due`: its time-out. */
   Schema.TaggedStruct("DISPATCHED", {
     id: TaskInstanceId,
     of,

@@ -32,7 +32,9 @@ export const LaneBatch = Schema.Struct({ owner: MemberId, groups: Schema.Array(L
 export type LaneBatch = typeof LaneBatch.Type
 
 /** `heddle.member.<coordinator>.job-state`: lets a pool drop entries of instances that are finished or gone. */
-export const JobStateRequest = Schema.Struct({ jobs: Schema.Array(Schema.Struct({ shard: Shard, instance: InstanceId })) })
+export const JobStateRequest = Schema.Struct({
+  jobs: Schema.Array(Schema.Struct({ shard: Shard, instance: InstanceId }))
+})
 export const JobState = Schema.Literals(["Runnable", "Finalizing", "Dead", "NotOwner"])
 export type JobState = typeof JobState.Type
 export const JobStateAnswer = Schema.Struct({ states: Schema.Array(JobState) })

@@ -62,11 +62,9 @@ export const TaskFact = Schema.Union([
 ])
 export type TaskFact = typeof TaskFact.Type
 
-/** The sandbox stays with the executor for a next task of the same instance and pool: `placement` is what that task would be registered with. */
-export const HandOffOffer = Schema.Struct({ placement: Placement, remaining: Schema.Int })
-export type HandOffOffer = typeof HandOffOffer.Type
-
-/** `sequence`: 1, 2, ... per attempt, so that a repeated or late report is recognised. `at`: the executor's clock. */
+/** `sequence`: 1, 2, ... per attempt, so that a repeated or late report is recognised. `at`: the executor's clock. `offer`, with a final fact: the
+ * sandbox stays with the executor, placed as it is, for this many further tasks of the instance in the same pool (hand-off, design/04 section 2).
+ */
 export const FactReport = Schema.Struct({
   shard: Shard,
   instance: InstanceId,
@@ -76,7 +74,7 @@ export const FactReport = Schema.Struct({
   sequence: Schema.Int,
   at: EpochMs,
   fact: TaskFact,
-  offer: Schema.optionalKey(HandOffOffer)
+  offer: Schema.optionalKey(Schema.Int)
 })
 export type FactReport = typeof FactReport.Type
 export const FactRequest = Schema.Struct({ facts: Schema.Array(FactReport) })
@@ -99,7 +97,10 @@ export const ControlRequest = Schema.Struct({
 })
 export type ControlRequest = typeof ControlRequest.Type
 /** `Running`: has it (the command is under way). `Reporting`: ended, its final fact is on the way. `Unknown`: never had it, or settled it long ago. */
-export const ControlAnswer = Schema.Struct({ startup: StartupId, tasks: Schema.Array(Schema.Literals(["Running", "Reporting", "Unknown"])) })
+export const ControlAnswer = Schema.Struct({
+  startup: StartupId,
+  tasks: Schema.Array(Schema.Literals(["Running", "Reporting", "Unknown"]))
+})
 export type ControlAnswer = typeof ControlAnswer.Type
 
 /** Body of a message on `heddle.wf.<shard>.<instance>.cmd`: a fact, or a command from outside. */

@@ -32,7 +32,17 @@ export const workflowVerbs = [
 ] as const
 export type WorkflowVerb = typeof workflowVerbs[number]
 /** `dequeue`, `settle` and `withdraw` are for executors and coordinators; the rest is the contract. */
-export const poolVerbs = ["claim", "release", "renew", "cancel", "get", "snapshot", "dequeue", "settle", "withdraw"] as const
+export const poolVerbs = [
+  "claim",
+  "release",
+  "renew",
+  "cancel",
+  "get",
+  "snapshot",
+  "dequeue",
+  "settle",
+  "withdraw"
+] as const
 export type PoolVerb = typeof poolVerbs[number]
 
 /** Work queue: commands and facts of one instance. */
@@ -43,13 +53,15 @@ export const history = (shard: Shard, instance: InstanceId) => `heddle.wf.${shar
 export const journal = (ledger: Ledger) => `heddle.journal.${ledger}`
 export const lane = (pool: PoolRef, name: LaneName) => `heddle.pool.${pool.namespace}.${pool.name}.lane.${name}`
 export const claim = (pool: PoolRef) => `heddle.pool.${pool.namespace}.${pool.name}.claim`
-export const claimResult = (pool: PoolRef, claimId: ClaimId) => `heddle.pool.${pool.namespace}.${pool.name}.result.${claimId}`
+export const claimResult = (pool: PoolRef, claimId: ClaimId) =>
+  `heddle.pool.${pool.namespace}.${pool.name}.result.${claimId}`
 export const poolEvent = (pool: PoolRef) => `heddle.pool.${pool.namespace}.${pool.name}.event`
 export const logs = (instance: InstanceId, task: TaskInstanceId) => `heddle.logs.${instance}.${task}`
 export const system = (kind: string) => `heddle.system.${kind}`
 
 /** Direct to one process: `register`, `facts`, `job-state` at a coordinator, `control` at an executor, `rpc.<…>` for requests that another replica forwards. */
-export const member = (id: MemberId, verb: "register" | "facts" | "job-state" | "control") => `heddle.member.${id}.${verb}`
+export const member = (id: MemberId, verb: "register" | "facts" | "job-state" | "control") =>
+  `heddle.member.${id}.${verb}`
 export const forwarded = (id: MemberId, subject: string) => `heddle.member.${id}.forwarded.${subject}`
 
 export const header = {

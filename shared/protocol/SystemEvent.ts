@@ -10,10 +10,22 @@ const incarnation = { member: MemberId, startup: StartupId }
 /** `id`: deterministic (kind + incarnation), so that two failover services publish one event (`Nats-Msg-Id`). */
 export const SystemEvent = Schema.Union([
   Schema.TaggedStruct("GLOBAL_MASTER_FAILOVER", { id: Schema.String, at: EpochMs, startup: StartupId }),
-  Schema.TaggedStruct("MASTER_FAILOVER", { id: Schema.String, at: EpochMs, ...incarnation, ledger: Ledger, cause: Schema.String }),
+  Schema.TaggedStruct("MASTER_FAILOVER", {
+    id: Schema.String,
+    at: EpochMs,
+    ...incarnation,
+    ledger: Ledger,
+    cause: Schema.String
+  }),
   Schema.TaggedStruct("WORKER_FAILOVER", { id: Schema.String, at: EpochMs, ...incarnation, cause: Schema.String }),
   Schema.TaggedStruct("SCHEDULER_FAILOVER", { id: Schema.String, at: EpochMs, ...incarnation, cause: Schema.String }),
-  Schema.TaggedStruct("SANDBOX_LOST", { id: Schema.String, at: EpochMs, pool: PoolRef, sandbox: SandboxUid, cause: Schema.String }),
+  Schema.TaggedStruct("SANDBOX_LOST", {
+    id: Schema.String,
+    at: EpochMs,
+    pool: PoolRef,
+    sandbox: SandboxUid,
+    cause: Schema.String
+  }),
   /** What a coordinator or scheduler did about one of the above: pages, shards or pools won, instances and tasks handled. */
   Schema.TaggedStruct("FAILOVER_PROGRESS", {
     id: Schema.String,

@@ -23,7 +23,9 @@ export const formatDuration = (ms: number): string => {
   return `${ms}ms`
 }
 
-const DurationText = Schema.String.check(Schema.isPattern(duration, { message: "a duration such as \"30s\", \"5m\", \"2h\", or a number of milliseconds" }))
+const DurationText = Schema.String.check(
+  Schema.isPattern(duration, { message: "a duration such as \"30s\", \"5m\", \"2h\", or a number of milliseconds" })
+)
 
 /** On the wire `"30s"` or a number of milliseconds; in the program milliseconds. */
 export const DurationMs = Schema.Union([DurationText, Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))]).pipe(
@@ -38,7 +40,9 @@ export const DurationMs = Schema.Union([DurationText, Schema.Finite.check(Schema
 export type DurationMs = typeof DurationMs.Type
 
 /** RFC 3339 UTC on the wire (`2026-11-21T10:00:00.000Z`). */
-export const Timestamp = Schema.String.check(Schema.isPattern(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/u, { message: "a time such as 2026-11-21T10:00:00Z" }))
+export const Timestamp = Schema.String.check(
+  Schema.isPattern(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/u, { message: "a time such as 2026-11-21T10:00:00Z" })
+)
 export type Timestamp = typeof Timestamp.Type
 
 /** The contract's text for `epochMs`. */

@@ -46,11 +46,15 @@ export const Ledger = Token.pipe(Schema.brand("Ledger"))
 export type Ledger = typeof Ledger.Type
 
 /** Identity of one incarnation of a sandbox (on Kubernetes the pod's `metadata.uid`); a recreated pod of the same name has another. */
-export const SandboxUid = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9_.:-]{1,128}$/u)).pipe(Schema.brand("SandboxUid"))
+export const SandboxUid = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9_.:-]{1,128}$/u)).pipe(
+  Schema.brand("SandboxUid")
+)
 export type SandboxUid = typeof SandboxUid.Type
 
 /** One attempt of one task in one run of an instance: `<task>:<run>:<attempt>` or `<task>:<run>:<attempt>:<item>` for a fan-out item. Unique within its instance. */
-export const TaskInstanceId = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9_-]{1,63}(:\d+){2,3}$/u)).pipe(Schema.brand("TaskInstanceId"))
+export const TaskInstanceId = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9_-]{1,63}(:\d+){2,3}$/u)).pipe(
+  Schema.brand("TaskInstanceId")
+)
 export type TaskInstanceId = typeof TaskInstanceId.Type
 
 /** 0 .. N-1; an instance's shard is `fnv1a(instance id) % N`, N fixed at the mesh's first start (design/01 section 3). */

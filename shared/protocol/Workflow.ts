@@ -127,10 +127,16 @@ export const WorkflowListQuery = Schema.Struct({
   limit: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000 }))),
   next: Schema.optionalKey(Schema.String)
 })
-export const WorkflowList = Schema.Struct({ items: Schema.Array(WorkflowSummary), next: Schema.optionalKey(Schema.String) })
+export const WorkflowList = Schema.Struct({
+  items: Schema.Array(WorkflowSummary),
+  next: Schema.optionalKey(Schema.String)
+})
 
 /** `wait`: how long the answer may wait for the run to rest; then the error is `DeadlineExceeded`. Not given: 30 s. */
-export const ResultRequest = Schema.Struct({ instanceId: InstanceId, wait: Schema.optionalKey(Schema.Union([Schema.String, Schema.Finite])) })
+export const ResultRequest = Schema.Struct({
+  instanceId: InstanceId,
+  wait: Schema.optionalKey(Schema.Union([Schema.String, Schema.Finite]))
+})
 export const WorkflowResult = Schema.Struct({
   instanceId: InstanceId,
   state: WorkflowStatus,

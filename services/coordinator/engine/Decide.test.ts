@@ -228,7 +228,7 @@ describe("join rules (A70 to A75) on predecessors that succeeded, failed and wer
           task("gate", [], {
             type: "switch",
             with: {
-              cases: [...Array.from({ length: skipped }, (_, i) => ({ when: "false", next: `skip${i}` }))],
+              cases: Array.from({ length: skipped }, (_, i) => ({ when: "false", next: `skip${i}` })),
               default: "elsewhere"
             }
           }),
@@ -704,11 +704,11 @@ describe("registration and hand-off", () => {
     })
     assert.strictEqual(Registration.registrationOutcome(self.state, id("zz:1:1"), first)._tag, "NoLongerRunnable")
   })
-  const offered = (self: ScriptedRun, name: string, placement = self.placement()): LifecycleEvent => ({
+  const offered = (self: ScriptedRun, name: string): LifecycleEvent => ({
     _tag: "TASK_SUCCEEDED",
     id: self.newest(name),
     by: self.by(2),
-    offer: { placement, remaining: 3 },
+    offer: 3,
     outputs: { from: name }
   })
   it("one next task in the same pool goes straight to DISPATCHED; a repeated fact names it again", () => {
@@ -750,7 +750,7 @@ describe("registration and hand-off", () => {
     const spent = run([task("a"), task("b", ["a"])]).start()
     spent.register("a")
     const fact = offered(spent, "a")
-    spent.turn({ ...fact, offer: { placement: spent.placement(), remaining: 0 } } as LifecycleEvent)
+    spent.turn({ ...fact, offer: 0 } as LifecycleEvent)
     assert.strictEqual(spent.lane.size, 1)
     const pausing = run([task("a"), task("b", ["a"])]).start()
     pausing.register("a")

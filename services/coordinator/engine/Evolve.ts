@@ -5,6 +5,7 @@
  * version; the cost of a transition is that of the task it names and, where its end is handled, of its own edges. A transition that does not fit the graph
  * throws: the journal belongs to another definition.
  */
+import type { Placement } from "../../../shared/protocol/Dispatch.ts"
 import type { Entry, LifecycleEvent, Transition } from "../../../shared/protocol/Journal.ts"
 import type { EpochMs, TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import type { TaskStatus } from "../../../shared/protocol/Workflow.ts"
@@ -506,8 +507,8 @@ const evolveAttempt = (
       const event = turn.cause[transition.of]
       const placement = event?._tag === "TASK_DISPATCHED"
         ? event.placement
-        : event !== undefined && "offer" in event
-        ? event.offer?.placement
+        : event !== undefined && "id" in event
+        ? placementOf(state, event.id)
         : undefined
       if (placement === undefined) throw new Error(`DISPATCHED: cause ${transition.of} holds no placement`)
       const next = keep(state, node, task, item, {
@@ -622,6 +623,12 @@ const evolveAttempt = (
 const isEmpty = (outputs: Readonly<Record<string, unknown>>): boolean => {
   for (const _ in outputs) return false
   return true
+}
+
+/** Where an attempt was (or is) placed. */
+const placementOf = (state: WorkflowState, id: TaskInstanceId): Placement | undefined => {
+  const node = requireNode(state.graph, id.slice(0, id.indexOf(":")))
+  return requireExecution(ChunkedVector.get(state.tasks, node.index), itemOf(node, id), id).attempt.placement
 }
 
 /** Notes at the attempt that had the sandbox which one got it. */

@@ -114,7 +114,7 @@ const step = (
   const { attempt, intent, status } = unit.execution
   const { id } = attempt
   const by = self.by(past.length, attempt.executor ?? "ex-1")
-  const offer = which % 3 === 0 ? { offer: { placement: self.placement(), remaining: 1 } } : {}
+  const offer = which % 3 === 0 ? { offer: 1 } : {}
   if (status === "SUBMITTED" && what < 34) return report({ _tag: "TASK_DISPATCHED", id, placement: self.placement() })
   if (status !== "DISPATCHED" && status !== "RUNNING" && what < 38) return void self.pass(5_000)
   if (intent !== "none" && what < 26) return report({ _tag: intent === "kill" ? "TASK_KILLED" : "TASK_PAUSED", id, by })

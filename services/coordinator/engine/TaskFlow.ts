@@ -226,7 +226,7 @@ export const dispatch = (turn: Turn, unit: Unit): void => {
   const problem = Rendering.problem(turn.state, node, item)
   if (problem !== undefined) return turn.publish({ _tag: "TASK_FATAL", id, reason: problem })
   const pool = poolOf(turn.state, node)
-  const offered = turn.offer?.placement
+  const offered = turn.offer
   if (
     offered !== undefined && item < 0 && node.lane === "ready" && offered.pool.name === pool.name &&
     offered.pool.namespace === pool.namespace
@@ -297,9 +297,9 @@ export const contextChanged = (turn: Turn, unit: Unit, sequence: number | undefi
 // ---- end
 
 /** The fact is taken: the sandbox it offers may be used. */
-const takeOffer = (turn: Turn, event: LifecycleEvent | undefined): void => {
-  if (event !== undefined && "offer" in event && event.offer !== undefined && event.offer.remaining > 0) {
-    turn.offer = event.offer
+const takeOffer = (turn: Turn, { execution }: Unit, event: LifecycleEvent | undefined): void => {
+  if (event !== undefined && "offer" in event && event.offer !== undefined && event.offer > 0) {
+    turn.offer = execution.attempt.placement
   }
 }
 
@@ -321,7 +321,7 @@ export const succeeded = (
   event: Extract<LifecycleEvent, { readonly _tag: "TASK_SUCCEEDED" }>
 ): void => {
   const { execution, node } = unit
-  takeOffer(turn, event)
+  takeOffer(turn, unit, event)
   leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
   turn.apply({ _tag: "SUCCEEDED", id: execution.attempt.id, ...(turn.from(event) ?? { outputs: event.outputs }) })
@@ -354,7 +354,7 @@ export const failed = (
 ): void => {
   const { execution, node } = unit
   const { id } = execution.attempt
-  takeOffer(turn, event)
+  takeOffer(turn, unit, event)
   leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
   const from = event === undefined ? undefined : turn.from(event)
@@ -396,7 +396,7 @@ export const killed = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined
   if (execution.attempt.timedOut !== undefined && execution.status !== "FAILED") {
     return failed(turn, unit, event, `timed out after ${formatDuration(node.timeout?.afterMs ?? 0)}`, true)
   }
-  takeOffer(turn, event)
+  takeOffer(turn, unit, event)
   leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
   turn.apply({ _tag: "KILLED", id: execution.attempt.id, ...(event === undefined ? undefined : turn.from(event)) })
@@ -404,7 +404,7 @@ export const killed = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined
 }
 
 export const paused = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined): void => {
-  takeOffer(turn, event)
+  takeOffer(turn, unit, event)
   leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
   turn.apply({ _tag: "PAUSED", id: unit.execution.attempt.id, ...(event === undefined ? undefined : turn.from(event)) })

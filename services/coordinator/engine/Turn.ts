@@ -5,8 +5,8 @@
  * follow-ups (in the order they were published) before the next, so that it makes no difference in how many turns a sequence of events arrives.
  * Local to one call of `decide`: nothing outside ever sees it change.
  */
+import type { Placement } from "../../../shared/protocol/Dispatch.ts"
 import type { LifecycleEvent, Transition } from "../../../shared/protocol/Journal.ts"
-import type { HandOffOffer } from "../../../shared/protocol/Report.ts"
 import type { EpochMs, TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import type { EngineEffect } from "./EngineEffect.ts"
@@ -30,7 +30,7 @@ export class Turn implements Evolve.TurnContext {
   /** Position among the causes of the event from outside that is being handled. */
   of = 0
   /** The sandbox that the fact being handled offers to one next task. */
-  offer: HandOffOffer | undefined
+  offer: Placement | undefined
   /** Nodes that were skipped or blocked: their successors have still to be looked at. */
   readonly settled: Array<number> = []
   readonly #queue: Array<LifecycleEvent> = []
