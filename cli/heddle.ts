@@ -4,7 +4,6 @@
  * Data goes to standard output, everything else to standard error. A usage error is one message and exit code 2, never a page of help. A signal
  * interrupts the command and waits for its finalizers; a second one does not wait.
  */
-import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Cause from "effect/Cause"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
@@ -19,6 +18,7 @@ import * as ConfigFile from "./ConfigFile.ts"
 import * as ExitCode from "./ExitCode.ts"
 import * as Interruption from "./Interruption.ts"
 import * as Output from "./Output.ts"
+import * as ParserServices from "./ParserServices.ts"
 import * as Tree from "./Tree.ts"
 import * as Version from "./Version.ts"
 
@@ -98,7 +98,7 @@ const program = Effect.gen(function*() {
   )
 }).pipe(
   Effect.provide(Layer.mergeAll(
-    NodeServices.layer,
+    ParserServices.layer,
     Layer.succeed(CliOutput.Presenter)(presenter),
     Tree.parserConfig,
     Layer.succeed(References.MinimumLogLevel)("Warn")

@@ -3,7 +3,6 @@
  *
  * Follows design/02: "documented and generated from one source: the schemas". `main.ts` writes the files or compares them.
  */
-import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import type { HelpDoc } from "effect/cli/HelpDoc"
@@ -14,6 +13,7 @@ import * as Schema from "effect/Schema"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { exitCodes } from "../../cli/ExitCode.ts"
+import * as ParserServices from "../../cli/ParserServices.ts"
 import * as Tree from "../../cli/Tree.ts"
 import { errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import * as Catalog from "./Catalog.ts"
@@ -253,7 +253,7 @@ const helps = Effect.gen(function*() {
       }
       yield* Command.runWith(Tree.root, { version: "0" })([...path, "--help"]).pipe(
         Effect.provide(
-          Layer.mergeAll(NodeServices.layer, Tree.parserConfig, Layer.succeed(CliOutput.Presenter)(presenter))
+          Layer.mergeAll(ParserServices.layer, Tree.parserConfig, Layer.succeed(CliOutput.Presenter)(presenter))
         ),
         Effect.orDie
       )
