@@ -14,7 +14,6 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Append from "../../shared/jetstream/Append.ts"
-import * as Decode from "../../shared/jetstream/Decode.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import type { PlacementPolicy } from "../../shared/plugin/PlacementPolicy.ts"
@@ -442,5 +441,3 @@ export const noOwner = (pool: PoolRef): ContractError =>
     code: "Unavailable",
     message: `pool ${poolKey(pool)} has no owner at the moment; try again in some seconds`
   })
-
-export const decodeUnknownJson = Decode.decoder(Schema.Unknown)

@@ -76,7 +76,10 @@ const run = (seed: number) =>
     const holders = new Map<string, string>()
     const lastGranted = new Map<string, number>()
     const wanted = new Map<string, Wanted>()
+    /** The first thing that broke; a throw alone would end only the callback that found it. */
+    let found: string | undefined
     const fail = (message: string) => {
+      found ??= message
       throw new Broken(message)
     }
     const onEvent = (event: ClaimEvent): void => {
@@ -136,6 +139,7 @@ const run = (seed: number) =>
     let accepted = 0
     let refused = 0
     const check = (): void => {
+      if (found !== undefined) throw new Broken(found)
       const snapshot = scheduler.snapshot()
       // I8: the queue's length is the number of accepted claims without a terminal result.
       const open = accepted - (settledCount() - refused)

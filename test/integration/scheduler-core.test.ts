@@ -1,6 +1,10 @@
+/** The task core with a real policy and a pool of virtual slots: decisions only, no broker, no clock but the one the test moves. */
 import { assert, describe, it } from "@effect/vitest"
 import { FairQueue } from "../../plugins/fifo/FairQueue.ts"
 import { InlinePool } from "../../plugins/inline/InlinePool.ts"
+import { PoolScheduler } from "../../services/pool-scheduler/PoolScheduler.ts"
+import { type CoreOptions, type Custody, SchedulerCore } from "../../services/pool-scheduler/SchedulerCore.ts"
+import type { LaneMessage } from "../../services/pool-scheduler/SchedulerStorageClient.ts"
 import type { PlacementPolicy } from "../../shared/plugin/PlacementPolicy.ts"
 import type { SandboxDelta } from "../../shared/plugin/PoolProvider.ts"
 import type { SettleRequest, TaskAssignment } from "../../shared/protocol/Dispatch.ts"
@@ -16,9 +20,6 @@ import {
   StartupId,
   TaskInstanceId
 } from "../../shared/protocol/Token.ts"
-import { PoolScheduler } from "./PoolScheduler.ts"
-import { type CoreOptions, type Custody, SchedulerCore } from "./SchedulerCore.ts"
-import type { LaneMessage } from "./SchedulerStorageClient.ts"
 
 const policy: PlacementPolicy = { name: "fifo", make: ({ weights }) => new FairQueue(weights) }
 const executor = { executor: MemberId.make("ex"), startup: StartupId.make("s1") }
