@@ -28,7 +28,7 @@ import { FactRequest, type InboxMessage, RegisterRequest } from "../../shared/pr
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { SystemEvent } from "../../shared/protocol/SystemEvent.ts"
 import { type InstanceId, type MemberId, SessionId, type Shard, type StartupId } from "../../shared/protocol/Token.ts"
-import { StartRequest } from "../../shared/protocol/Workflow.ts"
+import { finalStatuses, StartRequest } from "../../shared/protocol/Workflow.ts"
 import * as LiveMembers from "../../shared/registry/LiveMembers.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
 import * as ShardMap from "../../shared/registry/ShardMap.ts"
@@ -70,6 +70,22 @@ export class LifeEnded extends Schema.TaggedError<LifeEnded>()("LifeEnded", { re
   }
 }
 
+/** What a life holds at this moment: for tests and for whoever looks after the process. Counted when asked, from what is in memory. */
+export interface LifeStats {
+  readonly shards: number
+  /** Instances in memory whose run goes on, and those that rest there because they can be resumed. */
+  readonly live: number
+  readonly resting: number
+  /** Events that wait on a bus. */
+  readonly events: number
+  /** Entries that the derived history does not have yet. */
+  readonly unprojected: number
+  /** Clients that wait for a result. */
+  readonly waiters: number
+  /** Keys of the timers that are armed. */
+  readonly timers: ReadonlyArray<string>
+}
+
 /** How long leaving may take: handing over, writing the last checkpoint. */
 const leaveMs = 10_000
 /** Instances looked at between two yields when something concerns all of them. */
@@ -78,9 +94,9 @@ const pageSize = 512
 const decodeSystemEvent = Decode.decoder(SystemEvent)
 const decodeStart = Decode.valueDecoder(StartRequest)
 
-/** Lives until it ends; `ready` runs once, when requests are answered. */
+/** Lives until it ends; `ready` runs once, when requests are answered, with a way to see what this life holds. */
 export const run = Effect.fn("CoordinatorLife.run")(
-  function*(nats: Connection, config: LifeConfig, ready: Effect.Effect<void>) {
+  function*(nats: Connection, config: LifeConfig, ready: (stats: () => LifeStats) => Effect.Effect<void>) {
     const clock = yield* Clock.Clock
     const random = yield* Random.Random
     const now = () => clock.currentTimeMillisUnsafe()
@@ -499,7 +515,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
         Effect.catch((error) => Effect.logWarning(`left without handing everything over: ${error.message}`))
       )
     )
-    yield* ready
+    yield* ready(() => statsOf(buses, timers))
     const endless: ReadonlyArray<Effect.Effect<never, { readonly message: string }>> = [
       Effect.andThen(timers.run, Effect.never),
       Effect.andThen(definitions.watch, Effect.never),
@@ -517,6 +533,20 @@ export const run = Effect.fn("CoordinatorLife.run")(
   },
   Effect.scoped
 )
+
+const statsOf = (buses: WorkflowEventBusCoordinator, timers: Timers): LifeStats => {
+  const all = [...buses.workers].flatMap((worker) => [...worker.buses.values()])
+  const resting = all.filter((bus) => finalStatuses.has(bus.state.status) && bus.state === bus.committed).length
+  return {
+    shards: buses.shardsOwned,
+    live: all.length - resting,
+    resting,
+    events: all.reduce((sum, bus) => sum + bus.length, 0),
+    unprojected: all.reduce((sum, bus) => sum + bus.unprojected.length, 0),
+    waiters: all.reduce((sum, bus) => sum + bus.resultWaiters.size, 0),
+    timers: timers.keys
+  }
+}
 
 /** What ends a life is LifeEnded; any other failure ends the service with its reason. */
 const lifeError = (error: { readonly message: string }): LifeEnded | ContractError =>

@@ -36,6 +36,11 @@ export class Timers {
     return this.#byKey.size
   }
 
+  /** Keys of what is armed. */
+  get keys(): ReadonlyArray<string> {
+    return [...this.#byKey.keys()]
+  }
+
   arm(timer: Timer): void {
     this.cancel(timer.key)
     const slot: Slot = { ...timer, cancelled: false }

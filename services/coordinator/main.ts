@@ -34,6 +34,8 @@ export interface CoordinatorConfig {
 export class Coordinator extends Context.Service<Coordinator, {
   readonly member: MemberId
   readonly durability: Durability.DurabilityLevel
+  /** What the present life holds; of the last one while none is ready. */
+  readonly stats: () => CoordinatorLife.LifeStats
 }>()("heddle/coordinator/Coordinator") {}
 
 /** Ready when requests are answered and the shards that are this coordinator's are served. What breaks it later fails `Nats.failure`. */
@@ -47,6 +49,15 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
   yield* Effect.logInfo(`durability: ${durability.text}`)
   const shardCount = yield* Streams.meshShardCount(nats, config.shardCount)
   const ready = yield* Deferred.make<void, ContractError>()
+  let stats: () => CoordinatorLife.LifeStats = () => ({
+    shards: 0,
+    live: 0,
+    resting: 0,
+    events: 0,
+    unprojected: 0,
+    waiters: 0,
+    timers: []
+  })
 
   const life = Effect.gen(function*() {
     const startup = yield* newStartup
@@ -62,12 +73,16 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
       shardCount,
       registryTtlMs: config.ttlMs ?? ttlMsDefault,
       version: config.version
-    }, Effect.sync(() => Deferred.doneUnsafe(ready, Effect.void))).pipe(
-      Effect.catchTag(
-        "LifeEnded",
-        (error) => Effect.logWarning(`coordinator ${config.member} lost its shards and begins anew: ${error.message}`)
+    }, (present) =>
+      Effect.sync(() => {
+        stats = present
+        Deferred.doneUnsafe(ready, Effect.void)
+      })).pipe(
+        Effect.catchTag(
+          "LifeEnded",
+          (error) => Effect.logWarning(`coordinator ${config.member} lost its shards and begins anew: ${error.message}`)
+        )
       )
-    )
   })
   yield* Effect.forever(life).pipe(
     Effect.onExit((exit) =>
@@ -84,7 +99,7 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
     Effect.forkScoped
   )
   yield* Deferred.await(ready)
-  return Coordinator.of({ member: config.member, durability })
+  return Coordinator.of({ member: config.member, durability, stats: () => stats() })
 })
 
 const newStartup = Effect.gen(function*() {
