@@ -110,7 +110,12 @@ const maybeDue = Schema.optionalKey(EpochMs)
 /** What changed. The fold of these over an instance's entries is its state; nothing else is needed. Tasks are named, attempts are named by their id. */
 export const Transition = Schema.Union([
   // the workflow
-  Schema.TaggedStruct("STARTED", { of, due: maybeDue }),
+  /** `params`: all of the run's, when the definition computes some of them. */
+  Schema.TaggedStruct("STARTED", {
+    of,
+    due: maybeDue,
+    params: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown))
+  }),
   Schema.TaggedStruct("RERUN", { of, due: maybeDue }),
   Schema.TaggedStruct("RECOVERED", { of, due: maybeDue }),
   Schema.TaggedStruct("WORKFLOW", { status: WorkflowStatus, ...reason }),

@@ -143,7 +143,7 @@ const end = (
       }
     })
   }
-  const bit = as === "succeeded" || (as === "failed" && node.absorbed)
+  const bit = as === "succeeded" || (as === "failed" && WorkflowExecutionGraph.areAllSuccessorsConditions(state, node))
     ? 0
     : as === "failed"
     ? Mark.FailedChain
@@ -252,7 +252,7 @@ const recovered = (state: WorkflowState, due: EpochMs | undefined): WorkflowStat
     const stays = (task.marks & Mark.NotTaken) !== 0 &&
       nodeAt(graph, index).predecessors.some((p) => {
         const node = nodeAt(graph, p)
-        return node.kind === "switch" && node.branches.includes(index) && again[p] === 0
+        return (node.kind === "switch" || node.kind === "condition") && node.branches.includes(index) && again[p] === 0
       })
     if (
       !stays && (fails || nodeAt(graph, index).predecessors.some((p) => again[p] === 1)) &&
@@ -348,7 +348,8 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         status: "RUNNING",
         run: 1,
         start,
-        params: start.params === undefined ? state.graph.params : { ...state.graph.params, ...start.params },
+        params: transition.params ??
+          (start.params === undefined ? state.graph.params : { ...state.graph.params, ...start.params }),
         pool: start.pool === undefined ? state.graph.pool : parsePool(start.pool, state.graph.namespace),
         startedAt: turn.at,
         timeoutAt: transition.due,
@@ -449,7 +450,8 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
       const node = requireNode(state.graph, transition.task)
       const task = ChunkedVector.get(state.tasks, node.index)
       const { reason, status } = transition
-      const bit = status === "SUCCEEDED" || (status === "FAILED" && node.absorbed)
+      const bit = status === "SUCCEEDED" ||
+          (status === "FAILED" && WorkflowExecutionGraph.areAllSuccessorsConditions(state, node))
         ? 0
         : status === "FAILED"
         ? Mark.FailedChain

@@ -44,9 +44,10 @@ const specOf = (shape: typeof Shape.Type): Spec => {
       const next = names.filter((_, k) => dependsOn[k]?.includes(`t${i}`))
       const own = dependsOn[i] ?? []
       const isSwitch = task.kind === 9 && next.length > 0
+      const isCondition = task.kind === 6 && next.length > 0 && own.length > 0
       return {
         name: `t${i}`,
-        type: isSwitch ? "switch" : "shell",
+        type: isSwitch ? "switch" : isCondition ? "condition" : "shell",
         dependsOn: own,
         retry: { times: task.retries, interval: "5s" },
         ...(own.length > 0 ? { join: joins[task.join % joins.length] ?? "all_success" } : {}),
@@ -55,6 +56,17 @@ const specOf = (shape: typeof Shape.Type): Spec => {
             with: {
               cases: [{ when: i % 2 === 0 ? "true" : "size(params.list) > 9", next: next[0] }],
               ...(i % 3 === 0 ? {} : { default: next.at(-1) })
+            }
+          }
+          : {}),
+        ...(isCondition
+          ? {
+            with: {
+              when: {
+                [i % 2 === 0 ? "and" : "or"]: own.map((name, k) => ({ task: name, is: k === 1 ? "failed" : "success" }))
+              },
+              success: [next[0]],
+              failed: [next.at(-1)]
             }
           }
           : {}),

@@ -5,9 +5,10 @@
  * once the task was triggered. So `decide` evaluates everything when the task is about to be dispatched, where an error is a FATAL of that task, and the same
  * evaluation for the registration's answer can't fail. Nothing rendered is journalled; a fold never renders.
  */
+import type { StartData } from "../../../shared/protocol/Journal.ts"
 import type { TaskSpec } from "../../../shared/protocol/Report.ts"
 import { timestamp } from "../../../shared/protocol/Time.ts"
-import type { SessionId } from "../../../shared/protocol/Token.ts"
+import type { EpochMs, SessionId } from "../../../shared/protocol/Token.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Expression from "./Expression.ts"
 import * as Template from "./Template.ts"
@@ -54,6 +55,40 @@ export const scopeOf = (state: WorkflowState, node: TaskNode, item: number): Exp
   },
   item: item < 0 ? null : ChunkedVector.get(state.tasks, node.index).items?.values[item] ?? null
 })
+
+/**
+ * The params of a run whose definition has expressions in them: each may read those without, the start params and those before it. `undefined`: it has none.
+ * Start params override, and their expressions are not evaluated.
+ */
+export const workflowParams = (
+  state: WorkflowState,
+  start: StartData,
+  at: EpochMs
+): Readonly<Record<string, unknown>> | Expression.ExpressionProblem | undefined => {
+  const { definition, namespace, paramTemplates, params } = state.graph
+  if (paramTemplates.length === 0) return undefined
+  const known: Record<string, unknown> = { ...params, ...start.params }
+  const scope: Expression.Scope = {
+    params: known,
+    task: () => ({ outputs: nothing, state: "NONE" }),
+    instance: {
+      id: state.instance,
+      run: 1,
+      definition: definition.name,
+      version: definition.version,
+      namespace,
+      startedAt: timestamp(at)
+    },
+    item: null
+  }
+  for (const [name, template] of paramTemplates) {
+    if (start.params !== undefined && Object.hasOwn(start.params, name)) continue
+    const value = Template.render(template, scope)
+    if (value instanceof Expression.ExpressionProblem) return value
+    Expression.put(known, name, value)
+  }
+  return known
+}
 
 /** What is wrong with the expressions of a task that is about to be dispatched, or nothing. */
 export const problem = (state: WorkflowState, node: TaskNode, item: number): string | undefined => {

@@ -12,11 +12,13 @@ import { fnv1a } from "../../../shared/protocol/Shard.ts"
 import { formatDuration } from "../../../shared/protocol/Time.ts"
 import type { EpochMs, TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
+import * as Condition from "./Condition.ts"
 import type { ArmTimer, CancelTimer, Control, Dispatch, Withdraw } from "./EngineEffect.ts"
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
 import { activeUnits, executionOf, type Turn, type Unit } from "./Turn.ts"
-import { itemsMax, type RetryPolicy, type TaskNode } from "./WorkflowGraph.ts"
+import * as WorkflowExecutionGraph from "./WorkflowExecutionGraph.ts"
+import { type ConditionPlan, itemsMax, type RetryPolicy, type TaskNode } from "./WorkflowGraph.ts"
 import { type Attempt, type Execution, type Items, Mark, type WorkflowState } from "./WorkflowState.ts"
 
 // ---- names
@@ -46,6 +48,9 @@ export const cancel = (timer: string): CancelTimer => ({ _tag: "CancelTimer", id
 
 /** The pool of a task: its own, else that of the start request, else the workflow's. */
 export const poolOf = (state: WorkflowState, node: TaskNode): PoolRef => node.pool ?? state.pool
+
+/** Whether an executor runs it; the coordinator decides the others itself. */
+export const isOnLane = (node: TaskNode): boolean => node.kind !== "switch" && node.kind !== "condition"
 
 export const dispatchEffect = (state: WorkflowState, { execution, node }: Unit, at: EpochMs): Dispatch => {
   const entry: InboundEntry = {
@@ -223,6 +228,7 @@ export const dispatch = (turn: Turn, unit: Unit): void => {
   }
   if (execution.status === "DELAY_EXECUTION") turn.apply({ _tag: "ENQUEUED", id })
   if (node.kind === "switch") return decideSwitch(turn, unit)
+  if (node.condition !== undefined) return decideCondition(turn, unit, node.condition)
   const problem = Rendering.problem(turn.state, node, item)
   if (problem !== undefined) return turn.publish({ _tag: "TASK_FATAL", id, reason: problem })
   const pool = poolOf(turn.state, node)
@@ -262,6 +268,19 @@ const decideSwitch = (turn: Turn, { execution, node }: Unit): void => {
   }
   turn.publish({ _tag: "TASK_SUCCEEDED", id, outputs: { branch: node.fallback } })
 }
+
+const decideCondition = (turn: Turn, { execution }: Unit, plan: ConditionPlan): void => {
+  const { graph, tasks } = turn.state
+  const branch = Condition.holds(plan.when, (index) => ChunkedVector.get(tasks, index)) ? "success" : "failed"
+  const next = plan[branch].map((index) => graph.nodes[index]?.name)
+  turn.publish({ _tag: "TASK_SUCCEEDED", id: execution.attempt.id, outputs: { branch, next } })
+}
+
+/** Whether a branching task went on to this successor. */
+const took = (node: TaskNode, index: number, name: string, branch: unknown): boolean =>
+  node.condition === undefined
+    ? name === branch
+    : node.condition[branch === "success" ? "success" : "failed"].includes(index)
 
 // ---- under way
 
@@ -325,16 +344,16 @@ export const succeeded = (
   leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
   turn.apply({ _tag: "SUCCEEDED", id: execution.attempt.id, ...(turn.from(event) ?? { outputs: event.outputs }) })
-  if (node.kind === "switch") {
+  if (node.branches.length > 0) {
     for (const index of node.branches) {
       const branch = turn.state.graph.nodes[index]
-      if (branch === undefined || branch.name === event.outputs["branch"]) continue
+      if (branch === undefined || took(node, index, branch.name, event.outputs["branch"])) continue
       const marks = turn.task(branch).marks
       if ((marks & (Mark.Outside | Mark.Active | Mark.Inactive)) === 0) {
         turn.apply({
           _tag: "SKIPPED",
           task: branch.name,
-          why: `the switch ${node.name} took ${String(event.outputs["branch"])}`,
+          why: `the ${node.type} ${node.name} took ${String(event.outputs["branch"])}`,
           notTaken: true
         })
         turn.settled.push(index)
@@ -386,7 +405,8 @@ const endRunOnFailure = (turn: Turn, node: TaskNode, reason: string | undefined)
     })
     return
   }
-  if (!turn.state.graph.endOnFailure || turn.state.ending || node.absorbed) return
+  if (!turn.state.graph.endOnFailure || turn.state.ending) return
+  if (WorkflowExecutionGraph.areAllSuccessorsConditions(turn.state, node)) return
   turn.apply({ _tag: "ENDING", reason: `task ${node.name} failed: ${reason ?? "no reason given"}` })
   for (const unit of activeUnits(turn.state)) turn.publish({ _tag: "TASK_KILL", id: unit.execution.attempt.id })
 }
@@ -415,7 +435,7 @@ export const paused = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined
 
 /** A task that no executor has: off the lane, and KILLED or PAUSED at once. Registration refuses it from here on. */
 export const withdraw = (turn: Turn, unit: Unit, as: "kill" | "pause"): void => {
-  if (unit.execution.status === "SUBMITTED" && unit.node.kind !== "switch") turn.emit(withdrawEffect(turn.state, unit))
+  if (unit.execution.status === "SUBMITTED" && isOnLane(unit.node)) turn.emit(withdrawEffect(turn.state, unit))
   if (as === "kill") killed(turn, unit, undefined)
   else paused(turn, unit, undefined)
 }

@@ -14,6 +14,7 @@ import {
 } from "../../../shared/protocol/Workflow.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Rendering from "./Rendering.ts"
+import * as TaskFlow from "./TaskFlow.ts"
 import { nodeAt, type TaskNode } from "./WorkflowGraph.ts"
 import { type Attempt, type Execution, Mark, type TaskState, type WorkflowState } from "./WorkflowState.ts"
 
@@ -44,7 +45,7 @@ const whyOf = (state: WorkflowState, node: TaskNode, task: TaskState): string | 
   if (task.why !== undefined) return task.why
   const rests = finalStatuses.has(state.status)
   const { execution } = task
-  if (execution?.status === "SUBMITTED" && node.kind !== "switch") {
+  if (execution?.status === "SUBMITTED" && TaskFlow.isOnLane(node)) {
     return `waits for an executor of pool ${poolKey(node.pool ?? state.pool)}`
   }
   if (execution?.status === "DELAY_EXECUTION" && execution.attempt.due !== undefined) {

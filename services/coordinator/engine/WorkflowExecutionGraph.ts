@@ -103,7 +103,7 @@ export const areAllPredecessorsSkipped = (self: WorkflowState, node: TaskNode): 
   return skipped > 0 && ok + failed + pending === 0
 }
 
-/** Its failure is theirs to judge. Forbidden ones pass through and judge nothing. */
+/** Its failure is theirs to judge: absorbed. Forbidden ones pass through and judge nothing. */
 export const areAllSuccessorsConditions = (self: WorkflowState, node: TaskNode): boolean =>
   node.absorbed && node.successors.every((index) => isInside(self, index))
 

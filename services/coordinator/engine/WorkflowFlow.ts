@@ -7,6 +7,8 @@
  */
 import type { StartData } from "../../../shared/protocol/Journal.ts"
 import type { EpochMs } from "../../../shared/protocol/Token.ts"
+import * as Expression from "./Expression.ts"
+import * as Rendering from "./Rendering.ts"
 import * as TaskFlow from "./TaskFlow.ts"
 import { activeUnits, type Turn } from "./Turn.ts"
 import * as View from "./View.ts"
@@ -29,7 +31,15 @@ const armTimeout = (turn: Turn): void => {
 
 /** First START: the run begins. */
 export const begin = (turn: Turn, start: StartData): void => {
-  turn.apply({ _tag: "STARTED", of: turn.of, ...dueOf(turn) })
+  const params = Rendering.workflowParams(turn.state, start, turn.at)
+  const isBroken = params instanceof Expression.ExpressionProblem
+  turn.apply({
+    _tag: "STARTED",
+    of: turn.of,
+    ...dueOf(turn),
+    ...(isBroken || params === undefined ? {} : { params })
+  })
+  if (isBroken) return turn.publish({ _tag: "WORKFLOW_FAILED", reason: `spec.params: ${params.message}` })
   const problems = WorkflowExecutionGraph.problemsOfStart(turn.state.graph, start)
   if (problems.length > 0) {
     return turn.publish({ _tag: "WORKFLOW_FAILED", reason: problems.map((problem) => problem.message).join("; ") })

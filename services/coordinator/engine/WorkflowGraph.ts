@@ -13,6 +13,7 @@ import { namespaceDefault } from "../../../shared/protocol/Pool.ts"
 import type { PoolRef } from "../../../shared/protocol/Sandbox.ts"
 import { Namespace, PoolName, type Priority, priorityDefault, TaskName } from "../../../shared/protocol/Token.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
+import * as Condition from "./Condition.ts"
 import * as Expression from "./Expression.ts"
 import * as Template from "./Template.ts"
 import { Mark, type TaskState } from "./WorkflowState.ts"
@@ -48,6 +49,12 @@ export interface SwitchCase {
   readonly next: TaskName
 }
 
+export interface ConditionPlan {
+  readonly when: Condition.Condition
+  readonly success: ReadonlyArray<number>
+  readonly failed: ReadonlyArray<number>
+}
+
 export interface TaskNode {
   readonly index: number
   readonly name: TaskName
@@ -59,7 +66,7 @@ export interface TaskNode {
   readonly priority: Priority
   readonly join: Join
   readonly forbidden: boolean
-  /** Its failure is absorbed: all successors are condition tasks that are not forbidden. */
+  /** Its failure is absorbed if they are in the run: all successors are condition tasks that are not forbidden. */
   readonly absorbed: boolean
   readonly delayMs: number
   readonly dispatchTimeoutMs: number | undefined
@@ -73,7 +80,9 @@ export interface TaskNode {
   readonly forEach: { readonly items: Expression.Expression; readonly parallelism: number } | undefined
   readonly cases: ReadonlyArray<SwitchCase>
   readonly fallback: TaskName | undefined
-  /** Successors that the switch names: those it does not take are skipped. */
+  /** Of a condition task: what it asks and where each answer leads. */
+  readonly condition: ConditionPlan | undefined
+  /** Successors that the switch or the condition names: those it does not take are skipped. */
   readonly branches: ReadonlyArray<number>
   readonly predecessors: ReadonlyArray<number>
   readonly successors: ReadonlyArray<number>
@@ -92,7 +101,10 @@ export interface WorkflowGraph {
   readonly startNodes: ReadonlyArray<number>
   readonly commit: TaskNode | undefined
   readonly cleanup: TaskNode | undefined
+  /** Those without expressions. */
   readonly params: Readonly<Record<string, unknown>>
+  /** Those with expressions, in the order of the definition; evaluated once, at START. */
+  readonly paramTemplates: ReadonlyArray<readonly [name: string, value: Template.Template]>
   readonly pool: PoolRef
   readonly priority: Priority
   readonly endOnFailure: boolean
@@ -117,8 +129,6 @@ export const parsePool = (text: string, namespace: Namespace): PoolRef => {
 
 /** Task types that would be run by the engine itself and are not there yet. */
 const unsupportedTypes: ReadonlySet<string> = new Set([
-  "condition",
-  "conditions",
   "dependent",
   "sub-workflow",
   "subworkflow",
@@ -244,12 +254,6 @@ const unordered = (
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
-const holdsExpression = (value: unknown, depth = 0): boolean => {
-  if (typeof value === "string") return value.includes("${{")
-  if (typeof value !== "object" || value === null || depth > 64) return false
-  return Object.values(value).some((element) => holdsExpression(element, depth + 1))
-}
-
 /** The graph, or every problem of the definition with its path, the value found there and a fix. Never throws. */
 export const compile = (
   definition: Definition,
@@ -359,15 +363,6 @@ export const compile = (
       "Leave it out, or use parallel."
     )
   }
-  if (holdsExpression(spec.params)) {
-    unsupported(
-      "spec.params",
-      "expressions in the workflow's params are not implemented yet",
-      undefined,
-      "Write the expression where the param is used."
-    )
-  }
-
   // Nodes.
   const reads = new Map<number, Array<Read>>()
   const note = (by: number, itemAllowed: boolean) => (path: string, expression: Expression.Expression) => {
@@ -433,6 +428,8 @@ export const compile = (
   tasks.forEach((task, index) => {
     const path = `spec.tasks[${index}]`
     const isSwitch = task.type === "switch"
+    const isCondition = task.type === "condition"
+    const isBranching = isSwitch || isCondition
     if (unsupportedTypes.has(task.type)) {
       unsupported(
         `${path}.type`,
@@ -466,7 +463,7 @@ export const compile = (
       if (next === undefined) {
         report.add(
           at,
-          `the switch ${task.name} names ${JSON.stringify(name)}, which is no task of this workflow`,
+          `the ${task.type} ${task.name} names ${JSON.stringify(name)}, which is no task of this workflow`,
           name,
           "Correct the name."
         )
@@ -475,7 +472,7 @@ export const compile = (
       if (!(successors[index]?.includes(next) ?? false)) {
         report.add(
           at,
-          `${String(name)} does not depend on the switch ${task.name}`,
+          `${String(name)} does not depend on the ${task.type} ${task.name}`,
           name,
           `Add ${task.name} to dependsOn of ${String(name)}.`
         )
@@ -484,15 +481,67 @@ export const compile = (
       branches.add(next)
       return tasks[next]?.name
     }
-    if (isSwitch) {
-      if (task.forEach !== undefined) {
+    if (isBranching && task.forEach !== undefined) {
+      report.add(
+        `${path}.forEach`,
+        `the ${task.type} ${task.name} can't be a fan-out`,
+        undefined,
+        "Put forEach on the task it leads to."
+      )
+    }
+    let condition: ConditionPlan | undefined
+    if (isCondition) {
+      const own = predecessors[index] ?? []
+      if (own.length === 0) {
         report.add(
-          `${path}.forEach`,
-          `the switch ${task.name} can't be a fan-out`,
+          `${path}.dependsOn`,
+          `the condition ${task.name} has no predecessor to ask about`,
           undefined,
-          "Put forEach on the task it leads to."
+          "Name the tasks it judges in dependsOn."
         )
       }
+      const sink: Condition.Sink = {
+        problem: report.add,
+        predecessor: (at, name) => {
+          const earlier = typeof name === "string" ? indexOf.get(name) : undefined
+          if (earlier !== undefined && own.includes(earlier)) return earlier
+          report.add(
+            at,
+            earlier === undefined
+              ? `the condition ${task.name} asks about ${JSON.stringify(name)}, which is no task of this workflow`
+              : `the condition ${task.name} asks about ${String(name)}, which it does not depend on`,
+            name,
+            earlier === undefined ? "Correct the name." : `Add ${String(name)} to dependsOn of ${task.name}.`
+          )
+          return undefined
+        }
+      }
+      const leads = (key: "success" | "failed"): ReadonlyArray<number> => {
+        const value = task.with?.[key] ?? []
+        return (Array.isArray(value) ? value : [value]).flatMap((name: unknown, k) => {
+          const next = branch(Array.isArray(value) ? `${path}.with.${key}[${k}]` : `${path}.with.${key}`, name)
+          return next === undefined ? [] : [indexOf.get(next) ?? -1]
+        })
+      }
+      const when = task.with?.["when"] === undefined
+        ? {
+          _tag: "And" as const,
+          of: own.map((earlier) => ({ _tag: "Task" as const, index: earlier, is: "success" as const }))
+        }
+        : Condition.compile(task.with["when"], `${path}.with.when`, sink)
+      const success = leads("success")
+      const failed = leads("failed")
+      if (success.length + failed.length === 0) {
+        report.add(
+          `${path}.with`,
+          `the condition ${task.name} leads nowhere`,
+          task.with,
+          "Give with.success and with.failed: lists of tasks that depend on it."
+        )
+      }
+      if (when !== undefined) condition = { when, success, failed }
+    }
+    if (isSwitch) {
       const list = task.with?.["cases"]
       if (!Array.isArray(list)) {
         report.add(
@@ -525,7 +574,7 @@ export const compile = (
       if (otherwise !== undefined) fallback = branch(`${path}.with.default`, otherwise)
     }
     let forEach: TaskNode["forEach"]
-    if (task.forEach !== undefined && !isSwitch) {
+    if (task.forEach !== undefined && !isBranching) {
       const items = compiled(index, `${path}.forEach.items`, task.forEach.items, false)
       if (items !== undefined) {
         if (!items.type.startsWith("list") && items.type !== "dyn") {
@@ -542,14 +591,16 @@ export const compile = (
     nodes.push({
       index,
       name: task.name,
-      kind: isSwitch ? "switch" : "task",
+      kind: isSwitch ? "switch" : isCondition ? "condition" : "task",
       type: task.type,
       lane: "ready",
       pool: task.pool === undefined ? undefined : parsePool(task.pool, namespace),
       priority: task.priority ?? priorityDefault,
       join,
       forbidden: task.forbidden ?? false,
-      absorbed: false,
+      absorbed: (successors[index]?.length ?? 0) > 0 &&
+        (successors[index]?.every((next) => tasks[next]?.type === "condition" && tasks[next].forbidden !== true) ??
+          false),
       delayMs: task.delay ?? 0,
       dispatchTimeoutMs: task.dispatchTimeout,
       timeout: timeoutPolicy(task.timeout, `${path}.timeout`, report),
@@ -558,12 +609,13 @@ export const compile = (
         index,
         path,
         // The cases of a switch are expressions already; nothing else of it is sent anywhere.
-        isSwitch ? {} : { ...task, ...(spec.env === undefined ? {} : { env: { ...spec.env, ...task.env } }) },
+        isBranching ? {} : { ...task, ...(spec.env === undefined ? {} : { env: { ...spec.env, ...task.env } }) },
         task.forEach !== undefined
       ),
       forEach,
       cases,
       fallback,
+      condition,
       branches: [...branches],
       predecessors: predecessors[index] ?? [],
       successors: successors[index] ?? []
@@ -583,7 +635,7 @@ export const compile = (
     const of = kind === "commit" ? spec.onCommit : spec.onCleanup
     if (of === undefined) return undefined
     const path = kind === "commit" ? "spec.onCommit" : "spec.onCleanup"
-    if (unsupportedTypes.has(of.type) || of.type === "switch") {
+    if (unsupportedTypes.has(of.type) || of.type === "switch" || of.type === "condition") {
       unsupported(
         `${path}.type`,
         `a hook of type ${of.type} is not possible`,
@@ -610,6 +662,7 @@ export const compile = (
       forEach: undefined,
       cases: [],
       fallback: undefined,
+      condition: undefined,
       branches: [],
       predecessors: [],
       successors: []
@@ -620,6 +673,25 @@ export const compile = (
   }
   const commit = hook("commit")
   const cleanup = hook("cleanup")
+  const params: Record<string, unknown> = {}
+  const paramTemplates: Array<readonly [string, Template.Template]> = []
+  for (const [name, value] of Object.entries(spec.params ?? {})) {
+    const template = Template.compile(value, `spec.params.${name}`, {
+      problem: report.expression,
+      expression: (path, expression) => {
+        note(-1, false)(path, expression)
+        if (expression.reads.tasks.length === 0) return
+        report.add(
+          path,
+          `expression ${JSON.stringify(expression.source)}: no task has run when the workflow's params are set`,
+          expression.source,
+          "Read the task's outputs where the param is used."
+        )
+      }
+    })
+    if (template._tag === "Constant") Expression.put(params, name, value)
+    else paramTemplates.push([name, template])
+  }
   const timeout = timeoutPolicy(spec.timeout, "spec.timeout", report)
   if (more > 0) problems.push({ path: "spec", message: `and ${more} more problems` })
   if (problems.length > 0) return Result.fail(problems)
@@ -634,7 +706,8 @@ export const compile = (
     startNodes: order.filter((i) => predecessors[i]?.length === 0),
     commit,
     cleanup,
-    params: spec.params ?? {},
+    params,
+    paramTemplates,
     pool: parsePool(spec.pool ?? poolDefault, namespace),
     priority: spec.priority ?? priorityDefault,
     endOnFailure: spec.failureStrategy === "end",
