@@ -1,0 +1,320 @@
+/**
+ * An executor and a pool in one, which does what a case's script says: takes entries from the lanes (or leaves them there), registers, reports, kills, or does not.
+ *
+ * Nothing runs here: a task is its script. It keeps its side of the contract unless told otherwise: what it holds it says so when asked, a kill or pause it obeys becomes a fact,
+ * and a fact that no owner takes goes to the durable inbox. It never offers its sandbox (hand-off has tests of its own). `held` and `lane` are what a leak check looks at.
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Consume from "../../shared/jetstream/Consume.ts"
+import * as Decode from "../../shared/jetstream/Decode.ts"
+import type { Connection, Subscription } from "../../shared/jetstream/Nats.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
+import { type InboundEntry, LaneBatch, Withdraw } from "../../shared/protocol/Lane.ts"
+import {
+  type ControlAnswer,
+  ControlRequest,
+  FactAnswer,
+  type FactReport,
+  RegisterAnswer,
+  type Registration,
+  type TaskFact,
+  type TaskSpec
+} from "../../shared/protocol/Report.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import {
+  ClaimId,
+  type InstanceId,
+  MemberId,
+  Namespace,
+  PoolName,
+  SessionId,
+  type Shard,
+  StartupId
+} from "../../shared/protocol/Token.ts"
+
+const decodeLane = Decode.decoder(LaneBatch)
+const decodeRegister = Decode.decoder(RegisterAnswer)
+const decodeFacts = Decode.decoder(FactAnswer)
+const decodeControl = Decode.decoder(ControlRequest)
+const decodeWithdraw = Decode.decoder(Withdraw)
+const answerTimeoutMs = 500
+
+/** What becomes of one attempt. */
+export type Act =
+  | { readonly _tag: "End"; readonly fact: TaskFact }
+  /** Runs until the case ends it, or a kill (or a pause, if it `pauses`) does. `deaf`: runs on whatever it is told. */
+  | { readonly _tag: "Hold"; readonly pauses: boolean; readonly deaf: boolean; readonly isQuiet: boolean }
+  /** Stays on the lane. */
+  | { readonly _tag: "Leave" }
+
+export const succeed = (outputs: Record<string, unknown> = {}): Act => ({
+  _tag: "End",
+  fact: { _tag: "SUCCEEDED", outputs }
+})
+export const fail = (reason = "exit 1"): Act => ({ _tag: "End", fact: { _tag: "FAILED", reason } })
+export const fatal = (reason = "no such type"): Act => ({ _tag: "End", fact: { _tag: "FATAL", reason } })
+/** Reports RUNNING, then nothing. */
+export const hold: Act = { _tag: "Hold", pauses: false, deaf: false, isQuiet: false }
+/** Registered, but RUNNING is not reported: stays DISPATCHED. */
+export const holdQuietly: Act = { ...hold, isQuiet: true }
+export const holdPausable: Act = { ...hold, pauses: true }
+export const holdDeaf: Act = { ...hold, deaf: true }
+export const leave: Act = { _tag: "Leave" }
+
+/** Acts of a task, one an attempt; the last goes on for ever. A task that is not named succeeds. */
+export type Plan = Readonly<Record<string, Act | ReadonlyArray<Act> | ((spec: TaskSpec) => Act)>>
+
+export interface Held {
+  readonly spec: TaskSpec
+  owner: MemberId
+  readonly act: Act
+}
+/** An entry that nobody has taken. */
+export interface Waiting {
+  readonly shard: Shard
+  readonly session: SessionId
+  readonly owner: MemberId
+  readonly pool: { readonly namespace: Namespace; readonly name: PoolName }
+  readonly lane: string
+  readonly entry: InboundEntry
+}
+
+type Attempt = Pick<TaskSpec, "instance" | "taskInstanceId">
+const keyOf = ({ instance, taskInstanceId }: Attempt): string => `${instance}/${taskInstanceId}`
+const taskOf = (taskInstanceId: string): string => taskInstanceId.split(":")[0] ?? ""
+
+export class Script {
+  readonly member: MemberId
+  startup: StartupId
+  /** The executor's clock, which facts are dated by. */
+  now: () => number = () => 0
+  /** Attempts that ran, in order. */
+  readonly ran: Array<TaskSpec> = []
+  /** `begin task` and `end task`, by instance. */
+  readonly log: Array<{ readonly instance: InstanceId; readonly what: string }> = []
+  readonly registered: Array<{ readonly instance: InstanceId; readonly id: string; readonly outcome: string }> = []
+  readonly reported: Array<
+    { readonly instance: InstanceId; readonly id: string; readonly fact: string; readonly outcome: string }
+  > = []
+  readonly controls: Array<{ readonly instance: InstanceId; readonly id: string; readonly kind: string }> = []
+  readonly held = new Map<string, Held>()
+  readonly lane = new Map<string, Waiting>()
+  /** Lane messages that carried an entry, by entry: emitted more than once after a take-over. */
+  readonly emitted = new Map<string, number>()
+  readonly #plans = new Map<string, Plan>()
+  readonly #counts = new Map<string, number>()
+  readonly #nats: Connection
+  #control: Subscription | undefined
+  #lives = 1
+  #sequence = 0
+
+  constructor(nats: Connection, name: string) {
+    this.#nats = nats
+    this.member = MemberId.make(name)
+    this.startup = StartupId.make(`${name}-1`)
+  }
+
+  plan(instance: string, plan: Plan): void {
+    this.#plans.set(instance, plan)
+  }
+
+  /** Whether kills, pauses and asks arrive. */
+  set isReachable(wanted: boolean) {
+    if (wanted === (this.#control !== undefined)) return
+    this.#control?.unsubscribe()
+    this.#control = wanted
+      ? this.#nats.subscribeUnsafe(Subject.member(this.member, "control"), (message) => this.#onControl(message))
+      : undefined
+  }
+
+  /** A new life of the same name: everything that was held is gone without a word. */
+  restart(): void {
+    this.startup = StartupId.make(`${this.member}-${++this.#lives}`)
+    this.held.clear()
+  }
+
+  of(instance: InstanceId, task: string): Held | undefined {
+    for (const one of this.held.values()) if (one.spec.instance === instance && one.spec.task === task) return one
+    return undefined
+  }
+
+  ranOf(instance: InstanceId): ReadonlyArray<string> {
+    return this.ran.flatMap((spec) => spec.instance === instance ? [spec.taskInstanceId] : [])
+  }
+
+  specsOf(instance: InstanceId): ReadonlyArray<TaskSpec> {
+    return this.ran.filter((spec) => spec.instance === instance)
+  }
+
+  logOf(instance: InstanceId): ReadonlyArray<string> {
+    return this.log.flatMap((one) => one.instance === instance ? [one.what] : [])
+  }
+
+  /** Reports `fact` of what is held, or of any attempt that once ran. */
+  end(spec: TaskSpec, fact: TaskFact): void {
+    const held = this.held.get(keyOf(spec))
+    this.held.delete(keyOf(spec))
+    if (fact._tag !== "RUNNING") this.log.push({ instance: spec.instance, what: `end ${spec.task}` })
+    this.report(this.reportOf(spec, fact), held?.owner)
+  }
+
+  reportOf(spec: Attempt & { readonly shard: Shard }, fact: TaskFact): FactReport {
+    return {
+      shard: spec.shard,
+      instance: spec.instance,
+      taskInstanceId: spec.taskInstanceId,
+      executor: this.member,
+      startup: this.startup,
+      sequence: ++this.#sequence,
+      at: this.now(),
+      fact
+    }
+  }
+
+  /** To the owner; to the durable inbox when that does not take it. */
+  report(one: FactReport, owner: MemberId | undefined): void {
+    const note = (outcome: string): void =>
+      void this.reported.push({ instance: one.instance, id: one.taskInstanceId, fact: one.fact._tag, outcome })
+    const inbox = (): void => {
+      note("Inbox")
+      this.#nats.publish(Subject.command(one.shard, one.instance), JSON.stringify({ _tag: "Fact", report: one }))
+    }
+    if (owner === undefined) return inbox()
+    this.#nats.requestUnsafe(Subject.member(owner, "facts"), JSON.stringify({ facts: [one] }), {
+      timeoutMs: answerTimeoutMs
+    }, (answer) => {
+      const decoded = Result.isSuccess(answer) ? decodeFacts(answer.success.text) : undefined
+      const outcome = decoded !== undefined && Result.isSuccess(decoded) ? decoded.success.outcomes[0] : undefined
+      if (outcome === undefined || outcome._tag === "NotOwner") return inbox()
+      note(outcome._tag)
+    })
+  }
+
+  /** Takes what was left on the lane; `undefined`: everything. */
+  take(instance?: InstanceId, task?: string): void {
+    for (const [key, waiting] of [...this.lane]) {
+      if (instance !== undefined && waiting.entry.instance !== instance) continue
+      if (task !== undefined && taskOf(waiting.entry.taskInstanceId) !== task) continue
+      this.lane.delete(key)
+      this.register(waiting)
+    }
+  }
+
+  registrationOf(waiting: Waiting, claim = `c-${++this.#sequence}`): Registration {
+    return {
+      shard: waiting.shard,
+      session: waiting.session,
+      instance: waiting.entry.instance,
+      taskInstanceId: waiting.entry.taskInstanceId,
+      placement: {
+        executor: this.member,
+        startup: this.startup,
+        pool: waiting.pool,
+        poolSession: SessionId.make(1),
+        claimId: ClaimId.make(claim),
+        sandbox: "s-1"
+      }
+    }
+  }
+
+  register(waiting: Waiting, tries = 0): void {
+    const registration = this.registrationOf(waiting)
+    this.#nats.requestUnsafe(
+      Subject.member(waiting.owner, "register"),
+      JSON.stringify({ registrations: [registration] }),
+      { timeoutMs: answerTimeoutMs },
+      (answer) => {
+        const decoded = Result.isSuccess(answer) ? decodeRegister(answer.success.text) : undefined
+        const outcome = decoded !== undefined && Result.isSuccess(decoded) ? decoded.success.outcomes[0] : undefined
+        this.registered.push({
+          instance: waiting.entry.instance,
+          id: waiting.entry.taskInstanceId,
+          outcome: outcome?._tag ?? `no answer ${tries}`
+        })
+        // no answer: given up; the next owner emits the entry again, or asks for it
+        if (outcome?._tag === "Registered") this.#begin(outcome.spec, waiting.owner)
+      }
+    )
+  }
+
+  #actOf(instance: string, task: string, spec: TaskSpec | undefined): Act {
+    const planned = this.#plans.get(instance)?.[task]
+    if (planned === undefined) return succeed()
+    if (typeof planned === "function") return spec === undefined ? succeed() : planned(spec)
+    if (!Array.isArray(planned)) return planned as Act // the type guard of arrays does not see readonly ones
+    const acts = planned as ReadonlyArray<Act>
+    const key = `${instance}/${task}`
+    const count = this.#counts.get(key) ?? 0
+    if (spec !== undefined) this.#counts.set(key, count + 1)
+    return acts[Math.min(count, acts.length - 1)] ?? succeed()
+  }
+
+  #begin(spec: TaskSpec, owner: MemberId): void {
+    const act = this.#actOf(spec.instance, spec.task, spec)
+    this.ran.push(spec)
+    this.log.push({ instance: spec.instance, what: `begin ${spec.task}` })
+    this.held.set(keyOf(spec), { spec, owner, act })
+    if (act._tag === "End") this.end(spec, act.fact)
+    else if (act._tag === "Hold" && !act.isQuiet) this.report(this.reportOf(spec, { _tag: "RUNNING" }), owner)
+  }
+
+  #onControl(message: Parameters<Parameters<Connection["subscribe"]>[1]>[0]): void {
+    const request = decodeControl(message.text)
+    if (Result.isFailure(request)) return
+    const { kind, owner, tasks } = request.success
+    const answer: ControlAnswer = {
+      startup: this.startup,
+      tasks: tasks.map((task) => this.held.has(keyOf(task)) ? "Running" : "Unknown")
+    }
+    message.respond(JSON.stringify(answer))
+    for (const task of tasks) {
+      this.controls.push({ instance: task.instance, id: task.taskInstanceId, kind })
+      const held = this.held.get(keyOf(task))
+      if (held === undefined) continue
+      held.owner = owner
+      if (held.act._tag === "Hold" && held.act.deaf) continue
+      if (kind === "kill") this.end(held.spec, { _tag: "KILLED" })
+      else if (kind === "pause" && held.act._tag === "Hold" && held.act.pauses) this.end(held.spec, { _tag: "PAUSED" })
+    }
+  }
+
+  readonly run: Effect.Effect<void, Consume.ConsumeFailed, Scope.Scope> = Effect.gen({ self: this }, function*() {
+    yield* Consume.consume(
+      this.#nats,
+      Streams.name.ready,
+      { durable: "lanes", filter: "heddle.pool.>" },
+      (delivery) => {
+        const batch = decodeLane(delivery.text)
+        if (Result.isFailure(batch)) return void delivery.term(batch.failure.message)
+        const [, , namespace, name, , lane] = delivery.subject.split(".")
+        const pool = { namespace: Namespace.make(namespace ?? ""), name: PoolName.make(name ?? "") }
+        delivery.ack()
+        for (const { entries, session, shard } of batch.success.groups) {
+          for (const entry of entries) {
+            const waiting: Waiting = { shard, session, owner: batch.success.owner, pool, lane: lane ?? "", entry }
+            const key = keyOf(entry)
+            this.emitted.set(key, (this.emitted.get(key) ?? 0) + 1)
+            if (this.#actOf(entry.instance, taskOf(entry.taskInstanceId), undefined)._tag === "Leave") {
+              this.lane.set(key, waiting)
+            } else this.register(waiting)
+          }
+        }
+      }
+    )
+    yield* this.#nats.subscribe("heddle.rpc.pool.*.*.withdraw", (message) => {
+      const withdrawn = decodeWithdraw(message.text)
+      if (Result.isFailure(withdrawn)) return
+      const { instance, taskInstanceIds } = withdrawn.success
+      for (const taskInstanceId of taskInstanceIds) this.lane.delete(keyOf({ instance, taskInstanceId }))
+    })
+    this.isReachable = true
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        this.isReachable = false
+      })
+    )
+    yield* this.#nats.flush
+  })
+}
