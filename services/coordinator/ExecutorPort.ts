@@ -4,7 +4,6 @@
  * Batches go through the buses item by item; the answer is sent when the last item is settled. Only the check here gives safety: sessions, attempts and placements are compared with
  * the state; what schedulers and executors check before saves work. Follows design/04 section 2 ("Executor", "Outcome reports"), design/05 rule 6.
  */
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { Responder } from "../../shared/jetstream/Rpc.ts"
 import type { JobState, JobStateRequest } from "../../shared/protocol/Lane.ts"
@@ -16,7 +15,8 @@ import type {
   RegisterAnswer,
   RegisterOutcome,
   RegisterRequest,
-  Registration
+  Registration,
+  TaskSpec
 } from "../../shared/protocol/Report.ts"
 import type { MemberId, SessionId, Shard, TaskInstanceId } from "../../shared/protocol/Token.ts"
 import { finalStatuses } from "../../shared/protocol/Workflow.ts"
@@ -126,10 +126,9 @@ export class ExecutorPort {
       settled: (settlement) => {
         if (settlement === "Lost") return answer(this.#notOwner(report.shard))
         // the answer that carried a task over may have been lost: a report without an offer shows that nothing waits for it any more
-        const handed = report.offer === undefined
-          ? Registrations.handedTo(bus.state, report.taskInstanceId)
-          : Option.none()
-        if (Option.isSome(handed)) this.#options.ask(bus, handed.value)
+        if (report.offer === undefined) {
+          for (const next of Registrations.handedTo(bus.state, report.taskInstanceId)) this.#options.ask(bus, next)
+        }
         answer(outcome)
       }
     })
@@ -139,10 +138,12 @@ export class ExecutorPort {
   #factOutcome(state: WorkflowState, report: FactReport, session: SessionId): FactOutcome {
     if (!Registrations.isLive(state, report.taskInstanceId, report.executor, report.startup)) return superseded
     if (report.offer === undefined) return accepted
-    const next = Registrations.handedTo(state, report.taskInstanceId)
-    if (Option.isNone(next)) return accepted
-    const spec = Registrations.taskSpec(state, next.value, session)
-    return Result.isSuccess(spec) ? { _tag: "Accepted", next: spec.success } : accepted
+    const next: Array<TaskSpec> = []
+    for (const id of Registrations.handedTo(state, report.taskInstanceId)) {
+      const spec = Registrations.taskSpec(state, id, session)
+      if (Result.isSuccess(spec)) next.push(spec.success)
+    }
+    return next.length === 0 ? accepted : { _tag: "Accepted", next }
   }
 
   readonly jobState = (request: typeof JobStateRequest.Type): { readonly states: ReadonlyArray<JobState> } => ({

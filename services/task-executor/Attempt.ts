@@ -37,6 +37,11 @@ export interface Identity {
   readonly startup: StartupId
 }
 
+/** One sandbox and one slot. They are free when none of their `attempts` is left. */
+export interface Hold {
+  attempts: number
+}
+
 export class Attempt {
   readonly identity: Identity
   readonly pool: PoolRef
@@ -49,6 +54,8 @@ export class Attempt {
   readonly session: SessionId
   /** Tasks of the same instance that may still follow in this sandbox. */
   readonly handOff: number
+  /** The sandbox and the slot, shared with the attempts that run in them one after the other. */
+  readonly hold: Hold
   /** Where to report; learned anew from answers. */
   owner: MemberId
   spec: TaskSpec | undefined
@@ -56,6 +63,8 @@ export class Attempt {
   startedAt: number | undefined
   stop: Stop | undefined
   isLost = false
+  /** Its type ends at once, in plain code: several such tasks may follow one another in one sandbox without anything waiting for anything. */
+  isInline = false
   /** Facts not acknowledged yet, in order. The first may be in flight. */
   readonly outbox: Array<Outgoing> = []
   sequence = 0
@@ -73,7 +82,8 @@ export class Attempt {
     of: Pick<
       TaskAssignment,
       "claimId" | "sandbox" | "instance" | "taskInstanceId" | "shard" | "session" | "owner" | "handOff"
-    >
+    >,
+    hold: Hold = { attempts: 1 }
   ) {
     this.identity = identity
     this.pool = pool
@@ -86,6 +96,7 @@ export class Attempt {
     this.session = of.session
     this.handOff = of.handOff
     this.owner = of.owner
+    this.hold = hold
   }
 
   get key(): string {
@@ -103,8 +114,8 @@ export class Attempt {
     }
   }
 
-  /** The task that follows in the same sandbox (hand-off). */
-  next(spec: TaskSpec): Attempt {
+  /** A task that follows in the same sandbox (hand-off). `handOff`: how many may follow it in turn. */
+  next(spec: TaskSpec, handOff: number): Attempt {
     const next = new Attempt(this.identity, this.pool, this.poolSession, {
       claimId: this.claimId,
       sandbox: this.sandbox,
@@ -113,8 +124,8 @@ export class Attempt {
       shard: spec.shard,
       session: spec.session,
       owner: this.owner,
-      handOff: this.handOff - 1
-    })
+      handOff
+    }, this.hold)
     next.spec = spec
     return next
   }

@@ -452,7 +452,7 @@ it.effect("hand-off: the sandbox is offered while tasks may follow, the next one
     const first = wire.one("facts")
     assert.strictEqual(first.body.facts[0].offer, 1)
     wire.one("settle").answer({ sessionId: 70 })
-    first.answer({ outcomes: [{ _tag: "Accepted", next: spec(2) }] })
+    first.answer({ outcomes: [{ _tag: "Accepted", next: [spec(2)] }] })
     yield* turn
     assert.strictEqual(executor.slots.used, 1)
     assert.lengthOf(wire.on("settle"), 0)

@@ -84,14 +84,12 @@ export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
       for (let i = 0; i < order.length; i++) order[(turn + i) % order.length]?.pump()
     })
   }
-  const leave = (attempt: Attempt) => {
+  const release = (attempt: Attempt) => {
     attempts.remove(attempt)
+    if (--attempt.hold.attempts > 0) return
+    if (!returned.has(attempt)) settlerOf(attempt.pool).tell(attempt.isLost ? "lost" : "released", attempt.claimId)
     slots.release()
     pump()
-  }
-  const release = (attempt: Attempt) => {
-    if (!returned.has(attempt)) settlerOf(attempt.pool).tell(attempt.isLost ? "lost" : "released", attempt.claimId)
-    leave(attempt)
   }
 
   const reporter = new Reporter({
@@ -115,17 +113,19 @@ export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
     onEnded: release,
     onDefect
   })
-  /** The sandbox and the slot go to the next task of the instance. */
-  const follow = (attempt: Attempt, spec: TaskSpec) => {
-    const next = attempt.next(spec)
-    attempts.remove(attempt)
-    const known = attempts.get(next.instance, next.taskInstanceId)
-    if (known?.spec === undefined) {
+  /** The sandbox and the slot go to the next tasks of the instance, one after the other; the last of them may offer the sandbox again. */
+  const follow = (attempt: Attempt, specs: ReadonlyArray<TaskSpec>) => {
+    const following: Array<Attempt> = []
+    for (const [index, spec] of specs.entries()) {
+      // One that runs here already, in another sandbox, does not need this one.
+      if (attempts.get(spec.instance, spec.taskInstanceId)?.spec !== undefined) continue
+      const next = attempt.next(spec, index === specs.length - 1 ? attempt.handOff - specs.length : 0)
+      attempt.hold.attempts++
       attempts.put(next)
-      return runner.run(next, spec)
+      following.push(next)
     }
-    // It runs here already, in another sandbox: this one is not needed.
     release(attempt)
+    for (const next of following) if (next.spec !== undefined) runner.run(next, next.spec)
   }
   const registrar = new Registrar({
     identity,

@@ -41,8 +41,8 @@ export interface ReporterOptions {
   readonly wire: Wire.Wire
   readonly later: Later
   readonly ownerOf: (shard: Shard) => MemberId | undefined
-  /** The final fact is acknowledged. `next`: a task handed over, to be run in the same sandbox. */
-  readonly onAcknowledged: (attempt: Attempt, next: TaskSpec | undefined) => void
+  /** The final fact is acknowledged. `next`: tasks handed over, to be run in the same sandbox in this order. */
+  readonly onAcknowledged: (attempt: Attempt, next: ReadonlyArray<TaskSpec> | undefined) => void
   /** This attempt is not the live one any more. */
   readonly onSuperseded: (attempt: Attempt) => void
 }
@@ -106,7 +106,7 @@ export class Reporter {
       sequence: ++attempt.sequence,
       at: this.options.later.nowMs(),
       fact,
-      ...(offer === undefined ? {} : { offer })
+      ...(offer === undefined ? {} : attempt.isInline ? { offer, together: true } : { offer })
     }
     const text = JSON.stringify(report)
     if (text.length <= factCharactersMax) return { report, text, isFinal: isFinal(fact) }
@@ -199,7 +199,7 @@ export class Reporter {
     }
   }
 
-  private accepted(attempt: Attempt, next: TaskSpec | undefined): void {
+  private accepted(attempt: Attempt, next: ReadonlyArray<TaskSpec> | undefined): void {
     const done = attempt.outbox.shift()
     attempt.failures = 0
     attempt.isOfferOpen = false
@@ -226,7 +226,7 @@ export class Reporter {
     const head = attempt.outbox[0]
     if (head === undefined) return
     if (attempt.isOfferOpen && attempt.failures < offerTriesMax && !this.isClosing) return this.later(attempt)
-    const { offer: _, ...report } = head.report
+    const { offer: _, together: __, ...report } = head.report
     attempt.isInFlight = true
     this.options.wire.store(
       Subject.command(attempt.shard, attempt.instance),

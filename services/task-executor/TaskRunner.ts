@@ -87,6 +87,7 @@ export class TaskRunner {
       })
     }
     attempt.startedAt = this.options.later.nowMs()
+    attempt.isInline = type._tag === "Inline"
     if (type._tag === "Inline") return this.ended(attempt, inlineFact(type.run, spec, attempt.startedAt))
     this.start(attempt, spec, type)
   }

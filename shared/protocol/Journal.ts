@@ -54,7 +54,8 @@ const ended = {
   startedAt: Schema.optionalKey(EpochMs),
   exitCode: Schema.optionalKey(Schema.Int),
   /** Further tasks that the sandbox of this attempt is kept for. */
-  offer: Schema.optionalKey(Schema.Int)
+  offer: Schema.optionalKey(Schema.Int),
+  together: Schema.optionalKey(Schema.Literals([true]))
 }
 
 /** design/03 section 3, "Workflow", and RECOVER: resume a paused run, recover a failed or stopped one, or run everything again. */

@@ -74,14 +74,16 @@ export const FactReport = Schema.Struct({
   sequence: Schema.Int,
   at: EpochMs,
   fact: TaskFact,
-  offer: Schema.optionalKey(Schema.Int)
+  offer: Schema.optionalKey(Schema.Int),
+  /** With an offer: tasks of this type end at once here, so all that became runnable may follow together, one after the other in the one sandbox. */
+  together: Schema.optionalKey(Schema.Literals([true]))
 })
 export type FactReport = typeof FactReport.Type
 export const FactRequest = Schema.Struct({ facts: Schema.Array(FactReport) })
 
 export const FactOutcome = Schema.Union([
-  /** In the journal. `next`: a task already registered in the sandbox that was offered. */
-  Schema.TaggedStruct("Accepted", { next: Schema.optionalKey(TaskSpec) }),
+  /** In the journal. `next`: tasks already registered in the sandbox that was offered, to run in this order; several only when `together` was said. */
+  Schema.TaggedStruct("Accepted", { next: Schema.optionalKey(Schema.Array(TaskSpec)) }),
   /** This attempt is no longer the live one: kill it and release its sandbox (design/05 rule 6). */
   Schema.TaggedStruct("Superseded", {}),
   Schema.TaggedStruct("NotOwner", { owner: Schema.NullOr(MemberId) })

@@ -1,5 +1,4 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { LifecycleEvent } from "../../../shared/protocol/Journal.ts"
 import { TaskName } from "../../../shared/protocol/Token.ts"
@@ -732,10 +731,25 @@ describe("registration and hand-off", () => {
       Registration.handedTo(self.state, id("a:1:1")).valueOf(),
       Registration.handedTo(self.state, id("a:1:1")).valueOf()
     )
-    assert.deepStrictEqual(Registration.handedTo(self.state, id("a:1:1")), Option.some(id("c:1:1")))
+    assert.deepStrictEqual(Registration.handedTo(self.state, id("a:1:1")), [id("c:1:1")])
     assert.strictEqual(Result.getOrThrow(Registration.taskSpec(self.state, id("c:1:1"), session)).params["from"], "a")
     self.succeed("c")
-    assert.deepStrictEqual(Registration.handedTo(self.state, id("a:1:1")), Option.none())
+    assert.deepStrictEqual(Registration.handedTo(self.state, id("a:1:1")), [])
+    verified(self)
+  })
+  it("tasks that end at once follow together, as many as the offer has room for; other types go to the lane", () => {
+    const self = run([
+      task("a", [], { type: "noop" }),
+      ...["b", "c", "d", "e"].map((name) => task(name, ["a"], { type: "noop" })),
+      task("s", ["a"]),
+      task("f", ["b", "c", "d", "e", "s"], { type: "noop" })
+    ]).start()
+    self.register("a")
+    const { effects } = self.turn({ ...offered(self, "a"), together: true } as LifecycleEvent)
+    assert.deepStrictEqual(effects.map((effect) => effect.id), ["dispatch:e:1:1", "dispatch:s:1:1"])
+    assert.deepStrictEqual(Registration.handedTo(self.state, id("a:1:1")), [id("b:1:1"), id("c:1:1"), id("d:1:1")])
+    self.succeed("b")
+    assert.deepStrictEqual(Registration.handedTo(self.state, id("a:1:1")), [id("c:1:1"), id("d:1:1")])
     verified(self)
   })
   it("no hand-off for a fan-out, a hook, a spent offer or a run that is pausing", () => {

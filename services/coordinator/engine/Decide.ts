@@ -110,7 +110,8 @@ export const fromFact = (report: FactReport): TaskLifecycleEvent => {
         by,
         ...(fact.startedAt === undefined ? {} : { startedAt: fact.startedAt }),
         ...(fact.exitCode === undefined ? {} : { exitCode: fact.exitCode }),
-        ...(report.offer === undefined ? {} : { offer: report.offer })
+        ...(report.offer === undefined ? {} : { offer: report.offer }),
+        ...(report.together === undefined ? {} : { together: report.together })
       }
       switch (fact._tag) {
         case "SUCCEEDED":

@@ -639,7 +639,10 @@ const handOver = (state: WorkflowState, from: TaskInstanceId, next: TaskInstance
   const task = ChunkedVector.get(state.tasks, node.index)
   const item = itemOf(node, from)
   const execution = requireExecution(task, item, from)
-  return keep(state, node, task, item, { ...execution, attempt: { ...execution.attempt, next } })
+  return keep(state, node, task, item, {
+    ...execution,
+    attempt: { ...execution.attempt, next: [...execution.attempt.next ?? [], next] }
+  })
 }
 
 /** `evolve` over all transitions of one entry. */

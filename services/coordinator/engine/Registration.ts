@@ -6,7 +6,6 @@
  * state after that turn: of two that register the same attempt in one turn exactly one is told `Registered`, and one that asks again (its answer was lost)
  * is told the same again.
  */
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { Placement } from "../../../shared/protocol/Dispatch.ts"
 import type { TaskSpec } from "../../../shared/protocol/Report.ts"
@@ -96,18 +95,17 @@ export const isLive = (state: WorkflowState, id: TaskInstanceId, executor: Membe
     : attempt.executor === executor && attempt.startup === startup
 }
 
-/** The attempt that was handed the sandbox of `id` (also for a repeated final fact), while that attempt runs: `Accepted.next`. */
-export const handedTo = (state: WorkflowState, id: TaskInstanceId): Option.Option<TaskInstanceId> => {
+/** The attempts that were handed the sandbox of `id` (also for a repeated final fact) and still run or wait there: `Accepted.next`. */
+export const handedTo = (state: WorkflowState, id: TaskInstanceId): ReadonlyArray<TaskInstanceId> => {
   const execution = unitOf(state, id)?.execution
   const attempt = execution?.attempt.id === id ? execution.attempt : execution?.past.findLast((past) => past.id === id)
-  const next = attempt?.next
-  if (next === undefined) return Option.none()
-  const status = unitOf(state, next)?.execution
-  return status !== undefined && status.attempt.id === next &&
-      (status.status === "DISPATCHED" || status.status === "RUNNING")
-    ? Option.some(next)
-    : Option.none()
+  return attempt?.next === undefined ? none : attempt.next.filter((next) => {
+    const handed = unitOf(state, next)?.execution
+    return handed !== undefined && handed.attempt.id === next &&
+      (handed.status === "DISPATCHED" || handed.status === "RUNNING")
+  })
 }
+const none: ReadonlyArray<TaskInstanceId> = []
 
 /** Attempts that this incarnation of an executor holds: the targets of a WORKER_FAILOVER. */
 export const heldBy = (state: WorkflowState, executor: MemberId, startup: StartupId): ReadonlyArray<TaskInstanceId> =>

@@ -39,7 +39,7 @@ const AttemptJson = Schema.Struct({
   warned: Yes,
   sequence: optionalKey(Schema.Int),
   context: optionalKey(JsonRecord),
-  next: optionalKey(TaskInstanceId)
+  next: optionalKey(Schema.Array(TaskInstanceId))
 })
 const ExecutionJson = Schema.Struct({
   attempt: AttemptJson,

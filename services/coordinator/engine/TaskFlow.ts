@@ -232,12 +232,12 @@ export const dispatch = (turn: Turn, unit: Unit): void => {
   const problem = Rendering.problem(turn.state, node, item)
   if (problem !== undefined) return turn.publish({ _tag: "TASK_FATAL", id, reason: problem })
   const pool = poolOf(turn.state, node)
-  const offered = turn.offer
+  const { offer } = turn
   if (
-    offered !== undefined && item < 0 && node.lane === "ready" && offered.pool.name === pool.name &&
-    offered.pool.namespace === pool.namespace
+    offer !== undefined && item < 0 && node.lane === "ready" && offer.placement.pool.name === pool.name &&
+    offer.placement.pool.namespace === pool.namespace && (offer.type === undefined || offer.type === node.type)
   ) {
-    turn.offer = undefined
+    if (--offer.left === 0) turn.offer = undefined
     turn.apply({ _tag: "DISPATCHED", id, of: turn.of, handOff: true, ...runDue(turn, unit) })
     return armRunTimer(turn, unit)
   }
@@ -316,9 +316,13 @@ export const contextChanged = (turn: Turn, unit: Unit, sequence: number | undefi
 // ---- end
 
 /** The fact is taken: the sandbox it offers may be used. */
-const takeOffer = (turn: Turn, { execution }: Unit, event: LifecycleEvent | undefined): void => {
+const takeOffer = (turn: Turn, { execution, node }: Unit, event: LifecycleEvent | undefined): void => {
   if (event !== undefined && "offer" in event && event.offer !== undefined && event.offer > 0) {
-    turn.offer = execution.attempt.placement
+    const { placement } = execution.attempt
+    const isTogether = event.together === true
+    turn.offer = placement === undefined
+      ? undefined
+      : { placement, type: isTogether ? node.type : undefined, left: isTogether ? event.offer : 1 }
   }
 }
 

@@ -21,6 +21,13 @@ export interface Unit {
   readonly execution: Execution
 }
 
+/** `left`: tasks that may still follow in it. `type`: after the first only tasks of this type, `undefined`: only one task. */
+export interface Offer {
+  readonly placement: Placement
+  readonly type: string | undefined
+  left: number
+}
+
 export class Turn implements Evolve.TurnContext {
   state: WorkflowState
   readonly at: EpochMs
@@ -29,8 +36,8 @@ export class Turn implements Evolve.TurnContext {
   readonly effects: Array<EngineEffect> = []
   /** Position among the causes of the event from outside that is being handled. */
   of = 0
-  /** The sandbox that the fact being handled offers to one next task. */
-  offer: Placement | undefined
+  /** The sandbox that the fact being handled offers to what comes next. */
+  offer: Offer | undefined
   /** Nodes that were skipped or blocked: their successors have still to be looked at. */
   readonly settled: Array<number> = []
   readonly #queue: Array<LifecycleEvent> = []

@@ -57,8 +57,8 @@ export interface Attempt {
   /** Highest sequence of a runtime context seen, and that context (while it runs). */
   readonly sequence?: number
   readonly context?: Outputs
-  /** The attempt that was handed the sandbox of this one. */
-  readonly next?: TaskInstanceId
+  /** The attempts that were handed the sandbox of this one, in order. */
+  readonly next?: ReadonlyArray<TaskInstanceId>
 }
 
 /** What runs: a task, or one item of a fan-out. `attempt` is the newest; `past` those before it, oldest first. */
