@@ -86,7 +86,7 @@ export const sound: ReadonlyArray<{ readonly name: string; readonly small: Scena
   {
     name: "checkpoints in pages, with a head of their own",
     small: pages,
-    deep: { ...pages, budget: budget({ entries: 2, takes: [1, 1, 1], checkpoints: 3, losses: 1 }) }
+    deep: { ...pages, budget: budget({ entries: 2, takes: [1, 1, 1], checkpoints: 2 }) }
   },
   {
     name: "released, and taken back",
@@ -96,7 +96,11 @@ export const sound: ReadonlyArray<{ readonly name: string; readonly small: Scena
   {
     name: "released, and the successor is gone",
     small: { ...pair, coordinators: 3, budget: budget({ entries: 1, takes: [0, 1, 1], releases: 1 }) },
-    deep: { ...pair, coordinators: 3, budget: budget({ entries: 2, takes: [1, 1, 1], releases: 1, losses: 1 }) }
+    deep: {
+      ...pair,
+      coordinators: 3,
+      budget: budget({ entries: 1, takes: [0, 1, 1], releases: 1, losses: 1, restarts: 1 })
+    }
   },
   {
     name: "the broker loses the newest messages (power loss)",
