@@ -72,7 +72,7 @@ export class Checkpoints {
   /** Writes a checkpoint of every shard that changed since its last one. */
   readonly write: Effect.Effect<number, ContractError> = Effect.gen({ self: this }, function*() {
     if (this.#dirty.size === 0) return 0
-    const { sequence, shards } = yield* this.#capture
+    const { sequence, shards } = yield* this.#capture()
     yield* Effect.callback<void>((resume) => this.#options.history.drain(() => resume(Effect.void)))
     yield* Effect.forEach(shards, ([shard, instances]) => this.#writeShard(shard, sequence, instances), {
       concurrency: 8,
@@ -82,26 +82,28 @@ export class Checkpoints {
   })
 
   /** References to the states of the changed shards, taken when no append is in flight. */
-  readonly #capture = Effect.callback<
-    { readonly sequence: number; readonly shards: ReadonlyArray<readonly [Shard, ReadonlyArray<Captured>]> }
-  >((resume) => {
-    this.#options.ledger.whenQuiet(() => {
-      const shards = [...this.#dirty].flatMap((shard) => {
-        const worker = this.#options.buses.worker(shard)
-        if (worker === undefined) return []
-        const instances = [...worker.buses.values()].map(({ committed, hash, instance, n, sequence }): Captured => ({
-          instance,
-          n,
-          hash,
-          sequence,
-          state: committed
-        }))
-        return [[shard, instances] as const]
+  #capture() {
+    return Effect.callback<
+      { readonly sequence: number; readonly shards: ReadonlyArray<readonly [Shard, ReadonlyArray<Captured>]> }
+    >((resume) => {
+      this.#options.ledger.whenQuiet(() => {
+        const shards = [...this.#dirty].flatMap((shard) => {
+          const worker = this.#options.buses.worker(shard)
+          if (worker === undefined) return []
+          const instances = [...worker.buses.values()].map(({ committed, hash, instance, n, sequence }): Captured => ({
+            instance,
+            n,
+            hash,
+            sequence,
+            state: committed
+          }))
+          return [[shard, instances] as const]
+        })
+        this.#dirty.clear()
+        resume(Effect.succeed({ sequence: this.#options.ledger.lastSequence, shards }))
       })
-      this.#dirty.clear()
-      resume(Effect.succeed({ sequence: this.#options.ledger.lastSequence, shards }))
     })
-  })
+  }
 
   #writeShard(shard: Shard, sequence: number, instances: ReadonlyArray<Captured>): Effect.Effect<void, ContractError> {
     return Effect.gen({ self: this }, function*() {

@@ -27,7 +27,13 @@ import type { Member } from "../../shared/protocol/Member.ts"
 import { FactRequest, type InboxMessage, RegisterRequest } from "../../shared/protocol/Report.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { SystemEvent } from "../../shared/protocol/SystemEvent.ts"
-import { type InstanceId, type MemberId, SessionId, type Shard, type StartupId } from "../../shared/protocol/Token.ts"
+import {
+  type InstanceId,
+  type MemberId,
+  type SessionId,
+  type Shard,
+  type StartupId
+} from "../../shared/protocol/Token.ts"
 import { finalStatuses, StartRequest } from "../../shared/protocol/Workflow.ts"
 import * as LiveMembers from "../../shared/registry/LiveMembers.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
@@ -148,7 +154,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       startup: config.startup,
       openedAt,
       onEnd: (end: LedgerEnd) => {
-        for (const worker of [...buses.workers]) buses.close(worker.shard)
+        for (const worker of buses.workers) buses.close(worker.shard)
         fork(FiberMap.clear(inboxes))
         if (end._tag === "Fenced") {
           Deferred.doneUnsafe(
@@ -316,8 +322,8 @@ export const run = Effect.fn("CoordinatorLife.run")(
         let tasks = 0
         let instancesTouched = 0
         let looked = 0
-        for (const worker of [...buses.workers]) {
-          for (const bus of [...worker.buses.values()]) {
+        for (const worker of buses.workers) {
+          for (const bus of worker.buses.values()) {
             if (++looked % pageSize === 0) yield* Effect.yieldNow
             const held = Registrations.heldBy(bus.state, executor, startup)
             if (held.length > 0) instancesTouched += 1

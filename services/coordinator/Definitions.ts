@@ -19,7 +19,7 @@ import { Definition, type DefinitionRef, DefinitionStored } from "../../shared/p
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { namespaceDefault } from "../../shared/protocol/Pool.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
-import { DefinitionName, type Namespace } from "../../shared/protocol/Token.ts"
+import type { DefinitionName, Namespace } from "../../shared/protocol/Token.ts"
 import * as WorkflowGraph from "./engine/WorkflowGraph.ts"
 
 /** Compiled definitions kept in memory; the least recently used goes first. */

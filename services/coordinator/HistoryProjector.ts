@@ -100,6 +100,6 @@ export class HistoryProjector {
 
   #fire(): void {
     this.#isArmed = false
-    for (const instance of [...this.#touched]) this.project(instance)
+    for (const instance of this.#touched) this.project(instance)
   }
 }

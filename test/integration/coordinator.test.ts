@@ -56,7 +56,13 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
         inline: diamond,
         instanceId: "first"
       })
-      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" }, { timeoutMs: 12_000 })
+      const result = yield* Rpc.call(
+        nats,
+        Subject.rpc.workflow("result"),
+        WorkflowResult,
+        { instanceId, wait: "10s" },
+        { timeoutMs: 12_000 }
+      )
       assert.strictEqual(result.state, "SUCCEEDED")
       assert.deepStrictEqual(executor.ran.map((spec) => spec.task).sort(), ["a", "b", "c", "d"])
       assert.strictEqual(executor.ran[3]?.task, "d")
@@ -95,7 +101,13 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
       if (running !== undefined) {
         executor.report(running, MemberId.make("co-b"), { _tag: "SUCCEEDED", outputs: { rows: "3" } })
       }
-      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" }, { timeoutMs: 12_000 })
+      const result = yield* Rpc.call(
+        nats,
+        Subject.rpc.workflow("result"),
+        WorkflowResult,
+        { instanceId, wait: "10s" },
+        { timeoutMs: 12_000 }
+      )
       assert.strictEqual(result.state, "SUCCEEDED")
       assert.strictEqual(executor.ran.length, 1, "the task ran once")
     }))
@@ -120,7 +132,13 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
       if (running !== undefined) {
         executor.report(running, MemberId.make("co-z"), { _tag: "SUCCEEDED", outputs: {} })
       }
-      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" }, { timeoutMs: 12_000 })
+      const result = yield* Rpc.call(
+        nats,
+        Subject.rpc.workflow("result"),
+        WorkflowResult,
+        { instanceId, wait: "10s" },
+        { timeoutMs: 12_000 }
+      )
         .pipe(Effect.retry({ times: 50, schedule: Schedule.spaced("100 millis") }))
       assert.strictEqual(result.state, "SUCCEEDED")
       assert.strictEqual(executor.ran.length, 1, "the task ran once")
@@ -143,7 +161,13 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
       )
       yield* Streams.ensure(nats)
       const executor = yield* ScriptedExecutor.make(nats, "ex-5", () => ({ _tag: "SUCCEEDED", outputs: {} }))
-      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "20s" }, { timeoutMs: 22_000 })
+      const result = yield* Rpc.call(
+        nats,
+        Subject.rpc.workflow("result"),
+        WorkflowResult,
+        { instanceId, wait: "20s" },
+        { timeoutMs: 22_000 }
+      )
       assert.strictEqual(result.state, "SUCCEEDED")
       assert.strictEqual(executor.ran.length, 1)
     }))
@@ -156,7 +180,13 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
       const { instanceId } = yield* Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, { inline: diamond })
       yield* waitFor(() => executor.ran.length === 1)
       yield* Rpc.call(nats, Subject.rpc.workflow("stop"), Accepted, { instanceId, reason: "enough" })
-      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" }, { timeoutMs: 12_000 })
+      const result = yield* Rpc.call(
+        nats,
+        Subject.rpc.workflow("result"),
+        WorkflowResult,
+        { instanceId, wait: "10s" },
+        { timeoutMs: 12_000 }
+      )
       assert.strictEqual(result.state, "STOPPED")
     }))
 })

@@ -14,6 +14,7 @@ import type {
 import type { FactReport } from "../../../shared/protocol/Report.ts"
 import type { EpochMs } from "../../../shared/protocol/Token.ts"
 import type { EngineEffect } from "./EngineEffect.ts"
+import * as Semaphore from "./Semaphore.ts"
 import * as TaskFlow from "./TaskFlow.ts"
 import { taskStates } from "./TaskStates.ts"
 import { activeUnits, Turn, type Unit } from "./Turn.ts"
@@ -50,7 +51,12 @@ const decision = ({ cause, effects, state, transitions }: Turn): Decision => ({ 
 const handle = (turn: Turn, event: LifecycleEvent): void => {
   if (isTaskEvent(event)) {
     const unit = turn.unit(event.id)
-    if (unit === undefined || !isFrom(unit, event)) return
+    if (unit === undefined) {
+      // The slot that an attempt waited for came when there was a newer one.
+      if (event._tag === "TASK_SLOT_GRANTED") TaskFlow.giveBackSlot(turn, event.id)
+      return
+    }
+    if (!isFrom(unit, event)) return
     // The method of this tag takes this event: TypeScript can't follow the pair through the lookup.
     const action = taskStates[unit.execution.status][event._tag] as (
       turn: Turn,
@@ -58,7 +64,8 @@ const handle = (turn: Turn, event: LifecycleEvent): void => {
       event: TaskLifecycleEvent
     ) => void
     action(turn, unit, event)
-  } else {
+  } else if (event._tag === "SLOT_ACQUIRE" || event._tag === "SLOT_RELEASE") Semaphore.handle(turn, event)
+  else {
     const action = workflowStates[turn.state.status][event._tag] as (turn: Turn, event: WorkflowLifecycleEvent) => void
     action(turn, event)
   }
@@ -79,7 +86,9 @@ export const poison = (state: WorkflowState, reason: string, now: EpochMs): Deci
   if (state.poisoned) return decision(turn)
   const units = activeUnits(state)
   turn.apply({ _tag: "POISONED", reason: `the engine failed: ${reason}` })
+  turn.effects.push(...WorkflowFlow.serialRelease(turn.state))
   for (const unit of units) {
+    TaskFlow.releaseSlot(turn, unit)
     const kill = TaskFlow.controlEffect("Kill", unit)
     if (kill !== undefined) turn.emit(kill)
   }

@@ -60,6 +60,15 @@ export interface CancelTimer {
   readonly timer: string
 }
 
+/** A message to another instance, by way of its shard's owner: at least once, in order per target. An instance leaves memory only when its messages are stored. */
+export interface Send {
+  readonly _tag: "Send"
+  readonly id: string
+  readonly to: InstanceId
+  readonly from: InstanceId
+  readonly event: LifecycleEvent
+}
+
 export interface Alert {
   readonly _tag: "Alert"
   readonly id: string
@@ -77,4 +86,4 @@ export interface Finalize {
   readonly replyTo?: string
 }
 
-export type EngineEffect = Dispatch | Withdraw | Control | ArmTimer | CancelTimer | Alert | Finalize
+export type EngineEffect = Dispatch | Withdraw | Control | ArmTimer | CancelTimer | Send | Alert | Finalize

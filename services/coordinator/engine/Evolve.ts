@@ -11,6 +11,7 @@ import type { EpochMs, TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import type { TaskStatus } from "../../../shared/protocol/Workflow.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import { initial } from "./Initial.ts"
+import * as Semaphore from "./Semaphore.ts"
 import * as WorkflowExecutionGraph from "./WorkflowExecutionGraph.ts"
 import { nodeAt, parsePool, type TaskNode, type WorkflowGraph } from "./WorkflowGraph.ts"
 import {
@@ -218,7 +219,7 @@ const noAttempts: ReadonlyArray<Attempt> = []
 
 /** The attempt's part of a final fact. */
 const finished = (attempt: Attempt, status: TaskStatus, event: LifecycleEvent | undefined, at: EpochMs): Attempt => {
-  const { context: _, due: __, ...rest } = attempt
+  const { context: _, due: __, slot: ___, ...rest } = attempt
   const fact = event !== undefined && "by" in event ? event : undefined
   const startedAt = fact !== undefined && "startedAt" in fact ? fact.startedAt : undefined
   const exitCode = fact !== undefined && "exitCode" in fact ? fact.exitCode : undefined
@@ -366,6 +367,7 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         pool: state.pool,
         startedAt: turn.at,
         timeoutAt: transition.due,
+        serial: state.serial,
         tasks: state.start === undefined ? state.graph.fresh : WorkflowExecutionGraph.table(state.graph, state.start)
       }
     case "RECOVERED":
@@ -402,6 +404,15 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         endedAt: turn.at,
         timeoutAt: undefined
       }
+    case "SERIAL":
+      return { ...state, status: "SERIAL_WAIT", serial: transition.ticket, timeoutAt: undefined }
+    case "SERIAL_GRANTED":
+      return { ...state, status: "RUNNING", timeoutAt: transition.due }
+    case "SLOT_QUEUED":
+    case "SLOT_GIVEN":
+    case "SLOT_REFUSED":
+    case "SLOT_FREED":
+      return { ...state, semaphore: Semaphore.evolve(state.semaphore ?? Semaphore.empty, transition, turn.cause) }
     case "HANDLED": {
       const node = requireNode(state.graph, transition.task)
       const task = ChunkedVector.get(state.tasks, node.index)
@@ -493,6 +504,15 @@ const evolveAttempt = (
   const execution = requireExecution(task, item, id)
   const { attempt } = execution
   switch (transition._tag) {
+    case "SLOT":
+      return keep(state, node, task, item, {
+        ...execution,
+        attempt: {
+          ...attempt,
+          slot: transition.slot,
+          ...(transition.slot === "waiting" ? {} : { slotAt: turn.at })
+        }
+      })
     case "DELAYED":
       return keep(state, node, task, item, {
         ...execution,

@@ -2,6 +2,7 @@
  * The state of an instance before its first event: what the fold of its journal begins with. design/03 section 2.
  */
 import type { InstanceId, Shard } from "../../../shared/protocol/Token.ts"
+import * as Semaphore from "./Semaphore.ts"
 import type { WorkflowGraph } from "./WorkflowGraph.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
 
@@ -23,6 +24,8 @@ export const initial = (graph: WorkflowGraph, instance: InstanceId, shard: Shard
   ending: false,
   resolved: undefined,
   poisoned: false,
+  serial: undefined,
+  semaphore: graph.isSemaphore ? Semaphore.empty : undefined,
   tasks: graph.fresh,
   active: 0,
   failedChains: 0,

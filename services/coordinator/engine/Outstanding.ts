@@ -5,6 +5,7 @@
  * which they were due. A run that rests has only its `Finalize` (idempotent at its target).
  */
 import type { EngineEffect } from "./EngineEffect.ts"
+import * as Semaphore from "./Semaphore.ts"
 import * as TaskFlow from "./TaskFlow.ts"
 import { activeUnits } from "./Turn.ts"
 import * as WorkflowFlow from "./WorkflowFlow.ts"
@@ -12,11 +13,14 @@ import type { WorkflowState } from "./WorkflowState.ts"
 
 /** Dispatches of SUBMITTED tasks, timers, intents not confirmed, asks for DISPATCHED and RUNNING tasks. */
 export const outstanding = (state: WorkflowState): ReadonlyArray<EngineEffect> => {
-  const effects: Array<EngineEffect> = []
+  if (state.semaphore !== undefined) return Semaphore.outstanding(state, state.semaphore)
+  const effects: Array<EngineEffect> = TaskFlow.releases(state).slice()
   if (state.endedAt !== undefined) {
+    effects.push(...WorkflowFlow.serialRelease(state))
     effects.push(WorkflowFlow.finalizeEffect(state))
     return effects
   }
+  if (state.status === "SERIAL_WAIT") effects.push(...WorkflowFlow.serialAcquire(state))
   if (state.timeoutAt !== undefined) {
     effects.push(
       TaskFlow.arm(TaskFlow.timerOf.workflow(state.run), state.timeoutAt, { _tag: "WORKFLOW_TIMEOUT", run: state.run })
@@ -33,6 +37,10 @@ export const outstanding = (state: WorkflowState): ReadonlyArray<EngineEffect> =
         }
         break
       case "SUBMITTED": {
+        if (attempt.slot === "waiting") {
+          effects.push(TaskFlow.acquireEffect(state, unit))
+          break
+        }
         effects.push(TaskFlow.dispatchEffect(state, unit, attempt.submittedAt))
         const due = TaskFlow.dispatchDue(node, execution)
         if (due !== undefined) {

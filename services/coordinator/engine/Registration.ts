@@ -47,6 +47,9 @@ export const registrationOutcome = (
   if (attempt.id !== id) return { _tag: "NoLongerRunnable", why: `${id} was superseded by ${attempt.id}` }
   switch (status) {
     case "SUBMITTED":
+      return attempt.slot === "waiting"
+        ? { _tag: "NoLongerRunnable", why: "it waits for a slot of its group" }
+        : registered
     case "DELAY_EXECUTION":
       return registered
     case "DISPATCHED":

@@ -10,7 +10,7 @@ import { DefinitionRef } from "../../../shared/protocol/Definition.ts"
 import { Placement } from "../../../shared/protocol/Dispatch.ts"
 import { StartData } from "../../../shared/protocol/Journal.ts"
 import { PoolRef } from "../../../shared/protocol/Sandbox.ts"
-import { EpochMs, InstanceId, MemberId, Shard, StartupId, TaskInstanceId } from "../../../shared/protocol/Token.ts"
+import { EpochMs, InstanceId, MemberId, Priority, Shard, StartupId, TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import { Intent, TaskStatus, WorkflowStatus } from "../../../shared/protocol/Workflow.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import type { WorkflowGraph } from "./WorkflowGraph.ts"
@@ -33,6 +33,8 @@ const AttemptJson = Schema.Struct({
   executor: optionalKey(MemberId),
   startup: optionalKey(StartupId),
   placement: optionalKey(Placement),
+  slot: optionalKey(Schema.Literals(["waiting", "held", "forced"])),
+  slotAt: optionalKey(EpochMs),
   due: optionalKey(EpochMs),
   timeoutAt: optionalKey(EpochMs),
   timedOut: Yes,
@@ -70,6 +72,13 @@ const TaskStateJson = Schema.Struct({
   items: optionalKey(ItemsJson),
   attemptFloor: optionalKey(Schema.Int)
 })
+const TicketJson = Schema.Struct({ from: InstanceId, ticket: Schema.String, priority: Priority, replace: Yes })
+const SemaphoreJson = Schema.Struct({
+  slots: Schema.Int,
+  held: Schema.Array(TicketJson),
+  waiting: Schema.Array(TicketJson),
+  refused: Schema.Array(TicketJson)
+})
 const SnapshotJson = Schema.Struct({
   v: Schema.Literals([1]),
   definition: DefinitionRef,
@@ -88,6 +97,8 @@ const SnapshotJson = Schema.Struct({
   ending: Schema.Boolean,
   resolved: optionalKey(Schema.Struct({ status: WorkflowStatus, reason: optionalKey(Schema.String) })),
   poisoned: Schema.Boolean,
+  serial: optionalKey(Schema.String),
+  semaphore: optionalKey(SemaphoreJson),
   nodes: Schema.Int,
   tasks: Schema.Array(Schema.Tuple([Schema.Int, TaskStateJson])),
   active: Schema.Int,
@@ -131,7 +142,7 @@ const taskOf = ({ items, ...task }: TaskStateJson): TaskState => ({
 
 /** To be written with JSON.stringify as it is. */
 export const snapshotOf = (state: WorkflowState): SnapshotJson => {
-  const { endedAt, graph, reason, resolved, start, tasks, timeoutAt, ...rest } = state
+  const { endedAt, graph, reason, resolved, semaphore, serial, start, tasks, timeoutAt, ...rest } = state
   const changed: Array<readonly [number, TaskStateJson]> = []
   for (let index = 0; index < tasks.length; index++) {
     const task = ChunkedVector.get(tasks, index)
@@ -146,6 +157,8 @@ export const snapshotOf = (state: WorkflowState): SnapshotJson => {
     ...(reason === undefined ? {} : { reason }),
     ...(timeoutAt === undefined ? {} : { timeoutAt }),
     ...(resolved === undefined ? {} : { resolved }),
+    ...(serial === undefined ? {} : { serial }),
+    ...(semaphore === undefined ? {} : { semaphore }),
     nodes: tasks.length,
     tasks: changed
   }
@@ -157,7 +170,8 @@ export const fromSnapshot = (json: unknown, graph: WorkflowGraph): Result.Result
   if (Result.isFailure(decoded)) {
     return Result.fail(`not a snapshot that this version reads: ${decoded.failure.message}`)
   }
-  const { definition, endedAt, nodes, reason, resolved, start, tasks, timeoutAt, v: _, ...rest } = decoded.success
+  const { definition, endedAt, nodes, reason, resolved, semaphore, serial, start, tasks, timeoutAt, v: _, ...rest } =
+    decoded.success
   const { definition: own } = graph
   if (
     definition.name !== own.name || definition.version !== own.version || definition.hash !== own.hash ||
@@ -182,6 +196,8 @@ export const fromSnapshot = (json: unknown, graph: WorkflowGraph): Result.Result
     reason,
     timeoutAt,
     resolved,
+    serial,
+    semaphore,
     tasks: tasks.length === 0 ? graph.fresh : ChunkedVector.fromArray(table)
   })
 }

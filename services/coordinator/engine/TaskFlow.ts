@@ -10,12 +10,13 @@ import type { InboundEntry } from "../../../shared/protocol/Lane.ts"
 import { poolKey, type PoolRef } from "../../../shared/protocol/Sandbox.ts"
 import { fnv1a } from "../../../shared/protocol/Shard.ts"
 import { formatDuration } from "../../../shared/protocol/Time.ts"
-import type { EpochMs, TaskInstanceId } from "../../../shared/protocol/Token.ts"
+import { type EpochMs, priorityDefault, type TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Condition from "./Condition.ts"
-import type { ArmTimer, CancelTimer, Control, Dispatch, Withdraw } from "./EngineEffect.ts"
+import type { ArmTimer, CancelTimer, Control, Dispatch, Send, Withdraw } from "./EngineEffect.ts"
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
+import * as Semaphore from "./Semaphore.ts"
 import { activeUnits, executionOf, type Turn, type Unit } from "./Turn.ts"
 import * as WorkflowExecutionGraph from "./WorkflowExecutionGraph.ts"
 import { type ConditionPlan, itemsMax, type RetryPolicy, type TaskNode } from "./WorkflowGraph.ts"
@@ -98,7 +99,8 @@ const delayEnd = (node: TaskNode, execution: Execution): EpochMs => firstAttempt
 export const dispatchDue = (node: TaskNode, execution: Execution): EpochMs | undefined =>
   node.dispatchTimeoutMs === undefined
     ? undefined
-    : Math.max(execution.attempt.submittedAt, delayEnd(node, execution)) + node.dispatchTimeoutMs
+    : Math.max(execution.attempt.slotAt ?? execution.attempt.submittedAt, delayEnd(node, execution)) +
+      node.dispatchTimeoutMs
 
 /** Wait before the retry after `failures` failures (1, 2, ...). Jitter: within a fifth, from the hash of the ids. */
 export const retryIntervalMs = (policy: RetryPolicy, failures: number, seed: string): number => {
@@ -141,8 +143,84 @@ const isPausing = (turn: Turn, node: TaskNode): boolean =>
 export const start = (turn: Turn, unit: Unit): void => {
   if (isHalting(turn, unit.node)) killed(turn, unit, undefined)
   else if (isPausing(turn, unit.node)) paused(turn, unit, undefined)
+  else if (unit.node.group !== undefined && unit.execution.attempt.slot === undefined) {
+    turn.apply({ _tag: "SLOT", id: unit.execution.attempt.id, slot: "waiting" })
+    turn.emit(acquireEffect(turn.state, unit))
+  } else if (unit.execution.attempt.slot === "waiting") turn.emit(acquireEffect(turn.state, unit))
   else turn.publish({ _tag: "TASK_DISPATCH", id: unit.execution.attempt.id })
 }
+
+// ---- slots of a concurrency group
+
+const slotMessage = (state: WorkflowState, node: TaskNode, id: TaskInstanceId, verb: "acquire" | "release"): Send => ({
+  _tag: "Send",
+  id: `${verb}:${id}`,
+  to: Semaphore.idOfGroup(state.graph.namespace, node.group?.name ?? ""),
+  from: state.instance,
+  event: verb === "release"
+    ? { _tag: "SLOT_RELEASE", from: state.instance, ticket: id }
+    : {
+      _tag: "SLOT_ACQUIRE",
+      from: state.instance,
+      ticket: id,
+      ...(node.group?.slots === undefined ? {} : { slots: node.group.slots }),
+      priority: node.group?.priority ?? priorityDefault,
+      mode: "wait"
+    }
+})
+
+export const acquireEffect = (state: WorkflowState, { execution, node }: Unit): Send =>
+  slotMessage(state, node, execution.attempt.id, "acquire")
+
+/** The attempt ends, or no longer waits. */
+export const releaseSlot = (turn: Turn, { execution, node }: Unit): void => {
+  if (execution.attempt.slot !== undefined) {
+    turn.emit(slotMessage(turn.state, node, execution.attempt.id, "release"))
+  }
+}
+
+/** A slot for an attempt that has no use for it. */
+export const giveBackSlot = (turn: Turn, id: TaskInstanceId): void => {
+  const node = WorkflowExecutionGraph.nodeById(turn.state, id)
+  if (node?.group !== undefined) turn.emit(slotMessage(turn.state, node, id, "release"))
+}
+
+export const slotGranted = (turn: Turn, { execution }: Unit): void => {
+  const { id, slot } = execution.attempt
+  if (slot === "held") return
+  if (slot !== "waiting") return giveBackSlot(turn, id)
+  turn.apply({ _tag: "SLOT", id, slot: "held" })
+  turn.publish({ _tag: "TASK_DISPATCH", id })
+}
+
+/** Goes on without a slot. */
+export const forceStart = (turn: Turn, unit: Unit): void => {
+  const { id, slot } = unit.execution.attempt
+  if (slot !== "waiting") return
+  releaseSlot(turn, unit)
+  turn.apply({ _tag: "SLOT", id, slot: "forced" })
+  turn.publish({ _tag: "TASK_DISPATCH", id })
+}
+
+/** Given back again by an owner that takes over: what has ended last of each task in a group. A crash may have lost no more, since messages go in order. */
+export const releases = (state: WorkflowState): ReadonlyArray<Send> => {
+  const found: Array<Send> = []
+  for (const node of state.graph.nodes) {
+    if (node.group === undefined) continue
+    const { execution, items } = ChunkedVector.get(state.tasks, node.index)
+    for (const one of items === undefined ? [execution] : ChunkedVector.toArray(items.executions)) {
+      if (one === undefined) continue
+      const past = one.past.at(-1)
+      if (past !== undefined) found.push(slotMessage(state, node, past.id, "release"))
+      if (one.attempt.slot === undefined && one.attempt.endedAt !== undefined) {
+        found.push(slotMessage(state, node, one.attempt.id, "release"))
+      }
+    }
+  }
+  return found
+}
+
+const waitsForSlot = ({ execution }: Unit): boolean => execution.attempt.slot === "waiting"
 
 /** Starts what a fan-out may have under way. Its list is evaluated here, once, and journalled. */
 export const fanOut = (turn: Turn, node: TaskNode): void => {
@@ -216,6 +294,7 @@ const fanIn = (
 
 /** Delay, then the lane (or a sandbox that the fact being handled offers). A switch is decided here. */
 export const dispatch = (turn: Turn, unit: Unit): void => {
+  if (waitsForSlot(unit)) return
   const { execution, item, node } = unit
   const { id } = execution.attempt
   if (node.delayMs > 0) {
@@ -295,12 +374,14 @@ const armRunTimer = (turn: Turn, { execution, node }: Unit): void => {
 
 /** Registered with an executor. */
 export const placed = (turn: Turn, unit: Unit): void => {
+  if (waitsForSlot(unit)) return
   cancelTimers(turn, unit)
   turn.apply({ _tag: "DISPATCHED", id: unit.execution.attempt.id, of: turn.of, ...runDue(turn, unit) })
   armRunTimer(turn, unit)
 }
 
 export const running = (turn: Turn, unit: Unit): void => {
+  if (waitsForSlot(unit)) return
   leaveLane(turn, unit, turn.cause[turn.of])
   if (unit.execution.status !== "DISPATCHED") cancelTimers(turn, unit)
   turn.apply({ _tag: "RUNNING", id: unit.execution.attempt.id, of: turn.of, ...runDue(turn, unit) })
@@ -328,7 +409,7 @@ const takeOffer = (turn: Turn, { execution, node }: Unit, event: LifecycleEvent 
 
 /** A fact overtook the registration: the lane entry is done with (whoever takes it is refused). */
 const leaveLane = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined): void => {
-  if (unit.execution.status === "SUBMITTED" && event !== undefined && "by" in event && event.by !== undefined) {
+  if (unit.execution.status === "SUBMITTED" && !waitsForSlot(unit) && event !== undefined && "by" in event && event.by !== undefined) {
     turn.emit(withdrawEffect(turn.state, unit))
   }
 }
@@ -347,6 +428,7 @@ export const succeeded = (
   takeOffer(turn, unit, event)
   leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
+  releaseSlot(turn, unit)
   turn.apply({ _tag: "SUCCEEDED", id: execution.attempt.id, ...(turn.from(event) ?? { outputs: event.outputs }) })
   if (node.branches.length > 0) {
     for (const index of node.branches) {
@@ -380,6 +462,7 @@ export const failed = (
   takeOffer(turn, unit, event)
   leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
+  releaseSlot(turn, unit)
   const from = event === undefined ? undefined : turn.from(event)
   // The fact's own reason is in the journal already.
   const isOwn = from !== undefined && event !== undefined && "reason" in event && event.reason === reason
@@ -423,6 +506,7 @@ export const killed = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined
   takeOffer(turn, unit, event)
   leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
+  releaseSlot(turn, unit)
   turn.apply({ _tag: "KILLED", id: execution.attempt.id, ...(event === undefined ? undefined : turn.from(event)) })
   ended(turn, unit)
 }
@@ -431,6 +515,7 @@ export const paused = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined
   takeOffer(turn, unit, event)
   leaveLane(turn, unit, event)
   cancelTimers(turn, unit)
+  releaseSlot(turn, unit)
   turn.apply({ _tag: "PAUSED", id: unit.execution.attempt.id, ...(event === undefined ? undefined : turn.from(event)) })
   ended(turn, unit)
 }
@@ -439,7 +524,7 @@ export const paused = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined
 
 /** A task that no executor has: off the lane, and KILLED or PAUSED at once. Registration refuses it from here on. */
 export const withdraw = (turn: Turn, unit: Unit, as: "kill" | "pause"): void => {
-  if (unit.execution.status === "SUBMITTED" && isOnLane(unit.node)) turn.emit(withdrawEffect(turn.state, unit))
+  if (unit.execution.status === "SUBMITTED" && !waitsForSlot(unit) && isOnLane(unit.node)) turn.emit(withdrawEffect(turn.state, unit))
   if (as === "kill") killed(turn, unit, undefined)
   else paused(turn, unit, undefined)
 }
@@ -459,7 +544,7 @@ export const timedOut = (turn: Turn, unit: Unit, kind: "dispatch" | "run"): void
   const { id } = execution.attempt
   const isPlaced = execution.status === "DISPATCHED" || execution.status === "RUNNING"
   if (kind === "dispatch") {
-    if (execution.status !== "SUBMITTED" || node.dispatchTimeoutMs === undefined) return
+    if (execution.status !== "SUBMITTED" || waitsForSlot(unit) || node.dispatchTimeoutMs === undefined) return
     turn.emit(withdrawEffect(turn.state, unit))
     return failed(
       turn,
@@ -481,7 +566,7 @@ export const timedOut = (turn: Turn, unit: Unit, kind: "dispatch" | "run"): void
   }
   if (!timeout.fail) return turn.apply({ _tag: "WARNED", id })
   if (!isPlaced) {
-    if (execution.status === "SUBMITTED") turn.emit(withdrawEffect(turn.state, unit))
+    if (execution.status === "SUBMITTED" && !waitsForSlot(unit)) turn.emit(withdrawEffect(turn.state, unit))
     return failed(turn, unit, undefined, `timed out after ${formatDuration(timeout.afterMs)}`, true)
   }
   turn.apply({ _tag: "INTENT", id, intent: "kill", timedOut: true })
@@ -495,6 +580,7 @@ export const failover = (turn: Turn, unit: Unit, lost: boolean, reason: string):
   if (execution.intent === "kill") return killed(turn, unit, undefined)
   if (execution.intent === "pause") return paused(turn, unit, undefined)
   cancelTimers(turn, unit)
+  releaseSlot(turn, unit)
   turn.apply({ _tag: "FAILOVER", id: execution.attempt.id, reason })
   submit(turn, node, item)
 }

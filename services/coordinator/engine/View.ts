@@ -45,6 +45,7 @@ const whyOf = (state: WorkflowState, node: TaskNode, task: TaskState): string | 
   if (task.why !== undefined) return task.why
   const rests = finalStatuses.has(state.status)
   const { execution } = task
+  if (execution?.attempt.slot === "waiting") return `waits for a slot of group ${node.group?.name ?? ""}`
   if (execution?.status === "SUBMITTED" && TaskFlow.isOnLane(node)) {
     return `waits for an executor of pool ${poolKey(node.pool ?? state.pool)}`
   }

@@ -6,9 +6,11 @@
  * when no task is active; the result is chosen in the order of the table; after it nothing is left but `Finalize`.
  */
 import type { StartData } from "../../../shared/protocol/Journal.ts"
-import type { EpochMs } from "../../../shared/protocol/Token.ts"
+import { type EpochMs, priorityDefault } from "../../../shared/protocol/Token.ts"
+import type { Send } from "./EngineEffect.ts"
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
+import * as Semaphore from "./Semaphore.ts"
 import * as TaskFlow from "./TaskFlow.ts"
 import { activeUnits, type Turn } from "./Turn.ts"
 import * as View from "./View.ts"
@@ -44,8 +46,83 @@ export const begin = (turn: Turn, start: StartData): void => {
   if (problems.length > 0) {
     return turn.publish({ _tag: "WORKFLOW_FAILED", reason: problems.map((problem) => problem.message).join("; ") })
   }
-  armTimeout(turn)
-  triggerAll(turn)
+  go(turn)
+}
+
+/** The run begins, or waits for the slot of its serial definition. */
+const go = (turn: Turn): void => {
+  const { graph, run, start } = turn.state
+  if (graph.isSemaphore) return
+  if (graph.serial === undefined || start?.dryRun === true) {
+    armTimeout(turn)
+    return triggerAll(turn)
+  }
+  turn.apply({ _tag: "SERIAL", ticket: Semaphore.ticketOfRun(run, turn.at) })
+  turn.effects.push(...serialAcquire(turn.state))
+}
+
+const serialMessage = (state: WorkflowState, event: Send["event"], verb: string): Send => ({
+  _tag: "Send",
+  id: `${verb}:${state.serial ?? ""}`,
+  to: Semaphore.idOfDefinition(state.graph.namespace, state.graph.definition.name),
+  from: state.instance,
+  event
+})
+
+const modes = { wait: "wait", discard: "try", priority: "replace" } as const
+
+export const serialAcquire = (state: WorkflowState): ReadonlyArray<Send> =>
+  state.serial === undefined || state.graph.serial === undefined ? [] : [
+    serialMessage(
+      state,
+      {
+        _tag: "SLOT_ACQUIRE",
+        from: state.instance,
+        ticket: state.serial,
+        slots: 1,
+        // In the order in which they came: the order is what the strategy is about.
+        priority: priorityDefault,
+        mode: modes[state.graph.serial]
+      },
+      "acquire"
+    )
+  ]
+
+/** Idempotent: also for one that rests. */
+export const serialRelease = (state: WorkflowState): ReadonlyArray<Send> =>
+  state.serial === undefined
+    ? []
+    : [serialMessage(state, { _tag: "SLOT_RELEASE", from: state.instance, ticket: state.serial }, "release")]
+
+/** START again of a run that waits for its slot: asks again. */
+export const serialAgain = (turn: Turn): void => {
+  turn.effects.push(...serialAcquire(turn.state))
+}
+
+export const slotGranted = (turn: Turn, ticket: string): void => {
+  const { state } = turn
+  if (state.serial === ticket && state.endedAt === undefined) {
+    if (state.status !== "SERIAL_WAIT") return
+    turn.apply({ _tag: "SERIAL_GRANTED", ...dueOf(turn) })
+    armTimeout(turn)
+    return triggerAll(turn)
+  }
+  turn.effects.push(...serialRelease({ ...state, serial: ticket }))
+}
+
+export const slotRefused = (turn: Turn, ticket: string): void => {
+  const { state } = turn
+  if (state.status !== "SERIAL_WAIT" || state.serial !== ticket) {
+    turn.effects.push(...serialRelease({ ...state, serial: ticket }))
+    return
+  }
+  rest(
+    turn,
+    "STOPPED",
+    state.graph.serial === "discard"
+      ? "another run of the definition is under way (serial-discard)"
+      : "a newer run of the definition takes its place (serial-priority)"
+  )
 }
 
 /** START of a run that is under way (a rebuild): what is ready is triggered, what is active looks after itself. */
@@ -210,6 +287,7 @@ export const rest = (turn: Turn, status: Rest, reason: string | undefined): void
   const { run, timeoutAt } = turn.state
   if (turn.state.active > 0) return
   if (timeoutAt !== undefined) turn.emit(TaskFlow.cancel(TaskFlow.timerOf.workflow(run)))
+  turn.effects.push(...serialRelease(turn.state))
   turn.apply({ _tag: "WORKFLOW", status, ...(reason === undefined ? {} : { reason }) })
   if (status === "FAILED") {
     turn.emit({
@@ -280,8 +358,7 @@ export const timeout = (turn: Turn, run: number): void => {
 export const recover = (turn: Turn, mode: "resume" | "recover" | "rerun"): void => {
   if (refusal(turn.state, mode) !== undefined) return
   turn.apply({ _tag: mode === "rerun" ? "RERUN" : "RECOVERED", of: turn.of, ...dueOf(turn) })
-  armTimeout(turn)
-  triggerAll(turn)
+  go(turn)
 }
 
 /** Why a run can't be resumed, recovered or run again now. */

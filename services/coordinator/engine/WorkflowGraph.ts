@@ -77,6 +77,8 @@ export interface TaskNode {
   readonly env: ReadonlyArray<readonly [name: string, value: Template.Template]>
   /** None of `with`, `params`, `env` holds an expression. */
   readonly constant: boolean
+  /** Its concurrency group, of which it takes a slot before it is dispatched. */
+  readonly group: { readonly name: string; readonly slots: number | undefined; readonly priority: Priority } | undefined
   readonly forEach: { readonly items: Expression.Expression; readonly parallelism: number } | undefined
   readonly cases: ReadonlyArray<SwitchCase>
   readonly fallback: TaskName | undefined
@@ -108,6 +110,10 @@ export interface WorkflowGraph {
   readonly pool: PoolRef
   readonly priority: Priority
   readonly endOnFailure: boolean
+  /** Runs of the definition, of all its versions, one after the other. */
+  readonly serial: "wait" | "discard" | "priority" | undefined
+  /** The graph of a semaphore, which has no tasks (engine/Semaphore.ts). */
+  readonly isSemaphore: boolean
   readonly timeout: TimeoutPolicy | undefined
   /** The table of a run of the whole graph before it starts. */
   readonly fresh: ChunkedVector.ChunkedVector<TaskState>
@@ -254,6 +260,19 @@ const unordered = (
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
+const serialOf = (type: Definition["spec"]["executionType"]): WorkflowGraph["serial"] => {
+  switch (type) {
+    case "serial-wait":
+      return "wait"
+    case "serial-discard":
+      return "discard"
+    case "serial-priority":
+      return "priority"
+    default:
+      return undefined
+  }
+}
+
 /** The graph, or every problem of the definition with its path, the value found there and a fix. Never throws. */
 export const compile = (
   definition: Definition,
@@ -355,14 +374,6 @@ export const compile = (
   // What is not there yet.
   const unsupported = (path: string, what: string, value: unknown, fix: string) =>
     report.add(path, `Unsupported: ${what}`, value, fix)
-  if (spec.executionType !== undefined && spec.executionType !== "parallel") {
-    unsupported(
-      "spec.executionType",
-      `execution type ${spec.executionType} is not implemented yet`,
-      spec.executionType,
-      "Leave it out, or use parallel."
-    )
-  }
   // Nodes.
   const reads = new Map<number, Array<Read>>()
   const note = (by: number, itemAllowed: boolean) => (path: string, expression: Expression.Expression) => {
@@ -438,12 +449,12 @@ export const compile = (
         "Use another type, or a join rule such as one_failed."
       )
     }
-    if (task.group !== undefined) {
-      unsupported(
+    if (task.group !== undefined && isBranching) {
+      report.add(
         `${path}.group`,
-        "concurrency groups are not implemented yet",
+        `the ${task.type} ${task.name} takes no slot`,
         task.group.name,
-        "Leave group out; forEach.parallelism limits a fan-out."
+        "Put the group on the tasks it leads to."
       )
     }
     const join = task.join ?? "all_success"
@@ -612,6 +623,9 @@ export const compile = (
         isBranching ? {} : { ...task, ...(spec.env === undefined ? {} : { env: { ...spec.env, ...task.env } }) },
         task.forEach !== undefined
       ),
+      group: task.group === undefined || isBranching
+        ? undefined
+        : { name: task.group.name, slots: task.group.slots, priority: task.group.priority ?? priorityDefault },
       forEach,
       cases,
       fallback,
@@ -659,6 +673,7 @@ export const compile = (
       timeout: timeoutPolicy(of.timeout, `${path}.timeout`, report),
       retry: retryPolicy(of.retry),
       ...templates(-1, path, { ...of, ...(spec.env === undefined ? {} : { env: { ...spec.env, ...of.env } }) }, false),
+      group: undefined,
       forEach: undefined,
       cases: [],
       fallback: undefined,
@@ -711,6 +726,8 @@ export const compile = (
     pool: parsePool(spec.pool ?? poolDefault, namespace),
     priority: spec.priority ?? priorityDefault,
     endOnFailure: spec.failureStrategy === "end",
+    serial: serialOf(spec.executionType),
+    isSemaphore: false,
     timeout,
     fresh: ChunkedVector.fromArray(
       nodes.map((node): TaskState => ({

@@ -11,6 +11,7 @@ import type { PoolRef } from "../../../shared/protocol/Sandbox.ts"
 import type { EpochMs, InstanceId, MemberId, Shard, StartupId, TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import type { Intent, TaskStatus, WorkflowStatus } from "../../../shared/protocol/Workflow.ts"
 import type * as ChunkedVector from "./ChunkedVector.ts"
+import type { Semaphore } from "./Semaphore.ts"
 import type { WorkflowGraph } from "./WorkflowGraph.ts"
 
 /** Bits of `TaskState.marks`: design/03 section 5. */
@@ -48,6 +49,9 @@ export interface Attempt {
   readonly executor?: MemberId
   readonly startup?: StartupId
   readonly placement?: Placement
+  /** Of a task in a concurrency group, while it lives: it waits for a slot, has one, or goes without. `slotAt`: since when it need not wait. */
+  readonly slot?: "waiting" | "held" | "forced"
+  readonly slotAt?: EpochMs
   /** End of the delay, or of the wait for a retry. */
   readonly due?: EpochMs
   /** When its time-out strikes (has struck, with `timedOut`, or warned, with `warned`). */
@@ -124,6 +128,10 @@ export interface WorkflowState {
   /** The result that is taken once the cleanup task has ended. */
   readonly resolved: { readonly status: WorkflowStatus; readonly reason?: string } | undefined
   readonly poisoned: boolean
+  /** Its ticket for the slot of its serial definition, the last one when it rests. */
+  readonly serial: string | undefined
+  /** Of an instance that is one. */
+  readonly semaphore: Semaphore | undefined
   /** By node index; after the tasks the nodes of `onCommit` and `onCleanup` where the definition has them. */
   readonly tasks: ChunkedVector.ChunkedVector<TaskState>
   readonly active: number

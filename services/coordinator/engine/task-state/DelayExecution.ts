@@ -5,6 +5,8 @@ import { ignore, type TaskStateAction } from "../TaskStateAction.ts"
 export const delayExecution: TaskStateAction = {
   TASK_START: (turn, unit) => TaskFlow.start(turn, unit),
   TASK_DISPATCH: (turn, unit) => TaskFlow.dispatch(turn, unit),
+  TASK_SLOT_GRANTED: (turn, unit) => TaskFlow.slotGranted(turn, unit),
+  TASK_FORCE_START: (turn, unit) => TaskFlow.forceStart(turn, unit),
   TASK_DISPATCHED: (turn, unit) => TaskFlow.placed(turn, unit),
   // Facts may overtake the registration's event.
   TASK_RUNNING: (turn, unit) => TaskFlow.running(turn, unit),

@@ -6,6 +6,8 @@ export const dispatched: TaskStateAction = {
   TASK_START: (turn, unit) =>
     turn.publish({ _tag: "TASK_FAILOVER", id: unit.execution.attempt.id, lost: false, reason: "rebuild" }),
   TASK_DISPATCH: ignore,
+  TASK_SLOT_GRANTED: (turn, unit) => TaskFlow.slotGranted(turn, unit),
+  TASK_FORCE_START: (turn, unit) => TaskFlow.forceStart(turn, unit),
   // The same executor again, or another one: `Registration` has told them apart before.
   TASK_DISPATCHED: ignore,
   TASK_RUNNING: (turn, unit) => TaskFlow.running(turn, unit),

@@ -9,6 +9,8 @@ const isWaiting = ({ execution }: Unit): boolean => !isEnded(execution)
 export const failed: TaskStateAction = {
   TASK_START: (turn, unit) => isWaiting(unit) ? TaskFlow.rearmRetry(turn, unit) : TaskFlow.replayChain(turn, unit),
   TASK_DISPATCH: ignore,
+  TASK_SLOT_GRANTED: (turn, unit) => TaskFlow.slotGranted(turn, unit),
+  TASK_FORCE_START: (turn, unit) => TaskFlow.forceStart(turn, unit),
   TASK_DISPATCHED: ignore,
   TASK_RUNNING: ignore,
   TASK_RUNTIME_CONTEXT_CHANGED: ignore,

@@ -5,6 +5,8 @@ import { ignore, type TaskStateAction } from "../TaskStateAction.ts"
 export const failover: TaskStateAction = {
   TASK_START: (turn, unit) => TaskFlow.retry(turn, unit),
   TASK_DISPATCH: ignore,
+  TASK_SLOT_GRANTED: (turn, unit) => TaskFlow.slotGranted(turn, unit),
+  TASK_FORCE_START: (turn, unit) => TaskFlow.forceStart(turn, unit),
   TASK_DISPATCHED: ignore,
   TASK_RUNNING: ignore,
   TASK_RUNTIME_CONTEXT_CHANGED: ignore,

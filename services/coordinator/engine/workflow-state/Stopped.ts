@@ -13,5 +13,7 @@ export const stopped: WorkflowStateAction = {
   WORKFLOW_FAILED: ignore,
   WORKFLOW_FINALIZE: (turn) => WorkflowFlow.finalize(turn),
   WORKFLOW_TIMEOUT: ignore,
+  WORKFLOW_SLOT_GRANTED: (turn, { ticket }) => WorkflowFlow.slotGranted(turn, ticket),
+  WORKFLOW_SLOT_REFUSED: (turn, { ticket }) => WorkflowFlow.slotRefused(turn, ticket),
   WORKFLOW_RECOVER: (turn, { mode }) => WorkflowFlow.recover(turn, mode)
 }

@@ -13,5 +13,7 @@ export const waitToRun: WorkflowStateAction = {
   WORKFLOW_FAILED: ignore,
   WORKFLOW_FINALIZE: ignore,
   WORKFLOW_TIMEOUT: ignore,
+  WORKFLOW_SLOT_GRANTED: (turn, { ticket }) => WorkflowFlow.slotGranted(turn, ticket),
+  WORKFLOW_SLOT_REFUSED: (turn, { ticket }) => WorkflowFlow.slotRefused(turn, ticket),
   WORKFLOW_RECOVER: ignore
 }
