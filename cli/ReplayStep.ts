@@ -32,6 +32,12 @@ export const causeText = (event: LifecycleEvent): string => {
       return event._tag
     case "TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH":
       return `${event._tag} ${event.task}`
+    case "WORKFLOW_SLOT_GRANTED":
+    case "WORKFLOW_SLOT_REFUSED":
+      return `${event._tag} ${event.ticket}`
+    case "SLOT_ACQUIRE":
+    case "SLOT_RELEASE":
+      return `${event._tag} ${event.ticket} of ${event.from}`
     case "TASK_DISPATCHED":
       return `TASK_DISPATCHED ${event.id} to ${event.placement.executor}, sandbox ${event.placement.sandbox} of ${event.placement.pool.namespace}/${event.placement.pool.name}`
     case "TASK_TIMEOUT":
@@ -82,6 +88,18 @@ export const transitionText = (transition: Transition, states: States, style: Ou
       return `workflow  will be ${transition.status}${reasonOf(transition)}`
     case "POISONED":
       return `workflow  given up: ${transition.reason}`
+    case "SERIAL":
+      return `workflow  ${move(states, "", "SERIAL_WAIT", style)}`
+    case "SERIAL_GRANTED":
+      return `workflow  ${move(states, "", "RUNNING", style)}: it is its turn`
+    case "SLOT_QUEUED":
+      return "a ticket is queued"
+    case "SLOT_GIVEN":
+    case "SLOT_REFUSED":
+    case "SLOT_FREED":
+      return `${transition.from} ${transition.ticket}  ${transition._tag}`
+    case "SLOT":
+      return `${transition.id}  slot of its group: ${transition.slot}`
     case "HANDLED":
       return `${transition.task}  handled`
     case "SKIPPED":

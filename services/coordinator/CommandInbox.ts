@@ -12,14 +12,14 @@ import * as Decode from "../../shared/jetstream/Decode.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { type ErrorBody } from "../../shared/protocol/ErrorCode.ts"
-import { InboxMessage } from "../../shared/protocol/Report.ts"
+import { CommandMessage } from "../../shared/protocol/Signal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { InstanceId, type Shard } from "../../shared/protocol/Token.ts"
 
 /** Messages of one shard that may wait for the journal. */
 export const unsettledMax = 512
 
-const decode = Decode.decoder(InboxMessage)
+const decode = Decode.decoder(CommandMessage)
 const isInstance = Schema.is(InstanceId)
 
 /** `done`: recorded. `again`: not now (not ours any more, or full). `refused`: can never be handled. */
@@ -33,7 +33,7 @@ export interface CommandInboxOptions {
   readonly handle: (
     shard: Shard,
     instance: InstanceId,
-    message: InboxMessage,
+    message: CommandMessage,
     replyTo: string | undefined,
     done: (outcome: InboxOutcome) => void
   ) => void

@@ -24,7 +24,9 @@ import * as Streams from "../../shared/jetstream/Streams.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { JobStateRequest } from "../../shared/protocol/Lane.ts"
 import type { Member } from "../../shared/protocol/Member.ts"
-import { FactRequest, type InboxMessage, RegisterRequest } from "../../shared/protocol/Report.ts"
+import { FactRequest, RegisterRequest } from "../../shared/protocol/Report.ts"
+import { shardOf } from "../../shared/protocol/Shard.ts"
+import type { CommandMessage } from "../../shared/protocol/Signal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { SystemEvent } from "../../shared/protocol/SystemEvent.ts"
 import {
@@ -56,6 +58,7 @@ import * as JetStreamJournal from "./JetStreamJournal.ts"
 import { LanePublisher } from "./LanePublisher.ts"
 import { Ledger, type LedgerEnd } from "./Ledger.ts"
 import { type Adoption, ShardOwnership } from "./ShardOwnership.ts"
+import { Signals } from "./Signals.ts"
 import { Timers } from "./Timers.ts"
 import { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
 import * as WorkflowRpc from "./WorkflowRpc.ts"
@@ -179,11 +182,19 @@ export const run = Effect.fn("CoordinatorLife.run")(
         buses.bus(bus.shard, bus.instance) === bus ? controls(Outstanding.outstanding(bus.committed)) : [],
       lost: (bus, effect, reason) => void buses.publish(bus, { event: failoverOf(effect, reason) })
     })
+    const signals = new Signals({
+      nats,
+      timers,
+      buses: () => buses,
+      shardOf: (instance) => shardOf(instance, config.shardCount),
+      warn: log
+    })
     const effectRunner = new EffectRunner({
       nats,
       buses: () => buses,
       lanes: new LanePublisher({ nats, owner: config.member.member, timers, isCurrent }),
       control,
+      signals,
       timers,
       history,
       finished,
@@ -209,13 +220,14 @@ export const run = Effect.fn("CoordinatorLife.run")(
     })
     const handleCommand = (
       instance: InstanceId,
-      message: InboxMessage,
+      message: CommandMessage,
       replyTo: string | undefined,
       done: (outcome: InboxOutcome) => void
     ): void => {
       if (message._tag === "Fact") {
         return port.fact(message.report, (outcome) => done({ _tag: outcome._tag === "NotOwner" ? "again" : "done" }))
       }
+      if (message._tag === "Signal") return signals.handle(instance, message, done)
       const work = Effect.gen(function*() {
         if (message._tag !== "Start") {
           return yield* instances.command(
@@ -310,6 +322,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
     })
     const checkpoints: Checkpoints.Checkpoints = new Checkpoints.Checkpoints({
       nats,
+      startup: config.startup,
       ledger,
       buses,
       history,
@@ -484,10 +497,15 @@ export const run = Effect.fn("CoordinatorLife.run")(
 
     // lanes live in memory storage: a restarted broker has lost them
     let lanesCreated = yield* lanesIdentity(nats)
+    yield* nats.onDisconnect(() => ledger.pause())
     yield* nats.onReconnect(() =>
       fork(
         Effect.gen(function*() {
           yield* Streams.ensure(nats)
+          ledger.resume()
+          if (!(yield* ownership.holdsItsKeys)) {
+            return yield* new LifeEnded({ reason: "the broker does not know that it gave this coordinator its shards" })
+          }
           const identity = yield* lanesIdentity(nats)
           if (identity === lanesCreated) return
           lanesCreated = identity

@@ -13,6 +13,7 @@ import type { ExecutorControl } from "./ExecutorControl.ts"
 import type { FinishedInstances } from "./FinishedInstances.ts"
 import type { HistoryProjector } from "./HistoryProjector.ts"
 import type { LanePublisher } from "./LanePublisher.ts"
+import type { Signals } from "./Signals.ts"
 import type { Timers } from "./Timers.ts"
 import type { WorkflowEventBus } from "./WorkflowEventBus.ts"
 import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
@@ -22,6 +23,7 @@ export interface EffectRunnerOptions {
   readonly buses: () => WorkflowEventBusCoordinator
   readonly lanes: LanePublisher
   readonly control: ExecutorControl
+  readonly signals: Signals
   readonly timers: Timers
   readonly history: HistoryProjector
   readonly finished: FinishedInstances
@@ -29,6 +31,13 @@ export interface EffectRunnerOptions {
 }
 
 const timerKey = (bus: WorkflowEventBus, timer: string): string => `${bus.instance}/${timer}`
+
+/** A semaphore: never leaves memory, so checkpoints always hold it, and nobody asks for its history. */
+const isKeptForEver = (bus: WorkflowEventBus): boolean => bus.committed.semaphore !== undefined
+
+const isAtRest = (bus: WorkflowEventBus): boolean =>
+  bus.length === 0 && !bus.isWaiting && bus.committed === bus.state && bus.unprojected.length === 0 &&
+  bus.committed.endedAt !== undefined
 
 /** Runs whose instance stays in memory, since it can be resumed from there. */
 const isResumable = (status: string): boolean => status === "PAUSED"
@@ -42,7 +51,8 @@ export class EffectRunner {
   }
 
   run(bus: WorkflowEventBus, effects: ReadonlyArray<EngineEffect>): void {
-    this.#options.history.touch(bus)
+    if (isKeptForEver(bus)) bus.unprojected.length = 0
+    else this.#options.history.touch(bus)
     for (const effect of effects) this.#carryOut(bus, effect)
   }
 
@@ -64,6 +74,7 @@ export class EffectRunner {
     for (const effect of Outstanding.outstanding(bus.committed)) {
       if (effect._tag === "ArmTimer") this.#options.timers.cancel(timerKey(bus, effect.timer))
     }
+    this.#options.signals.forget(bus)
   }
 
   #carryOut(bus: WorkflowEventBus, effect: EngineEffect): void {
@@ -83,6 +94,8 @@ export class EffectRunner {
         return this.#arm(bus, effect)
       case "CancelTimer":
         return this.#options.timers.cancel(timerKey(bus, effect.timer))
+      case "Send":
+        return this.#options.signals.send(bus, effect)
       case "Alert":
         return this.#options.alert(bus, effect)
       case "Finalize":
@@ -105,14 +118,21 @@ export class EffectRunner {
     bus.resultWaiters.clear()
     if (effect.replyTo !== undefined) this.#options.nats.publish(effect.replyTo, JSON.stringify(effect.result))
     if (isResumable(effect.result.state)) return
+    this.#leave(bus)
+  }
+
+  #leave(bus: WorkflowEventBus): void {
     // out of memory only when the history has it all: from then on that answers for it
     this.#options.history.project(bus, () => {
-      if (bus.length > 0 || bus.isWaiting || bus.committed !== bus.state || bus.unprojected.length > 0) return
-      this.#options.buses().unRegisterWorkflowEventBus(bus)
-      this.#options.finished.add(bus.instance, {
-        summary: View.summary(bus.committed),
-        content: bus.committed.start?.content,
-        sequence: StreamSequence.make(bus.sequence)
+      if (!isAtRest(bus)) return
+      this.#options.signals.whenSent(bus, () => {
+        if (!isAtRest(bus)) return
+        this.#options.buses().unRegisterWorkflowEventBus(bus)
+        this.#options.finished.add(bus.instance, {
+          summary: View.summary(bus.committed),
+          content: bus.committed.start?.content,
+          sequence: StreamSequence.make(bus.sequence)
+        })
       })
     })
   }

@@ -23,6 +23,7 @@ import {
 import type { Definitions } from "./Definitions.ts"
 import * as Decide from "./engine/Decide.ts"
 import * as Initial from "./engine/Initial.ts"
+import * as Semaphore from "./engine/Semaphore.ts"
 import * as View from "./engine/View.ts"
 import type { WorkflowGraph } from "./engine/WorkflowGraph.ts"
 import type { FinishedInstances } from "./FinishedInstances.ts"
@@ -98,6 +99,14 @@ export class Instances {
     const shard = this.shardOf(instance)
     const worker = buses.worker(shard)
     if (worker === undefined) return answer(notOurs(shard))
+    if (instance.startsWith(Semaphore.idPrefix)) {
+      return answer(
+        new ContractError({
+          code: "InvalidName",
+          message: `instance ids that begin with ${Semaphore.idPrefix} are taken`
+        })
+      )
+    }
     const content = fingerprint(request)
     const known = worker.buses.get(instance)
     const earlier = known === undefined ? finished.get(instance)?.content : known.state.start?.content

@@ -288,7 +288,9 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
       found.push(summary)
     }
     for (const worker of buses.workers) {
-      for (const bus of worker.buses.values()) if (bus.sequence > 0) take(View.summary(bus.committed))
+      for (const bus of worker.buses.values()) {
+        if (bus.sequence > 0 && bus.committed.semaphore === undefined) take(View.summary(bus.committed))
+      }
     }
     for (const one of finished.values()) take(one.summary)
     found.sort((a, b) => keyOf(a) < keyOf(b) ? 1 : -1)

@@ -71,6 +71,10 @@ export const WorkflowLifecycleEvent = Schema.Union([
   Schema.TaggedStruct("WORKFLOW_FINALIZE", {}),
   /** `run`: a timer of an earlier run is ignored. */
   Schema.TaggedStruct("WORKFLOW_TIMEOUT", { run: Schema.Int }),
+  /** The run may begin: it has the slot of its serial definition. A ticket of an earlier run is given back. */
+  Schema.TaggedStruct("WORKFLOW_SLOT_GRANTED", { ticket: Schema.String }),
+  /** Another run of the serial definition is in its way, or has taken its place. */
+  Schema.TaggedStruct("WORKFLOW_SLOT_REFUSED", { ticket: Schema.String }),
   Schema.TaggedStruct("WORKFLOW_RECOVER", { mode: Schema.Literals(["resume", "recover", "rerun"]), ...reason })
 ])
 export type WorkflowLifecycleEvent = typeof WorkflowLifecycleEvent.Type
@@ -79,6 +83,10 @@ export type WorkflowLifecycleEvent = typeof WorkflowLifecycleEvent.Type
 export const TaskLifecycleEvent = Schema.Union([
   Schema.TaggedStruct("TASK_START", task),
   Schema.TaggedStruct("TASK_DISPATCH", task),
+  /** The attempt has a slot of its concurrency group; one that has ended gives it back. */
+  Schema.TaggedStruct("TASK_SLOT_GRANTED", task),
+  /** Someone said that it need not wait for a slot. */
+  Schema.TaggedStruct("TASK_FORCE_START", task),
   Schema.TaggedStruct("TASK_DISPATCHED", { ...task, placement: Placement }),
   Schema.TaggedStruct("TASK_RUNNING", fact),
   Schema.TaggedStruct("TASK_RUNTIME_CONTEXT_CHANGED", { ...fact, context: Outputs }),
@@ -97,8 +105,25 @@ export const TaskLifecycleEvent = Schema.Union([
 ])
 export type TaskLifecycleEvent = typeof TaskLifecycleEvent.Type
 
+/** To a semaphore (engine/Semaphore.ts): an instance asks for a slot, gives one back or no longer waits. `try`: now or never. `replace`: the others make way. */
+export const SemaphoreLifecycleEvent = Schema.Union([
+  Schema.TaggedStruct("SLOT_ACQUIRE", {
+    from: InstanceId,
+    ticket: Schema.String,
+    slots: Schema.optionalKey(Schema.Int),
+    priority: Priority,
+    mode: Schema.Literals(["wait", "try", "replace"])
+  }),
+  Schema.TaggedStruct("SLOT_RELEASE", { from: InstanceId, ticket: Schema.String })
+])
+export type SemaphoreLifecycleEvent = typeof SemaphoreLifecycleEvent.Type
+
 /** Everything that can happen to an instance. Only what came from outside (clients, executors, timers, failover) is written as a cause. */
-export const LifecycleEvent = Schema.Union([...WorkflowLifecycleEvent.members, ...TaskLifecycleEvent.members])
+export const LifecycleEvent = Schema.Union([
+  ...WorkflowLifecycleEvent.members,
+  ...TaskLifecycleEvent.members,
+  ...SemaphoreLifecycleEvent.members
+])
 export type LifecycleEvent = typeof LifecycleEvent.Type
 
 // ------------------------------------------------------------------------------------------------------------------ transitions
@@ -128,6 +153,14 @@ export const Transition = Schema.Union([
   Schema.TaggedStruct("RESOLVED", { status: WorkflowStatus, ...reason }),
   /** Given up after a defect of the engine itself: FAILED, nothing runs. */
   Schema.TaggedStruct("POISONED", { reason: Schema.String }),
+  /** Waits for the slot of its serial definition, under this ticket. */
+  Schema.TaggedStruct("SERIAL", { ticket: Schema.String }),
+  Schema.TaggedStruct("SERIAL_GRANTED", { due: maybeDue }),
+  // a semaphore
+  Schema.TaggedStruct("SLOT_QUEUED", { of }),
+  Schema.TaggedStruct("SLOT_GIVEN", { from: InstanceId, ticket: Schema.String }),
+  Schema.TaggedStruct("SLOT_REFUSED", { from: InstanceId, ticket: Schema.String }),
+  Schema.TaggedStruct("SLOT_FREED", { from: InstanceId, ticket: Schema.String }),
   // the graph
   /** TOPOLOGY was handled: inactive, its successors know how it ended. */
   Schema.TaggedStruct("HANDLED", { task: TaskName }),
@@ -143,6 +176,8 @@ export const Transition = Schema.Union([
   Schema.TaggedStruct("PASSED", { task: TaskName, why: Schema.String }),
   // a task
   Schema.TaggedStruct("SUBMITTED", { id: TaskInstanceId }),
+  /** Waits for a slot of its group, or has one (`held`), or needs none any more (`forced`). */
+  Schema.TaggedStruct("SLOT", { id: TaskInstanceId, slot: Schema.Literals(["waiting", "held", "forced"]) }),
   Schema.TaggedStruct("DELAYED", { id: TaskInstanceId, due: EpochMs }),
   Schema.TaggedStruct("ENQUEUED", { id: TaskInstanceId }),
   /** `handOff`: placed where the attempt of the final fact of cause `of` was. `due`: its time-out. */

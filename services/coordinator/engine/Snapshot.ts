@@ -10,7 +10,15 @@ import { DefinitionRef } from "../../../shared/protocol/Definition.ts"
 import { Placement } from "../../../shared/protocol/Dispatch.ts"
 import { StartData } from "../../../shared/protocol/Journal.ts"
 import { PoolRef } from "../../../shared/protocol/Sandbox.ts"
-import { EpochMs, InstanceId, MemberId, Priority, Shard, StartupId, TaskInstanceId } from "../../../shared/protocol/Token.ts"
+import {
+  EpochMs,
+  InstanceId,
+  MemberId,
+  Priority,
+  Shard,
+  StartupId,
+  TaskInstanceId
+} from "../../../shared/protocol/Token.ts"
 import { Intent, TaskStatus, WorkflowStatus } from "../../../shared/protocol/Workflow.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import type { WorkflowGraph } from "./WorkflowGraph.ts"

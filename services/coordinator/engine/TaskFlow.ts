@@ -409,7 +409,10 @@ const takeOffer = (turn: Turn, { execution, node }: Unit, event: LifecycleEvent 
 
 /** A fact overtook the registration: the lane entry is done with (whoever takes it is refused). */
 const leaveLane = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined): void => {
-  if (unit.execution.status === "SUBMITTED" && !waitsForSlot(unit) && event !== undefined && "by" in event && event.by !== undefined) {
+  if (
+    unit.execution.status === "SUBMITTED" && !waitsForSlot(unit) && event !== undefined && "by" in event &&
+    event.by !== undefined
+  ) {
     turn.emit(withdrawEffect(turn.state, unit))
   }
 }
@@ -524,7 +527,9 @@ export const paused = (turn: Turn, unit: Unit, event: LifecycleEvent | undefined
 
 /** A task that no executor has: off the lane, and KILLED or PAUSED at once. Registration refuses it from here on. */
 export const withdraw = (turn: Turn, unit: Unit, as: "kill" | "pause"): void => {
-  if (unit.execution.status === "SUBMITTED" && !waitsForSlot(unit) && isOnLane(unit.node)) turn.emit(withdrawEffect(turn.state, unit))
+  if (unit.execution.status === "SUBMITTED" && !waitsForSlot(unit) && isOnLane(unit.node)) {
+    turn.emit(withdrawEffect(turn.state, unit))
+  }
   if (as === "kill") killed(turn, unit, undefined)
   else paused(turn, unit, undefined)
 }

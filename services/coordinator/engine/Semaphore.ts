@@ -1,0 +1,210 @@
+/**
+ * Named slots that instances of the whole mesh share: a concurrency group, or the one slot of a serial definition. design/03 section 6, conformance A13, A54, A55, A60 to A63.
+ *
+ * A semaphore is an instance of its own: it has an id, so it has a home shard, an owner, a journal, checkpoints and a take-over like every other instance, and
+ * needs no store and no lock service besides. Instances ask it by messages that are sent at least once. Kept true here: no more tickets are held than there are slots;
+ * a ticket is in one list at most; every message may come again. Nothing leaks: an owner that takes a semaphore over grants everything that is held once more,
+ * and an instance that has no use for a grant (its attempt has ended, it has rested, it is gone) gives it back; an instance that is taken over asks again for what it waits for
+ * and gives back again what has ended.
+ */
+import type { SemaphoreLifecycleEvent, Transition } from "../../../shared/protocol/Journal.ts"
+import { namespaceDefault } from "../../../shared/protocol/Pool.ts"
+import { fnv1a } from "../../../shared/protocol/Shard.ts"
+import {
+  DefinitionName,
+  InstanceId,
+  type Namespace,
+  PoolName,
+  type Priority,
+  priorityDefault
+} from "../../../shared/protocol/Token.ts"
+import * as ChunkedVector from "./ChunkedVector.ts"
+import type { Send } from "./EngineEffect.ts"
+import type { Turn } from "./Turn.ts"
+import type { WorkflowGraph } from "./WorkflowGraph.ts"
+import type { WorkflowState } from "./WorkflowState.ts"
+
+/** `replace`: it has told all others to make way. */
+export interface Ticket {
+  readonly from: InstanceId
+  readonly ticket: string
+  readonly priority: Priority
+  readonly replace?: true
+}
+
+/** `waiting`: highest priority first, then as they came. `refused`: told so, and not heard from since. */
+export interface Semaphore {
+  readonly slots: number
+  readonly held: ReadonlyArray<Ticket>
+  readonly waiting: ReadonlyArray<Ticket>
+  readonly refused: ReadonlyArray<Ticket>
+}
+
+export const empty: Semaphore = { slots: 1, held: [], waiting: [], refused: [] }
+
+/** Ids that begin with this belong to semaphores: no client may start an instance of such a name. */
+export const idPrefix = "__slots_"
+
+const idOf = (kind: "group" | "serial", namespace: Namespace, name: string): InstanceId => {
+  const key = `${namespace}/${name}`
+  const hash = [`${kind}.${key}`, `${key}.${kind}`].map((text) => fnv1a(text).toString(16).padStart(8, "0")).join("")
+  return InstanceId.make(`${idPrefix}${kind}_${name.slice(0, 20)}_${hash}`)
+}
+/** The semaphore of a concurrency group; groups of one name in two namespaces are two. */
+export const idOfGroup = (namespace: Namespace, name: string): InstanceId => idOf("group", namespace, name)
+/** The semaphore of a serial definition, all its versions together. */
+export const idOfDefinition = (namespace: Namespace, name: string): InstanceId => idOf("serial", namespace, name)
+
+/** Tickets of runs begin with this, those of attempts with the task's name. */
+const runMark = "#"
+export const ticketOfRun = (run: number, at: number): string => `${runMark}${run}@${at}`
+
+/** What every semaphore's journal names as its definition. No content has this hash. */
+export const definition = {
+  namespace: namespaceDefault,
+  name: DefinitionName.make("heddle-slots"),
+  version: 0,
+  hash: "builtin"
+}
+
+export const graph: WorkflowGraph = {
+  definition,
+  namespace: namespaceDefault,
+  nodes: [],
+  taskCount: 0,
+  indexOf: new Map(),
+  order: [],
+  startNodes: [],
+  commit: undefined,
+  cleanup: undefined,
+  params: {},
+  paramTemplates: [],
+  pool: { namespace: namespaceDefault, name: PoolName.make("default") },
+  priority: priorityDefault,
+  endOnFailure: false,
+  serial: undefined,
+  isSemaphore: true,
+  timeout: undefined,
+  fresh: ChunkedVector.fromArray([])
+}
+
+// ---- messages, also for Outstanding
+
+const send = (state: WorkflowState, { from, ticket }: Ticket, verb: string, event: Send["event"]): Send => ({
+  _tag: "Send",
+  id: `${verb}:${from}/${ticket}`,
+  to: from,
+  from: state.instance,
+  event
+})
+
+const granted = (state: WorkflowState, ticket: Ticket): Send =>
+  send(
+    state,
+    ticket,
+    "grant",
+    ticket.ticket.startsWith(runMark)
+      ? { _tag: "WORKFLOW_SLOT_GRANTED", ticket: ticket.ticket }
+      // Tickets that are no run's are ids of attempts.
+      : { _tag: "TASK_SLOT_GRANTED", id: ticket.ticket as Extract<Transition, { _tag: "SUBMITTED" }>["id"] }
+  )
+const refused = (state: WorkflowState, ticket: Ticket): Send =>
+  send(state, ticket, "refuse", { _tag: "WORKFLOW_SLOT_REFUSED", ticket: ticket.ticket })
+const makeWay = (state: WorkflowState, ticket: Ticket): Send =>
+  send(state, ticket, "make-way", {
+    _tag: "WORKFLOW_STOP",
+    reason: "a newer run of the definition takes its place (serial-priority)"
+  })
+
+/** Everything an owner that takes over says again. */
+export const outstanding = (state: WorkflowState, self: Semaphore): ReadonlyArray<Send> => [
+  ...self.held.map((ticket) => granted(state, ticket)),
+  ...self.refused.map((ticket) => refused(state, ticket)),
+  ...(self.waiting.some((ticket) => ticket.replace === true) ? self.held.map((ticket) => makeWay(state, ticket)) : [])
+]
+
+// ---- decide
+
+const isOne = (from: InstanceId, ticket: string) => (one: Ticket): boolean => one.ticket === ticket && one.from === from
+
+export const handle = (turn: Turn, event: SemaphoreLifecycleEvent): void => {
+  const self = turn.state.semaphore
+  if (self === undefined) return
+  const is = isOne(event.from, event.ticket)
+  const { from, ticket } = event
+  if (event._tag === "SLOT_RELEASE") {
+    if (!self.held.some(is) && !self.waiting.some(is) && !self.refused.some(is)) return
+    turn.apply({ _tag: "SLOT_FREED", from, ticket })
+    return give(turn)
+  }
+  const again = self.held.find(is)
+  if (again !== undefined) return turn.emit(granted(turn.state, again))
+  const known = self.refused.find(is)
+  if (known !== undefined) return turn.emit(refused(turn.state, known))
+  if (self.waiting.some(is)) return
+  turn.apply({ _tag: "SLOT_QUEUED", of: turn.of })
+  const isFree = self.held.length < (turn.state.semaphore?.slots ?? 0) && self.waiting.length === 0
+  if (event.mode === "try" && !isFree) refuse(turn, { from, ticket, priority: event.priority })
+  if (event.mode === "replace") {
+    for (const other of self.waiting) refuse(turn, other)
+    for (const other of self.held) turn.emit(makeWay(turn.state, other))
+  }
+  give(turn)
+}
+
+const refuse = (turn: Turn, ticket: Ticket): void => {
+  turn.apply({ _tag: "SLOT_REFUSED", from: ticket.from, ticket: ticket.ticket })
+  turn.emit(refused(turn.state, ticket))
+}
+
+const give = (turn: Turn): void => {
+  for (let self = turn.state.semaphore; self !== undefined; self = turn.state.semaphore) {
+    const next = self.waiting[0]
+    if (next === undefined || self.held.length >= self.slots) return
+    turn.apply({ _tag: "SLOT_GIVEN", from: next.from, ticket: next.ticket })
+    turn.emit(granted(turn.state, next))
+  }
+}
+
+// ---- evolve
+
+type SlotTransition = Extract<
+  Transition,
+  { readonly _tag: "SLOT_QUEUED" | "SLOT_GIVEN" | "SLOT_FREED" | "SLOT_REFUSED" }
+>
+
+export const evolve = (
+  self: Semaphore,
+  transition: SlotTransition,
+  cause: ReadonlyArray<{ readonly _tag: string }>
+): Semaphore => {
+  if (transition._tag === "SLOT_QUEUED") {
+    const event = cause[transition.of] as Extract<SemaphoreLifecycleEvent, { _tag: "SLOT_ACQUIRE" }> | undefined // `of` names it
+    if (event?._tag !== "SLOT_ACQUIRE") throw new Error(`SLOT_QUEUED: cause ${transition.of} is no SLOT_ACQUIRE`)
+    const ticket: Ticket = {
+      from: event.from,
+      ticket: event.ticket,
+      priority: event.priority,
+      ...(event.mode === "replace" ? { replace: true as const } : {})
+    }
+    const behind = self.waiting.findIndex((other) => other.priority < ticket.priority)
+    const waiting = self.waiting.slice()
+    waiting.splice(behind < 0 ? waiting.length : behind, 0, ticket)
+    return { ...self, slots: event.slots ?? self.slots, waiting }
+  }
+  const is = isOne(transition.from, transition.ticket)
+  const others = (list: ReadonlyArray<Ticket>) => list.some(is) ? list.filter((one) => !is(one)) : list
+  const moved = self.waiting.find(is)
+  switch (transition._tag) {
+    case "SLOT_GIVEN":
+      return { ...self, waiting: others(self.waiting), held: moved === undefined ? self.held : [...self.held, moved] }
+    case "SLOT_REFUSED":
+      return {
+        ...self,
+        waiting: others(self.waiting),
+        refused: moved === undefined ? self.refused : [...self.refused, moved]
+      }
+    case "SLOT_FREED":
+      return { ...self, held: others(self.held), waiting: others(self.waiting), refused: others(self.refused) }
+  }
+}
