@@ -7,16 +7,17 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Kv from "../../shared/jetstream/Kv.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
-import type { InstanceId, Shard } from "../../shared/protocol/Token.ts"
+import type { InstanceId, Shard, StartupId } from "../../shared/protocol/Token.ts"
 import * as Snapshot from "./engine/Snapshot.ts"
 import type { WorkflowState } from "./engine/WorkflowState.ts"
 import type { HistoryProjector } from "./HistoryProjector.ts"
 import type { Ledger } from "./Ledger.ts"
-import { type CheckpointHead, headKey, pageKey, type RecoveredShard } from "./Recovery.ts"
+import { type CheckpointHead, decodeHead, headKey, pageKey, type RecoveredShard } from "./Recovery.ts"
 import type { ShardOwnership } from "./ShardOwnership.ts"
 import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
 
@@ -35,6 +36,7 @@ interface Captured {
 
 export interface CheckpointsOptions {
   readonly nats: Connection
+  readonly startup: StartupId
   readonly ledger: Ledger
   readonly buses: WorkflowEventBusCoordinator
   readonly history: HistoryProjector
@@ -109,6 +111,7 @@ export class Checkpoints {
     return Effect.gen({ self: this }, function*() {
       const known = this.#heads.get(shard)
       const generation = (known?.head.generation ?? 0) + 1
+      const writer = this.#options.startup
       let pages = 0
       let parts: Array<string> = []
       let bytes = 0
@@ -116,7 +119,9 @@ export class Checkpoints {
         const text = `{"instances":[${parts.join(",")}]}`
         parts = []
         bytes = 0
-        return this.#bucket.put(pageKey(shard, generation, pages++), text).pipe(Effect.mapError(unavailable))
+        return this.#bucket.put(pageKey(shard, { writer, generation }, pages++), text).pipe(
+          Effect.mapError(unavailable)
+        )
       })
       for (const { hash, instance, n, sequence: at, state } of instances) {
         const text = JSON.stringify({
@@ -133,13 +138,13 @@ export class Checkpoints {
         if (parts.length % 256 === 0) yield* Effect.yieldNow // others have their turn between slices
       }
       if (parts.length > 0) yield* writePage
-      const head: CheckpointHead = { sequence, generation, pages }
+      const head: CheckpointHead = { sequence, writer, generation, pages }
       const written = yield* this.#writeHead(shard, head, known?.revision)
       if (Option.isNone(written)) return
       this.#heads.set(shard, { head, revision: written.value })
       yield* this.#options.ownership.forgetLedgers(shard)
       if (known !== undefined) {
-        const old = Array.from({ length: known.head.pages }, (_, page) => pageKey(shard, known.head.generation, page))
+        const old = Array.from({ length: known.head.pages }, (_, page) => pageKey(shard, known.head, page))
         // pages that stay are garbage, not harm: the next checkpoint's pages have other names
         yield* Effect.forEach(old, (key) => this.#bucket.delete(key), { discard: true })
       }
@@ -158,9 +163,16 @@ export class Checkpoints {
         ? this.#bucket.create(headKey(shard), text)
         : this.#bucket.update(headKey(shard), text, revision)
       if (outcome._tag === "Won") return Option.some(outcome.revision)
-      if (outcome._tag === "Lost") return Option.none()
       const stored = yield* this.#bucket.get(headKey(shard)).pipe(Effect.mapError(unavailable))
-      return Option.isSome(stored) && stored.value.value === text ? Option.some(stored.value.revision) : Option.none()
+      if (Option.isNone(stored)) return Option.none()
+      if (stored.value.value === text) return Option.some(stored.value.revision)
+      // an owner of before was late: its checkpoint is older than our session, and true; the next one of ours goes on top of it. A newer owner's is left alone.
+      const other = decodeHead(stored.value.value)
+      const session = this.#options.buses.worker(shard)?.session
+      if (Result.isSuccess(other) && session !== undefined && other.success.sequence < session) {
+        this.#heads.set(shard, { head: other.success, revision: stored.value.revision })
+      }
+      return Option.none()
     })
   }
 }

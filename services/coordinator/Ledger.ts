@@ -43,6 +43,9 @@ export class Ledger {
   /** Records of ownership changes (ADOPTED, RELEASED): they go before the next turns. */
   readonly #control: Array<Turn> = []
   #lastSequence: number
+  /** Of the newest acknowledged message; `undefined`: that is the ledger's OPENED. */
+  #lastId: string | undefined
+  #isPaused = false
   #appends = 0
   #state: "Idle" | "Scheduled" | "InFlight" | "Ended" = "Idle"
   #idleWaiters: Array<() => void> = []
@@ -107,8 +110,31 @@ export class Ledger {
     done()
   }
 
+  /** The connection is down: nothing is appended until `resume` has found the ledger as it was left. */
+  pause(): void {
+    this.#isPaused = true
+  }
+
+  /** After a reconnect. A broker that lost power may have lost acknowledged messages: then this ledger is not what was answered for, and ends. */
+  resume(): void {
+    if (!this.#isPaused || this.#state === "Ended") return
+    if (this.#state === "InFlight") {
+      // its outcome is being settled by the same reading
+      this.#isPaused = false
+      return
+    }
+    this.#journal.last((last) => {
+      if (this.#state === "Ended") return
+      if (last.sequence !== this.#lastSequence || last.id !== this.#lastId) {
+        return this.#end({ _tag: "Fenced", lastSequence: last.sequence })
+      }
+      this.#isPaused = false
+      if (this.#state === "Scheduled") this.#flush()
+    })
+  }
+
   readonly #flush = (): void => {
-    if (this.#state === "Ended") return
+    if (this.#state === "Ended" || this.#isPaused) return
     const turn = this.#control.shift() ??
       this.#source.collect({ recordsMax: appendRecordsMax, bytesMax: appendBytesMax })
     if (turn === undefined) {
@@ -124,7 +150,7 @@ export class Ledger {
     this.#journal.append(body, this.#lastSequence, appendTimeoutMs, (outcome) => {
       switch (outcome._tag) {
         case "Acked":
-          return this.#acknowledged(turn, outcome.sequence)
+          return this.#acknowledged(turn, outcome.sequence, id)
         case "Fenced":
         case "Unknown":
           // Fenced too: our own append may have been stored under an answer that was lost, and its repetition refused.
@@ -136,15 +162,16 @@ export class Ledger {
   /** Reads the ledger's last message until it is known whether `id` is in it. The reader waits and retries by itself; it only ends with an answer. */
   #settle(turn: Turn, id: string, body: string): void {
     this.#journal.last((last) => {
-      if (last.id === id) return this.#acknowledged(turn, last.sequence)
-      if (last.sequence === this.#lastSequence) return this.#send(turn, id, body)
+      if (last.id === id) return this.#acknowledged(turn, last.sequence, id)
+      if (last.sequence === this.#lastSequence && last.id === this.#lastId) return this.#send(turn, id, body)
       this.#end({ _tag: "Fenced", lastSequence: last.sequence })
       turn.lost()
     })
   }
 
-  #acknowledged(turn: Turn, sequence: number): void {
+  #acknowledged(turn: Turn, sequence: number, id: string): void {
     this.#lastSequence = sequence
+    this.#lastId = id
     this.#state = "Scheduled"
     turn.acked(sequence)
     for (const look of this.#quiet.splice(0)) look()

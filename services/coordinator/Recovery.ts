@@ -19,15 +19,23 @@ import { DefinitionRef } from "../../shared/protocol/Definition.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { type Entry, JournalMessage } from "../../shared/protocol/Journal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
-import { InstanceId, type Ledger, type Shard } from "../../shared/protocol/Token.ts"
+import { InstanceId, type Ledger, type Shard, StartupId } from "../../shared/protocol/Token.ts"
 import type { Definitions } from "./Definitions.ts"
 import * as Initial from "./engine/Initial.ts"
 import * as Snapshot from "./engine/Snapshot.ts"
 import * as InstanceLoader from "./InstanceLoader.ts"
 import { WorkflowEventBus } from "./WorkflowEventBus.ts"
 
-/** Head of a shard's checkpoint, key `shard.<n>`: everything up to journal sequence `sequence` is in pages `page.<n>.<generation>.<0..pages-1>`. */
-export const CheckpointHead = Schema.Struct({ sequence: Schema.Int, generation: Schema.Int, pages: Schema.Int })
+/**
+ * Head of a shard's checkpoint, key `shard.<n>`: everything up to journal sequence `sequence` is in pages `page.<n>.<writer>.<generation>.<0..pages-1>`. `writer`: the life
+ * that wrote them, so that a page that an owner of before writes late is never taken for one of these (docs/design/session-protocol.md).
+ */
+export const CheckpointHead = Schema.Struct({
+  sequence: Schema.Int,
+  writer: StartupId,
+  generation: Schema.Int,
+  pages: Schema.Int
+})
 export type CheckpointHead = typeof CheckpointHead.Type
 export const CheckpointPage = Schema.Struct({
   instances: Schema.Array(
@@ -42,9 +50,13 @@ export const CheckpointPage = Schema.Struct({
   )
 })
 export const headKey = (shard: Shard): string => `shard.${shard}`
-export const pageKey = (shard: Shard, generation: number, page: number): string => `page.${shard}.${generation}.${page}`
+export const pageKey = (shard: Shard, head: Pick<CheckpointHead, "writer" | "generation">, page: number): string =>
+  `page.${shard}.${head.writer}.${head.generation}.${page}`
 
-const decodeHead = Decode.decoder(CheckpointHead)
+/** How often a checkpoint is read from its head before a missing page counts as lost. */
+const checkpointReadsMax = 5
+
+export const decodeHead = Decode.decoder(CheckpointHead)
 const decodePage = Decode.decoder(CheckpointPage)
 const decodeMessage = Decode.decoder(JournalMessage)
 
@@ -91,30 +103,40 @@ export const recover = Effect.fn("Recovery.recover")(function*(
   const building = new Map<Shard, Building>()
   const heads = new Map<Shard, { readonly head: CheckpointHead; readonly revision: number }>()
 
-  const readCheckpoint = (shard: Shard) =>
+  /** Again from the head when a page is gone: an owner of before, not yet aware that it is replaced, may have written a newer head and removed it. */
+  const readCheckpoint = (shard: Shard): Effect.Effect<void, ContractError> =>
     Effect.gen(function*() {
-      const buses = new Map<InstanceId, WorkflowEventBus>()
-      const unrestored = new Map<InstanceId, string>()
-      const stored = yield* snapshots.get(headKey(shard)).pipe(Effect.mapError(unavailable("a checkpoint")))
-      if (Option.isSome(stored)) {
-        const head = yield* Effect.fromResult(decodeHead(stored.value.value))
-        heads.set(shard, { head, revision: stored.value.revision })
-        for (let page = 0; page < head.pages; page++) {
-          const text = yield* snapshots.get(pageKey(shard, head.generation, page)).pipe(
-            Effect.mapError(unavailable("a checkpoint's page"))
-          )
-          if (Option.isNone(text)) {
-            return yield* new ContractError({
-              code: "Internal",
-              message:
-                `page ${page} of the checkpoint of shard ${shard} is missing: restore bucket ${Streams.bucketName.snapshots}`
-            })
+      for (let tries = 1;; tries++) {
+        const buses = new Map<InstanceId, WorkflowEventBus>()
+        const unrestored = new Map<InstanceId, string>()
+        const stored = yield* snapshots.get(headKey(shard)).pipe(Effect.mapError(unavailable("a checkpoint")))
+        heads.delete(shard)
+        let isWhole = true
+        if (Option.isSome(stored)) {
+          const head = yield* Effect.fromResult(decodeHead(stored.value.value))
+          heads.set(shard, { head, revision: stored.value.revision })
+          for (let page = 0; page < head.pages && isWhole; page++) {
+            const text = yield* snapshots.get(pageKey(shard, head, page)).pipe(
+              Effect.mapError(unavailable("a checkpoint's page"))
+            )
+            isWhole = Option.isSome(text)
+            if (Option.isNone(text)) continue
+            const { instances } = yield* Effect.fromResult(decodePage(text.value.value))
+            for (const one of instances) yield* restore(definitions, one, buses, unrestored)
           }
-          const { instances } = yield* Effect.fromResult(decodePage(text.value.value))
-          for (const one of instances) yield* restore(definitions, one, buses, unrestored)
+        }
+        if (isWhole) {
+          building.set(shard, { buses, unrestored, from: heads.get(shard)?.head.sequence ?? 0, entries: 0 })
+          return
+        }
+        if (tries === checkpointReadsMax) {
+          return yield* new ContractError({
+            code: "Internal",
+            message:
+              `a page of the checkpoint of shard ${shard} is missing: restore bucket ${Streams.bucketName.snapshots}`
+          })
         }
       }
-      building.set(shard, { buses, unrestored, from: heads.get(shard)?.head.sequence ?? 0, entries: 0 })
     })
   yield* Effect.forEach(shards, ({ shard }) => readCheckpoint(shard), { concurrency: 8, discard: true })
 

@@ -182,16 +182,17 @@ export class ShardOwnership {
     const won = (yield* Effect.forEach(wanted, ({ before, shard }) => {
       const ledgers = [...new Set([...before?.ownership.ledgers ?? [], ledgerName])]
       const value: Ownership = { owner: member, startup, ledger: ledgerName, ledgers }
+      const text = JSON.stringify(value)
       const write = before === undefined
-        ? this.#bucket.create(ShardMap.keyOf(shard), JSON.stringify(value))
-        : this.#bucket.update(ShardMap.keyOf(shard), JSON.stringify(value), before.revision)
+        ? this.#bucket.create(ShardMap.keyOf(shard), text)
+        : this.#bucket.update(ShardMap.keyOf(shard), text, before.revision)
       return write.pipe(
         Effect.flatMap((outcome) =>
           outcome._tag === "Won"
             ? Effect.succeed(true)
             : outcome._tag === "Lost"
             ? Effect.succeed(false)
-            : this.#isOurs(shard)
+            : this.#wasWritten(shard, text, before?.revision ?? 0)
         ),
         Effect.map((isOurs) => isOurs ? [{ shard, ledgers }] : [])
       )
@@ -273,12 +274,21 @@ export class ShardOwnership {
     })
   }
 
-  #isOurs(shard: Shard): Effect.Effect<boolean, ContractError> {
-    return Effect.map(
-      this.#read(shard),
-      (entry) => entry?.ownership.startup === this.#options.startup && entry.ownership.released === undefined
+  /** An unknown compare-and-set was won when exactly what it wrote stands there, above the revision that it named: our name alone may be an older write of ours. */
+  #wasWritten(shard: Shard, text: string, above: number): Effect.Effect<boolean, ContractError> {
+    return this.#bucket.get(ShardMap.keyOf(shard)).pipe(
+      Effect.mapError(unavailable),
+      Effect.map((entry) => Option.isSome(entry) && entry.value.value === text && entry.value.revision > above)
     )
   }
+
+  /** Whether every shard that is served still has our key: after a power loss the broker may have forgotten that it gave it to us. */
+  readonly holdsItsKeys: Effect.Effect<boolean, ContractError> = Effect.suspend(() =>
+    Effect.map(
+      Effect.forEach([...this.#owned], (shard) => this.#read(shard), { concurrency: 32 }),
+      (entries) => entries.every((entry) => entry?.ownership.startup === this.#options.startup)
+    )
+  )
 
   #read(shard: Shard): Effect.Effect<ShardMap.Owned | undefined, ContractError> {
     return this.#bucket.get(ShardMap.keyOf(shard)).pipe(

@@ -26,7 +26,8 @@ const Shape = Schema.Struct({
   end: Schema.Boolean,
   commit: Schema.Boolean,
   cleanup: Schema.Boolean,
-  timeout: Schema.Boolean
+  timeout: Schema.Boolean,
+  serial: small(8)
 })
 /** What happens next: which of the units under way it is about, and what it is. */
 const Script = Schema.Array(Schema.Struct({ what: small(40), which: small(60) })).check(Schema.isMaxLength(120))
@@ -39,6 +40,7 @@ const specOf = (shape: typeof Shape.Type): Spec => {
     failureStrategy: shape.end ? "end" : "continue",
     ...(shape.commit ? { onCommit: { type: "shell", retry: { times: 1 } } } : {}),
     ...(shape.cleanup ? { onCleanup: { type: "shell" } } : {}),
+    executionType: (["serial-wait", "serial-discard", "serial-priority"] as const)[shape.serial] ?? "parallel",
     ...(shape.timeout ? { timeout: { after: "1m" } } : {}),
     tasks: shape.tasks.map((task, i) => {
       const next = names.filter((_, k) => dependsOn[k]?.includes(`t${i}`))
@@ -71,6 +73,7 @@ const specOf = (shape: typeof Shape.Type): Spec => {
           }
           : {}),
         ...(task.kind === 10 ? { forEach: { items: "params.list", parallelism: 2 } } : {}),
+        ...(task.kind === 5 || (task.kind === 10 && i % 2 === 0) ? { group: { name: "g", slots: 2 } } : {}),
         ...(task.kind === 8 ? { forbidden: true } : {}),
         ...(task.kind === 7 ? { delay: "3s" } : {}),
         ...(task.timeout === 1
@@ -122,7 +125,16 @@ const step = (
     default:
       break
   }
+  if (self.state.status === "SERIAL_WAIT") {
+    const ticket = self.state.serial ?? ""
+    return report(
+      what < 35 ? { _tag: "WORKFLOW_SLOT_GRANTED", ticket } : { _tag: "WORKFLOW_SLOT_REFUSED", ticket }
+    )
+  }
   if (unit === undefined) return
+  if (unit.execution.attempt.slot === "waiting" && what < 38) {
+    return report({ _tag: what < 35 ? "TASK_SLOT_GRANTED" : "TASK_FORCE_START", id: unit.execution.attempt.id })
+  }
   const { attempt, intent, status } = unit.execution
   const { id } = attempt
   const by = self.by(past.length, attempt.executor ?? "ex-1")
@@ -146,8 +158,11 @@ const drain = (self: ScriptedRun): void => {
     const unit = activeUnits(self.state).find(({ execution }) =>
       execution.status === "SUBMITTED" || execution.status === "DISPATCHED" || execution.status === "RUNNING"
     )
-    if (unit === undefined) self.pass(5_000)
-    else {
+    if (self.state.status === "SERIAL_WAIT") self.grant()
+    else if (unit === undefined) self.pass(5_000)
+    else if (unit.execution.attempt.slot === "waiting") {
+      self.turn({ _tag: "TASK_SLOT_GRANTED", id: unit.execution.attempt.id })
+    } else {
       const { attempt, intent, status } = unit.execution
       const { id } = attempt
       if (status === "SUBMITTED") self.turn({ _tag: "TASK_DISPATCHED", id, placement: self.placement() })

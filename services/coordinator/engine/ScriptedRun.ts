@@ -16,7 +16,7 @@ import type { TaskView, WorkflowView } from "../../../shared/protocol/Workflow.t
 import * as Chain from "./Chain.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Decide from "./Decide.ts"
-import type { Alert, ArmTimer, Control, EngineEffect, Finalize } from "./EngineEffect.ts"
+import type { Alert, ArmTimer, Control, EngineEffect, Finalize, Send } from "./EngineEffect.ts"
 import * as Evolve from "./Evolve.ts"
 import { initial } from "./Initial.ts"
 import * as Outstanding from "./Outstanding.ts"
@@ -81,6 +81,10 @@ export class ScriptedRun {
   readonly lane = new Map<TaskInstanceId, string>()
   readonly controls: Array<Control> = []
   readonly alerts: Array<Alert> = []
+  /** Messages to other instances, in order. */
+  readonly sends: Array<Send> = []
+  /** Tickets that were asked for and not given back. */
+  readonly tickets = new Set<string>()
   readonly finalized: Array<Finalize> = []
   /** Every attempt that was ever on a lane, in order. */
   readonly dispatched: Array<TaskInstanceId> = []
@@ -166,6 +170,11 @@ export class ScriptedRun {
       case "CancelTimer":
         this.timers.delete(effect.timer)
         return
+      case "Send":
+        this.sends.push(effect)
+        if (effect.event._tag === "SLOT_ACQUIRE") this.tickets.add(effect.event.ticket)
+        if (effect.event._tag === "SLOT_RELEASE") this.tickets.delete(effect.event.ticket)
+        return
       case "Alert":
         this.alerts.push(effect)
         return
@@ -223,11 +232,19 @@ export class ScriptedRun {
     )
     const rests = state.endedAt !== undefined
     check(!rests || active === 0, `${state.status} with ${active} active tasks`)
-    check(rests || state.run === 0 || active > 0, `${state.status} with nothing active: it hangs`)
+    check(
+      rests || state.run === 0 || active > 0 || state.status === "SERIAL_WAIT",
+      `${state.status} with nothing active: it hangs`
+    )
     check(
       !rests || (this.timers.size === 0 && this.lane.size === 0),
       `${state.status} leaves ${[...this.timers.keys(), ...this.lane.keys()].join(", ")}`
     )
+    const slots = activeUnits(state).flatMap(({ execution: { attempt } }) =>
+      attempt.slot === "waiting" || attempt.slot === "held" ? [attempt.id as string] : []
+    )
+    if (state.serial !== undefined && !rests) slots.push(state.serial)
+    check(same([...this.tickets], slots), `tickets ${[...this.tickets].join(", ")}, of use ${slots.join(", ")}`)
     // Replay = live, through JSON.
     this.#replayed.state = Evolve.foldEntry(this.#replayed.state, entry)
     check(
@@ -318,6 +335,15 @@ export class ScriptedRun {
       : ChunkedVector.get(state.items.executions, Number(item))
     if (execution === undefined) throw new Error(`${name} has no attempt`)
     return execution.attempt.id
+  }
+
+  /** The semaphore gives the newest attempt of a task its slot; without a name: the run its turn. */
+  grant(name?: string): Decide.Decision {
+    return this.turn(
+      name === undefined
+        ? { _tag: "WORKFLOW_SLOT_GRANTED", ticket: this.state.serial ?? "" }
+        : { _tag: "TASK_SLOT_GRANTED", id: this.newest(name) }
+    )
   }
 
   /** Lets time pass; timers that are due fire, each at its time. */

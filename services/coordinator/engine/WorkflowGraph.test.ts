@@ -93,17 +93,14 @@ describe("every problem is named", () => {
       "spec.tasks[2].timeout.after: a time-out must be longer than 0"
     ]],
     ["what is not there yet is refused, not ignored", {
-      executionType: "serial-wait",
       onCleanup: { type: "switch" },
       tasks: [
         shell("a"),
-        shell("b", [], { group: { name: "g" } }),
+        shell("b"),
         shell("c", [], { type: "sub-workflow" }),
         shell("d", [], { type: "dependent" })
       ]
     }, [
-      "spec.executionType: Unsupported: execution type serial-wait is not implemented yet",
-      "spec.tasks[1].group: Unsupported: concurrency groups are not implemented yet",
       "spec.tasks[2].type: Unsupported: tasks of type sub-workflow are not implemented yet",
       "spec.tasks[3].type: Unsupported: tasks of type dependent are not implemented yet",
       "spec.onCleanup.type: Unsupported: a hook of type switch is not possible"
