@@ -35,6 +35,7 @@ describe("DispatchQueue", () => {
     poll(2, 50)
     for (const id of ["a", "b", "c"]) queue.offer(item(id))
     queue.flush()
+    assert.deepStrictEqual(answers, [["a", "b"]], "each poll is answered once")
     poll(2)
     queue.flush()
     poll(1, 30)
@@ -45,11 +46,41 @@ describe("DispatchQueue", () => {
 
   it("several executors that wait share what is there", () => {
     const { answers, poll, queue } = setup()
-    poll(8)
-    poll(8)
+    poll(8, 100, "one")
+    poll(8, 100, "other")
     for (const id of ["a", "b", "c", "d"]) queue.offer(item(id))
     queue.flush()
     assert.deepStrictEqual(answers, [["a", "b"], ["c", "d"]])
+  })
+
+  it("an executor's share goes into one of its polls as long as it fits", () => {
+    const { answers, poll, queue } = setup()
+    poll(8, 100, "one")
+    poll(8, 100, "one")
+    poll(1, 100, "other")
+    poll(8, 100, "other")
+    for (const id of ["a", "b", "c", "d"]) queue.offer(item(id))
+    queue.flush()
+    assert.deepStrictEqual(answers, [["a", "b"], ["c"], ["d"]])
+    assert.strictEqual(queue.parked, 1)
+  })
+
+  it("an executor with a second poll does not go before one that has waited longer", () => {
+    const { answers, poll, queue } = setup()
+    poll(1, 100, "one")
+    poll(1, 100, "one")
+    poll(1, 100, "other")
+    const taken: Array<number> = []
+    for (const id of ["a", "b", "c"]) {
+      queue.offer(item(id))
+      queue.flush()
+      poll(1, 100, "one")
+      taken.push(queue.parked)
+    }
+    assert.deepStrictEqual(answers, [["a"], ["b"], ["c"]])
+    assert.deepStrictEqual(taken, [3, 3, 3])
+    queue.forget(StartupId.make("other"))
+    assert.strictEqual(queue.parked, 3, "the other one's only poll was answered")
   })
 
   it("a bump must be strictly greater", () => {

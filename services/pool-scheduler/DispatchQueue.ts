@@ -51,8 +51,9 @@ export class DispatchQueue<Item extends Queueable> implements DispatchQueueSink<
   private readonly arm: (at: EpochMs) => void
   private items: Array<Item> = []
   private head = 0
-  /** Polls that wait, oldest first. */
-  private readonly polls = new Set<Alarms.Alarm<Poll<Item>>>()
+  /** Polls that wait, oldest first, by the life of the executor that asks; who was served last is last. */
+  private readonly polls = new Map<StartupId, Array<Alarms.Alarm<Poll<Item>>>>()
+  private pollCount = 0
   private readonly alarms = new Alarms.Alarms<Poll<Item>>()
   private readonly sessions = new Map<Shard, SessionId>()
   private readonly waiting: Array<() => void> = []
@@ -74,7 +75,7 @@ export class DispatchQueue<Item extends Queueable> implements DispatchQueueSink<
     return this.parkedMax - this.size
   }
   get parked(): number {
-    return this.polls.size
+    return this.pollCount
   }
   get isOpen(): boolean {
     return !this.isClosed
@@ -160,26 +161,49 @@ export class DispatchQueue<Item extends Queueable> implements DispatchQueueSink<
     this.lastPollAt = now
     if (this.isClosed) return poll.respond(undefined)
     const parked = Alarms.make(poll)
-    this.polls.add(parked)
+    const others = this.polls.get(poll.startup)
+    if (others === undefined) this.polls.set(poll.startup, [parked])
+    else others.push(parked)
+    this.pollCount++
     this.parkedMax += poll.max
     this.alarms.set(parked, poll.until)
     this.arm(poll.until)
   }
 
-  /** Hands out what is queued, evenly among the polls that wait, oldest first. */
+  /**
+   * Hands out what is queued, evenly among the executors that wait. What one of them gets goes into as few answers as its polls allow: each answer costs a
+   * registration and a settlement more.
+   */
   flush(): void {
     let isTaken = false
+    let left = 0
     while (this.size > 0) {
-      const [parked] = this.polls
-      if (parked === undefined) break
-      const share = Math.max(1, Math.ceil(this.size / this.polls.size))
-      const taken = this.take(Math.min(share, parked.owner.max))
-      if (taken.length === 0) break
+      const [next] = this.polls
+      if (next === undefined) break
+      if (left === 0) left = this.polls.size
+      const taken = this.serve(next[0], next[1], Math.ceil(this.size / left--))
+      if (taken === 0) break
       isTaken = true
+    }
+    if (isTaken) this.wakeSinks()
+  }
+
+  /** Answers an executor's polls, oldest first, with at most `share` items; then it is the others' turn. */
+  private serve(startup: StartupId, polls: ReadonlyArray<Alarms.Alarm<Poll<Item>>>, share: number): number {
+    let given = 0
+    for (let parked = polls[0]; parked !== undefined && given < share; parked = polls[0]) {
+      const taken = this.take(Math.min(share - given, parked.owner.max))
+      if (taken.length === 0) break
+      given += taken.length
       this.end(parked)
       parked.owner.respond(taken)
     }
-    if (isTaken) this.wakeSinks()
+    const rest = this.polls.get(startup)
+    if (rest !== undefined && this.polls.size > 1) {
+      this.polls.delete(startup)
+      this.polls.set(startup, rest)
+    }
+    return given
   }
 
   /** Answers the polls whose time is over; returns when the next one's is. */
@@ -193,8 +217,7 @@ export class DispatchQueue<Item extends Queueable> implements DispatchQueueSink<
 
   /** The polls of an executor that is gone wait no more. */
   forget(startup: StartupId): void {
-    for (const parked of Array.from(this.polls)) {
-      if (parked.owner.startup !== startup) continue
+    for (const parked of Array.from(this.polls.get(startup) ?? [])) {
       this.end(parked)
       parked.owner.respond([])
     }
@@ -202,7 +225,7 @@ export class DispatchQueue<Item extends Queueable> implements DispatchQueueSink<
 
   close(): ReadonlyArray<Item> {
     this.isClosed = true
-    for (const parked of Array.from(this.polls)) {
+    for (const parked of Array.from(this.polls.values()).flat()) {
       this.end(parked)
       parked.owner.respond(undefined)
     }
@@ -227,7 +250,12 @@ export class DispatchQueue<Item extends Queueable> implements DispatchQueueSink<
   }
 
   private end(parked: Alarms.Alarm<Poll<Item>>): void {
-    if (!this.polls.delete(parked)) return
+    const polls = this.polls.get(parked.owner.startup)
+    const at = polls?.indexOf(parked) ?? -1
+    if (polls === undefined || at < 0) return
+    polls.splice(at, 1)
+    if (polls.length === 0) this.polls.delete(parked.owner.startup)
+    this.pollCount--
     this.alarms.clear(parked)
     this.parkedMax -= parked.owner.max
   }
