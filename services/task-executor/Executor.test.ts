@@ -21,6 +21,7 @@ import {
 import * as Control from "./Control.ts"
 import * as Executor from "./Executor.ts"
 import { nobody, ScriptedWire, turn, unknown } from "./ScriptedWire.ts"
+import { putOffMs } from "./Settler.ts"
 
 const pool = (name: string): PoolRef => ({ namespace: Namespace.make("default"), name: PoolName.make(name) })
 const anything = Schema.Record(Schema.String, Schema.Unknown)
@@ -193,12 +194,38 @@ it.effect("a batch of tasks costs one registration, one report and its settlemen
     })
     assert.lengthOf(facts.body.facts, 2)
     assert.strictEqual(executor.slots.used, 2)
-    assert.deepStrictEqual(wire.one("settle").body.registered, ["c1", "c2"])
+    assert.lengthOf(wire.on("settle"), 0)
     facts.answer({ outcomes: [{ _tag: "Accepted" }, { _tag: "Accepted" }] })
     assert.strictEqual(executor.slots.used, 0)
     assert.strictEqual(executor.attempts.size, 0)
+    yield* turn
+    const { registered: told, released } = wire.one("settle").body
+    assert.deepStrictEqual(released, ["c1", "c2"])
+    assert.lengthOf(told, 0, "their release says it")
+  }))
+
+it.effect("the registration of a task that ends at once is told after a while when its report is not acknowledged", () =>
+  Effect.gen(function*() {
+    const { wire } = yield* started()
+    yield* running(wire, 1, "noop")
+    yield* TestClock.adjust(putOffMs - 1)
+    assert.lengthOf(wire.on("settle"), 0)
+    yield* TestClock.adjust(1)
+    yield* turn
+    const { registered: told, released } = wire.one("settle").body
+    assert.deepStrictEqual([told, released], [["c1"], []])
     wire.one("settle").answer({ sessionId: 70 })
-    assert.deepStrictEqual(wire.one("settle").body.released, ["c1", "c2"])
+    wire.one("facts").answer({ outcomes: [{ _tag: "Accepted" }] })
+    yield* turn
+    assert.deepStrictEqual([wire.one("settle").body.registered, wire.one("settle").body.released], [[], ["c1"]])
+  }))
+
+it.effect("a task that runs in a sandbox is told as registered at once", () =>
+  Effect.gen(function*() {
+    const { executor, wire } = yield* started()
+    yield* running(wire, 1, "held")
+    assert.deepStrictEqual(wire.one("settle").body.registered, ["c1"])
+    yield* executor.drain(stop)
   }))
 
 it.effect("never asks for more than there are free slots, never with more than two polls of one pool", () =>
@@ -451,7 +478,6 @@ it.effect("hand-off: the sandbox is offered while tasks may follow, the next one
     yield* turn
     const first = wire.one("facts")
     assert.strictEqual(first.body.facts[0].offer, 1)
-    wire.one("settle").answer({ sessionId: 70 })
     first.answer({ outcomes: [{ _tag: "Accepted", next: [spec(2)] }] })
     yield* turn
     assert.strictEqual(executor.slots.used, 1)

@@ -134,7 +134,9 @@ export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
     later,
     ownerOf,
     onRegistered: (attempt, spec) => {
-      settlerOf(attempt.pool).tell("registered", attempt.claimId)
+      const settler = settlerOf(attempt.pool)
+      if (host.taskTypes.get(spec.type)?._tag === "Inline") settler.tellRegisteredLater(attempt.claimId)
+      else settler.tell("registered", attempt.claimId)
       runner.run(attempt, spec)
     },
     onDropped: (attempt) => {

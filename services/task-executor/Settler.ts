@@ -2,7 +2,8 @@
  * Tells one pool what became of its assignments: registered, dropped, returned, released, lost. Repeated until the pool has answered.
  *
  * Keeps true: what is told is what waited while the last batch was on its way; a batch that got no answer is told again, as it was, before anything newer
- * (telling is idempotent per claim). Follows shared/protocol/Dispatch.ts.
+ * (telling is idempotent per claim). A registration may be put off for `putOffMs`: when its task has ended by then, `released` says both, and when it was lost, both are
+ * told together, the registration first. Follows shared/protocol/Dispatch.ts.
  */
 import * as Result from "effect/Result"
 import { SettleAnswer, type SettleRequest } from "../../shared/protocol/Dispatch.ts"
@@ -18,6 +19,8 @@ export type Settlement = "registered" | "dropped" | "returned" | "released" | "l
 
 const batchMax = 2_000
 const timeoutMs = 5_000
+/** How long the registration of a task that ends at once may wait for its end to be acknowledged; short against the time after which a pool asks (5 s). */
+export const putOffMs = 250
 const backoffFirstMs = 100
 const backoffMaxMs = 5_000
 
@@ -33,6 +36,8 @@ export class Settler {
   private readonly later: Later
   private waiting = emptyBatch()
   private waitingCount = 0
+  private readonly putOff = new Set<ClaimId>()
+  private isPutOff = false
   private isBusy = false
   private isScheduled = false
   private failures = 0
@@ -45,12 +50,25 @@ export class Settler {
   }
 
   get isIdle(): boolean {
-    return !this.isBusy && this.waitingCount === 0
+    return !this.isBusy && this.waitingCount === 0 && this.putOff.size === 0
+  }
+
+  /** `registered`, of a task whose `released` will probably follow soon and says the same. */
+  tellRegisteredLater(claimId: ClaimId): void {
+    this.putOff.add(claimId)
+    if (this.isPutOff) return
+    this.isPutOff = true
+    this.later.after(putOffMs, () => {
+      this.isPutOff = false
+      const overdue = Array.from(this.putOff)
+      this.putOff.clear()
+      for (const one of overdue) this.tell("registered", one)
+    })
   }
 
   tell(what: Settlement, claimId: ClaimId): void {
-    this.waiting[what].push(claimId)
-    this.waitingCount++
+    if (this.putOff.delete(claimId) && what !== "released") this.add("registered", claimId)
+    this.add(what, claimId)
     if (this.waitingCount >= batchMax) return this.flush()
     if (this.isBusy || this.isScheduled) return
     this.isScheduled = true
@@ -58,6 +76,11 @@ export class Settler {
       this.isScheduled = false
       this.flush()
     })
+  }
+
+  private add(what: Settlement, claimId: ClaimId): void {
+    this.waiting[what].push(claimId)
+    this.waitingCount++
   }
 
   private flush(): void {

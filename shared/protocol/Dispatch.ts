@@ -38,7 +38,7 @@ export type DequeueAnswer = typeof DequeueAnswer.Type
 
 /**
  * What became of assignments. `registered`: the lane entry is done with. `dropped`: stale or no longer runnable: lane entry done with, sandbox free again.
- * `returned`: not registered for want of an answer or at shutdown: the entry goes back to its place. `released`: the task has ended, the sandbox is free.
+ * `returned`: not registered for want of an answer or at shutdown: the entry goes back to its place. `released`: the task has ended, so the lane entry is done with too, and the sandbox is free.
  * `lost`: the sandbox vanished or is broken: replace it.
  * Idempotent per claim; retried until answered.
  */
