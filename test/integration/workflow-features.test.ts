@@ -2,12 +2,14 @@ import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { readFileSync } from "node:fs"
 import { parse } from "yaml"
 import * as Coordinator from "../../services/coordinator/main.ts"
 import { type Connection, Nats, open } from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import { DefinitionPut } from "../../shared/protocol/Definition.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { type InstanceId, MemberId } from "../../shared/protocol/Token.ts"
 import { StartAnswer, WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
@@ -35,7 +37,11 @@ const coordinator = (name: string) =>
     return { stop: Scope.close(scope, Exit.void) }
   })
 
-const start = (nats: Connection, body: object) => Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, body)
+/** Shards may be changing hands between coordinators of a test: then again. */
+const start = (nats: Connection, body: object) =>
+  Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, body).pipe(
+    Effect.retry({ times: 50, schedule: Schedule.spaced("100 millis"), while: (error) => error.code !== "Conflict" })
+  )
 const result = (nats: Connection, instanceId: InstanceId) =>
   Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "15s" }, { timeoutMs: 17_000 })
 const view = (nats: Connection, instanceId: InstanceId) =>
@@ -64,4 +70,66 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("what a wo
       ])
       assert.strictEqual(executor.ran.find((spec) => spec.task === "publish")?.params["bucket"], "reports-us")
     }))
+
+  it.effect("A54 A55 examples/concurrency-group.yaml: never more than its slots, over two coordinators, nothing held at the end", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      yield* coordinator("co-group-1")
+      yield* coordinator("co-group-2")
+      const executor = yield* ScriptedExecutor.make(nats, "ex-group", () => undefined)
+      const ids: Array<InstanceId> = []
+      for (let i = 0; i < 3; i++) {
+        ids.push((yield* start(nats, { inline: example("concurrency-group"), instanceId: `group-${i}` })).instanceId)
+      }
+      let most = 0
+      for (let done = 0; done < 15; done++) {
+        yield* waitFor(() => executor.running.size >= Math.min(2, 15 - done))
+        most = Math.max(most, executor.running.size)
+        const [running] = executor.running.values()
+        if (running !== undefined) executor.report(running.spec, running.owner, succeeded)
+        yield* waitFor(() => running === undefined || ![...executor.running.values()].includes(running))
+      }
+      assert.strictEqual(most, 2)
+      for (const instanceId of ids) assert.strictEqual((yield* result(nats, instanceId)).state, "SUCCEEDED")
+      assert.strictEqual(executor.ran.length, 15)
+    }))
+
+  it.effect("A60 A63 examples/serial.yaml: one after the other, across two versions and a change of owner", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      const first = yield* coordinator("co-serial-1")
+      const executor = yield* ScriptedExecutor.make(nats, "ex-serial", () => undefined)
+      const definition = example("serial") as { readonly spec: { readonly tasks: ReadonlyArray<object> } }
+      yield* Rpc.call(nats, Subject.rpc.definition("put"), DefinitionPut, definition)
+      const a = yield* start(nats, { definition: "serial" })
+      yield* waitFor(() => executor.running.size === 1)
+      yield* Rpc.call(nats, Subject.rpc.definition("put"), DefinitionPut, {
+        ...definition,
+        spec: { ...definition.spec, priority: 7 }
+      })
+      const b = yield* start(nats, { definition: "serial@2" })
+      const c = yield* start(nats, { definition: "serial@1" })
+      const states = () =>
+        Effect.forEach([a, b, c], ({ instanceId }) => Effect.map(view(nats, instanceId), (one) => one.state))
+      assert.deepStrictEqual(yield* states(), ["RUNNING", "SERIAL_WAIT", "SERIAL_WAIT"])
+      yield* coordinator("co-serial-2")
+      yield* first.stop
+      for (const { instanceId } of [a, b, c]) {
+        yield* waitFor(() => executor.running.size === 1)
+        const [running] = executor.running.values()
+        assert.strictEqual(running?.spec.instance, instanceId)
+        if (running !== undefined) executor.report(running.spec, MemberId.make("co-serial-2"), succeeded)
+        const ended = yield* result(nats, instanceId).pipe(
+          Effect.retry({ times: 50, schedule: Schedule.spaced("100 millis") })
+        )
+        assert.strictEqual(ended.state, "SUCCEEDED")
+      }
+      assert.strictEqual(executor.ran.length, 3)
+    }))
 })
+
+/** Until `holds`, looked at whenever the event loop has gone round; fails when that takes too long. */
+const waitFor = (holds: () => boolean): Effect.Effect<void> =>
+  Effect.suspend(function look(): Effect.Effect<void> {
+    return holds() ? Effect.void : Effect.andThen(Effect.sleep("5 millis"), Effect.suspend(look))
+  }).pipe(Effect.timeout("15 seconds"), Effect.orDie)

@@ -95,9 +95,12 @@ export class ScriptedRun {
   /** Compare the fold and the snapshot after every turn (dear in large runs). */
   readonly isChecked: boolean
 
-  constructor(spec: Spec | WorkflowGraph.WorkflowGraph, options: { readonly checked?: boolean } = {}) {
+  constructor(
+    spec: Spec | WorkflowGraph.WorkflowGraph,
+    options: { readonly checked?: boolean; readonly instance?: string } = {}
+  ) {
     this.graph = "nodes" in spec ? spec : graphOf(spec)
-    this.state = initial(this.graph, InstanceId.make("wf-1"), Shard.make(3))
+    this.state = initial(this.graph, InstanceId.make(options.instance ?? "wf-1"), Shard.make(3))
     this.#replayed = { state: this.state }
     this.isChecked = options.checked ?? true
   }
@@ -233,7 +236,7 @@ export class ScriptedRun {
     const rests = state.endedAt !== undefined
     check(!rests || active === 0, `${state.status} with ${active} active tasks`)
     check(
-      rests || state.run === 0 || active > 0 || state.status === "SERIAL_WAIT",
+      rests || state.run === 0 || active > 0 || state.status === "SERIAL_WAIT" || this.graph.isSemaphore,
       `${state.status} with nothing active: it hangs`
     )
     check(

@@ -1,0 +1,334 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Schema from "effect/Schema"
+import type { LifecycleEvent } from "../../../shared/protocol/Journal.ts"
+import { InstanceId } from "../../../shared/protocol/Token.ts"
+import type { Send } from "./EngineEffect.ts"
+import * as Outstanding from "./Outstanding.ts"
+import * as Replay from "./Replay.ts"
+import { ScriptedRun, type Spec } from "./ScriptedRun.ts"
+import * as Semaphore from "./Semaphore.ts"
+import { activeUnits } from "./Turn.ts"
+
+type Task = Spec["tasks"][number]
+const grouped = (name: string, more: Partial<Task> = {}): Task => ({
+  name,
+  type: "shell",
+  group: { name: "warehouse", slots: 1 },
+  ...more
+})
+const pause: LifecycleEvent = { _tag: "WORKFLOW_PAUSE" }
+const stop: LifecycleEvent = { _tag: "WORKFLOW_STOP" }
+
+/** Instances and semaphores, and the messages between them: in order per pair, at least once, as late as the script likes. */
+class Slots {
+  readonly runs = new Map<string, ScriptedRun>()
+  readonly #read = new Map<ScriptedRun, number>()
+  /** Undelivered, by sender and target. */
+  readonly #lines = new Map<string, Array<Send>>()
+  now = 1_000
+
+  add(instance: string, spec: Spec): ScriptedRun {
+    const self = new ScriptedRun(spec, { instance })
+    this.runs.set(instance, self)
+    self.now = this.now
+    self.start()
+    this.collect()
+    return self
+  }
+
+  semaphore(id: string): ScriptedRun {
+    const known = this.runs.get(id)
+    if (known !== undefined) return known
+    const made = new ScriptedRun(Semaphore.graph, { instance: id })
+    made.start()
+    this.runs.set(id, made)
+    return made
+  }
+
+  get held(): ReadonlyArray<string> {
+    return [...this.runs.values()].flatMap((run) => run.state.semaphore?.held.map(({ ticket }) => ticket) ?? [])
+  }
+
+  collect(): void {
+    for (const run of this.runs.values()) {
+      for (const send of run.sends.slice(this.#read.get(run) ?? 0)) this.#line(send).push(send)
+      this.#read.set(run, run.sends.length)
+    }
+  }
+  #line(send: Send): Array<Send> {
+    const key = `${send.from}>${send.to}`
+    const line = this.#lines.get(key) ?? []
+    this.#lines.set(key, line)
+    return line
+  }
+
+  /** One message of some pair; `again`: it will be delivered once more. */
+  deliver(which: number, again = false): boolean {
+    this.collect()
+    const lines = [...this.#lines.values()].filter((line) => line.length > 0)
+    const line = lines[which % Math.max(1, lines.length)]
+    const send = again ? line?.[0] : line?.shift()
+    if (send === undefined) return false
+    const target = send.to.startsWith(Semaphore.idPrefix) ? this.semaphore(send.to) : this.runs.get(send.to)
+    if (target === undefined) throw new Error(`nobody is ${send.to}`)
+    target.now = this.now
+    target.turn(send.event)
+    const { semaphore } = target.state
+    if (semaphore !== undefined) {
+      if (semaphore.held.length > semaphore.slots) {
+        throw new Error(`${semaphore.held.length} of ${semaphore.slots} slots`)
+      }
+    }
+    this.collect()
+    return true
+  }
+  settle(): this {
+    while (this.deliver(0)) this.now += 1
+    return this
+  }
+
+  /** The owner of an instance died: what it had not sent is lost; the next one does what is outstanding. */
+  crash(which: number): void {
+    this.collect()
+    const all = [...this.runs.values()]
+    const victim = all[which % all.length]
+    if (victim === undefined) return
+    for (const [key, line] of this.#lines) if (key.startsWith(`${victim.state.instance}>`)) line.length = 0
+    for (const effect of Outstanding.outstanding(victim.state)) {
+      if (effect._tag === "Send") this.#line(effect).push(effect)
+    }
+  }
+}
+
+describe("concurrency group", () => {
+  it("A54 a group of one: serial, and nothing is held at the end", () => {
+    const slots = new Slots()
+    const self = slots.add("wf-1", { tasks: [grouped("a"), grouped("b"), grouped("c")] })
+    for (const name of ["a", "b", "c"]) {
+      slots.settle()
+      assert.deepStrictEqual([...self.lane.keys()], [self.newest(name)])
+      assert.deepStrictEqual(slots.held, [self.newest(name)])
+      self.succeed(name)
+    }
+    slots.settle()
+    assert.strictEqual(self.state.status, "SUCCEEDED")
+    assert.deepStrictEqual(slots.held, [])
+    assert.deepStrictEqual(Replay.verify(self.entries, self.graph), [])
+  })
+
+  it("A55 higher priority first, across workflows; a task that waits says so", () => {
+    const slots = new Slots()
+    const first = slots.add("wf-1", { tasks: [grouped("a")] })
+    slots.settle()
+    const low = slots.add("wf-2", { tasks: [grouped("low", { group: { name: "warehouse", priority: 2 } })] })
+    slots.settle()
+    const high = slots.add("wf-3", { tasks: [grouped("high", { group: { name: "warehouse", priority: 8 } })] })
+    slots.settle()
+    assert.strictEqual(low.task("low").why, "waits for a slot of group warehouse")
+    first.succeed("a")
+    slots.settle()
+    assert.strictEqual(high.lane.size, 1)
+    assert.strictEqual(low.lane.size, 0)
+    high.succeed("high")
+    slots.settle()
+    assert.strictEqual(low.lane.size, 1)
+  })
+
+  it("A13 the slot is released and taken again between attempts", () => {
+    const slots = new Slots()
+    const self = slots.add("wf-1", { tasks: [grouped("a", { retry: { times: 1, interval: "5s" } })] })
+    slots.settle()
+    self.fail("a")
+    slots.settle()
+    assert.deepStrictEqual(slots.held, [])
+    self.pass(5_000)
+    slots.settle()
+    assert.deepStrictEqual(slots.held, ["a:1:2"])
+    self.succeed("a")
+    slots.settle()
+    assert.deepStrictEqual(slots.held, [])
+    assert.strictEqual(self.state.status, "SUCCEEDED")
+  })
+
+  it("B06 B12 paused or stopped while it waits: no queue entry is left", () => {
+    for (const [command, status, task] of [[pause, "PAUSED", "PAUSED"], [stop, "STOPPED", "KILLED"]] as const) {
+      const slots = new Slots()
+      const holder = slots.add("wf-1", { tasks: [grouped("a")] })
+      slots.settle()
+      const waiting = slots.add("wf-2", { tasks: [grouped("b")] })
+      slots.settle()
+      waiting.turn(command)
+      slots.settle()
+      assert.strictEqual(waiting.state.status, status)
+      assert.strictEqual(waiting.task("b").state, task)
+      const { semaphore } = slots.semaphore(Semaphore.idOfGroup(waiting.graph.namespace, "warehouse")).state
+      assert.deepStrictEqual(semaphore?.waiting, [])
+      holder.succeed("a")
+      slots.settle()
+      assert.deepStrictEqual(slots.held, [])
+      assert.deepStrictEqual(waiting.dispatched, [])
+    }
+  })
+
+  it("force start: goes on without a slot, and is not in the queue any more", () => {
+    const slots = new Slots()
+    slots.add("wf-1", { tasks: [grouped("a")] })
+    slots.settle()
+    const forced = slots.add("wf-2", { tasks: [grouped("b")] })
+    slots.settle()
+    forced.turn({ _tag: "TASK_FORCE_START", id: forced.newest("b") })
+    assert.strictEqual(forced.lane.size, 1)
+    slots.settle()
+    assert.deepStrictEqual(slots.held, ["a:1:1"])
+    forced.succeed("b")
+    slots.settle()
+    assert.strictEqual(forced.state.status, "SUCCEEDED")
+  })
+})
+
+describe("serial strategies", () => {
+  const spec = (executionType: NonNullable<Spec["executionType"]>): Spec => ({
+    executionType,
+    tasks: [{ name: "a", type: "shell" }]
+  })
+  const three = (executionType: NonNullable<Spec["executionType"]>) => {
+    const slots = new Slots()
+    const runs = ["wf-1", "wf-2", "wf-3"].map((instance) => {
+      const self = slots.add(instance, spec(executionType))
+      slots.settle()
+      return self
+    })
+    return { slots, runs, states: () => runs.map((run) => run.state.status) }
+  }
+
+  it("A60 serial-wait: one after the other, in order", () => {
+    const { runs, slots, states } = three("serial-wait")
+    assert.deepStrictEqual(states(), ["RUNNING", "SERIAL_WAIT", "SERIAL_WAIT"])
+    runs[0]?.succeed("a")
+    slots.settle()
+    assert.deepStrictEqual(states(), ["SUCCEEDED", "RUNNING", "SERIAL_WAIT"])
+    runs[1]?.fail("a")
+    slots.settle()
+    assert.deepStrictEqual(states(), ["SUCCEEDED", "FAILED", "RUNNING"])
+    runs[2]?.succeed("a")
+    slots.settle()
+    assert.deepStrictEqual(slots.held, [])
+    for (const run of runs) assert.deepStrictEqual(Replay.verify(run.entries, run.graph), [])
+  })
+  it("A61 serial-discard: those that come meanwhile are STOPPED", () => {
+    const { runs, slots, states } = three("serial-discard")
+    assert.deepStrictEqual(states(), ["RUNNING", "STOPPED", "STOPPED"])
+    assert.match(runs[1]?.state.reason ?? "", /serial-discard/u)
+    runs[0]?.succeed("a")
+    slots.settle()
+    assert.deepStrictEqual(slots.held, [])
+    assert.strictEqual(slots.add("wf-4", spec("serial-discard")).state.status, "SERIAL_WAIT")
+    slots.settle()
+    assert.strictEqual(slots.runs.get("wf-4")?.state.status, "RUNNING")
+  })
+  it("A62 serial-priority: the newest takes the place of those before it", () => {
+    const { runs, slots, states } = three("serial-priority")
+    assert.deepStrictEqual(states(), ["STOPPED", "STOPPED", "RUNNING"])
+    assert.match(runs[0]?.state.reason ?? "", /serial-priority/u)
+    runs[2]?.succeed("a")
+    slots.settle()
+    assert.deepStrictEqual(slots.held, [])
+  })
+  it("paused in SERIAL_WAIT, resumed: asks again; a stopped one makes room; a rerun waits too", () => {
+    const { runs, slots, states } = three("serial-wait")
+    runs[1]?.turn(pause)
+    runs[2]?.turn(stop)
+    slots.settle()
+    assert.deepStrictEqual(states(), ["RUNNING", "PAUSED", "STOPPED"])
+    runs[1]?.turn({ _tag: "WORKFLOW_RECOVER", mode: "resume" })
+    slots.settle()
+    assert.deepStrictEqual(states(), ["RUNNING", "SERIAL_WAIT", "STOPPED"])
+    runs[0]?.succeed("a")
+    slots.settle()
+    runs[0]?.turn({ _tag: "WORKFLOW_RECOVER", mode: "rerun" })
+    slots.settle()
+    assert.deepStrictEqual(states(), ["SERIAL_WAIT", "RUNNING", "STOPPED"])
+    runs[1]?.succeed("a")
+    slots.settle()
+    assert.deepStrictEqual(states(), ["RUNNING", "SUCCEEDED", "STOPPED"])
+  })
+})
+
+it("ids of semaphores are instance ids, and differ by kind, namespace and name", () => {
+  const long = "x".repeat(63)
+  const { namespace } = Semaphore.definition
+  const ids = [
+    Semaphore.idOfGroup(namespace, long),
+    Semaphore.idOfGroup(namespace, `${long.slice(1)}y`),
+    Semaphore.idOfDefinition(namespace, long),
+    Semaphore.idOfGroup(namespace, "a")
+  ]
+  assert.strictEqual(new Set(ids).size, ids.length)
+  for (const one of ids) assert.isTrue(Schema.is(InstanceId)(one))
+})
+
+const small = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum }))
+const Step = Schema.Struct({ what: small(20), which: small(30) })
+
+it.prop(
+  "D01 slots: never more than there are, nothing waits for ever, nothing leaks; with crashes, duplicates and delays",
+  [Schema.Array(Step).check(Schema.isMaxLength(150)), small(2), small(3)],
+  ([script, slotsMinusOne, kind]) => {
+    const slots = new Slots()
+    const group = { name: "g", slots: slotsMinusOne + 1 }
+    const executionType = (["parallel", "serial-wait", "serial-discard", "serial-priority"] as const)[kind] ??
+      "parallel"
+    for (let i = 0; i < 4; i++) {
+      slots.add(`wf-${i}`, {
+        executionType,
+        tasks: [
+          grouped("a", { group, retry: { times: 1, interval: "2s" } }),
+          grouped("b", { group: { ...group, priority: i } }),
+          grouped("c", { group, dependsOn: ["a"] })
+        ]
+      })
+    }
+    const workflows = () => [...slots.runs.values()].filter((run) => run.state.semaphore === undefined)
+    for (const { what, which } of script) {
+      slots.now += 500
+      for (const run of slots.runs.values()) run.pass(Math.max(0, slots.now - run.now))
+      const run = workflows()[which % 4]
+      if (run === undefined) continue
+      if (what < 8) slots.deliver(which)
+      else if (what < 10) slots.deliver(which, true)
+      else if (what < 12) slots.crash(which)
+      else if (what === 12) run.turn(pause)
+      else if (what === 13) run.turn(stop)
+      else if (what === 14) run.turn({ _tag: "WORKFLOW_RECOVER", mode: which % 2 === 0 ? "recover" : "resume" })
+      else {
+        const lane = [...run.lane.keys()][0]?.split(":")[0]
+        if (lane !== undefined && what < 18) run.succeed(lane)
+        else if (lane !== undefined) run.fail(lane)
+      }
+      slots.collect()
+    }
+    for (let i = 0; i < 2_000; i++) {
+      slots.now += 500
+      for (const run of slots.runs.values()) run.pass(Math.max(0, slots.now - run.now))
+      slots.settle()
+      const run = workflows().find((one) => one.state.endedAt === undefined)
+      if (run === undefined) break
+      for (const other of workflows()) {
+        for (const { execution } of activeUnits(other.state)) {
+          const { id } = execution.attempt
+          if (other.lane.has(id)) other.succeed(id.split(":")[0] ?? "")
+          else if (execution.intent === "kill") other.turn({ _tag: "TASK_KILLED", id })
+          else if (execution.intent === "pause") other.turn({ _tag: "TASK_PAUSED", id })
+        }
+      }
+    }
+    slots.settle()
+    for (const run of workflows()) assert.isDefined(run.state.endedAt, `${run.state.status} ${run.summary}`)
+    for (const run of slots.runs.values()) {
+      const { semaphore } = run.state
+      if (semaphore === undefined) continue
+      assert.deepStrictEqual([semaphore.held, semaphore.waiting, semaphore.refused], [[], [], []])
+    }
+  },
+  { timeout: 90_000, arbitrary: { runs: 150, size: 60 } }
+)
