@@ -1,7 +1,7 @@
 /**
  * The derived history: one subject per instance in HEDDLE_HISTORY, for people, tools and replay; made from the journal, off the hot path.
  *
- * The entries of an instance since its last history message make one message, sent when the run rests or after `lagMaxMs`, so a short workflow costs one. A
+ * The entries of an instance since its last history message make one message, sent when the run rests or after `lagMs`, so a short workflow costs one. A
  * message that was not stored is sent again; a reader that meets an entry twice knows it by its `n`. What a dead owner did not project, the next one does
  * (`project` of the entries it read from the journal). Follows design/01 section 2.
  */
@@ -13,8 +13,10 @@ import type { InstanceId, Shard } from "../../shared/protocol/Token.ts"
 import type { Timers } from "./Timers.ts"
 import type { RecordedEntry, WorkflowEventBus } from "./WorkflowEventBus.ts"
 
-/** How far the history of a running instance may lag behind the journal. */
-export const lagMaxMs = 250
+/** How far the history of a running instance lags behind the journal while no more than `instancesPerTick` change in that time; more than those take turns. */
+export const lagMs = 250
+/** Running instances projected in one tick: bounds what the derived history costs when thousands are live. Those that rest do not wait for it. */
+export const instancesPerTick = 256
 const messageBytesMax = 512 * 1024
 const retryMs = 500
 
@@ -38,10 +40,10 @@ export class HistoryProjector {
     this.#timers = options.timers
   }
 
-  /** `bus` has entries to project; they go within `lagMaxMs`. */
+  /** `bus` has entries to project; they go after `lagMs`. */
   touch(bus: WorkflowEventBus): void {
     this.#touched.add(bus)
-    this.#arm(lagMaxMs)
+    this.#arm(lagMs)
   }
 
   /** Sends what `instance` has now. `done`: all of it is stored. */
@@ -87,7 +89,7 @@ export class HistoryProjector {
 
   /** `done` when nothing is left to project. */
   drain(done: () => void): void {
-    this.#fire()
+    this.#fire(Infinity)
     if (this.#inFlight === 0 && this.#touched.size === 0) return done()
     this.#idle.push(done)
   }
@@ -98,8 +100,13 @@ export class HistoryProjector {
     this.#timers.armIn({ key: "history", delayMs, fire: () => this.#fire() })
   }
 
-  #fire(): void {
+  #fire(max = instancesPerTick): void {
     this.#isArmed = false
-    for (const instance of this.#touched) this.project(instance)
+    let left = max
+    // oldest first; `project` takes them out of the set
+    for (const instance of this.#touched) {
+      if (left-- === 0) return this.#arm(lagMs)
+      this.project(instance)
+    }
   }
 }
