@@ -4,7 +4,6 @@
  * Keeps true: a task instance stands in the table at most once; it leaves it only when its final fact is acknowledged (or it was superseded, dropped or
  * returned), so a question about it is answered truly until then. Follows design/04 section 3.
  */
-import type { Placement } from "../../shared/protocol/Dispatch.ts"
 import type { TaskAssignment } from "../../shared/protocol/Dispatch.ts"
 import type { ControlAnswer, FactReport, TaskFact, TaskSpec } from "../../shared/protocol/Report.ts"
 import type { PoolRef, Sandbox } from "../../shared/protocol/Sandbox.ts"
@@ -50,6 +49,8 @@ export class Attempt {
   readonly sandbox: Sandbox
   readonly instance: InstanceId
   readonly taskInstanceId: TaskInstanceId
+  /** Names the task instance in the table; made once, since it is looked up at every step. */
+  readonly key: string
   readonly shard: Shard
   readonly session: SessionId
   /** Tasks of the same instance that may still follow in this sandbox. */
@@ -92,26 +93,12 @@ export class Attempt {
     this.sandbox = of.sandbox
     this.instance = of.instance
     this.taskInstanceId = of.taskInstanceId
+    this.key = keyOf(of.instance, of.taskInstanceId)
     this.shard = of.shard
     this.session = of.session
     this.handOff = of.handOff
     this.owner = of.owner
     this.hold = hold
-  }
-
-  get key(): string {
-    return keyOf(this.instance, this.taskInstanceId)
-  }
-
-  get placement(): Placement {
-    return {
-      executor: this.identity.member,
-      startup: this.identity.startup,
-      pool: this.pool,
-      poolSession: this.poolSession,
-      claimId: this.claimId,
-      sandbox: this.sandbox.uid
-    }
   }
 
   /** A task that follows in the same sandbox (hand-off). `handOff`: how many may follow it in turn. */
@@ -153,6 +140,11 @@ export class Attempts {
 
   get(instance: InstanceId, taskInstanceId: TaskInstanceId): Attempt | undefined {
     return this.byKey.get(keyOf(instance, taskInstanceId))
+  }
+
+  /** The one of the same task instance: this one, another, or none. */
+  sameAs(attempt: Attempt): Attempt | undefined {
+    return this.byKey.get(attempt.key)
   }
 
   /** In the place of one of the same task instance, if there is one. */

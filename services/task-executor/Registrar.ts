@@ -7,7 +7,7 @@
  */
 import * as Result from "effect/Result"
 import type { TaskAssignment } from "../../shared/protocol/Dispatch.ts"
-import { RegisterAnswer, type RegisterOutcome, type Registration, type TaskSpec } from "../../shared/protocol/Report.ts"
+import { RegisterAnswer, type RegisterOutcome, type TaskSpec } from "../../shared/protocol/Report.ts"
 import type { PoolRef } from "../../shared/protocol/Sandbox.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import type { MemberId, SessionId, Shard } from "../../shared/protocol/Token.ts"
@@ -43,6 +43,15 @@ interface Pending {
   isOpen: boolean
 }
 
+/** `Registration` as JSON. Names and ids hold nothing that JSON would escape (`Token.ts`). */
+export const registrationText = (attempt: Attempt): string => {
+  const { claimId, identity, instance, pool, poolSession, sandbox, session, shard, taskInstanceId } = attempt
+  return `{"shard":${shard},"session":${session},"instance":"${instance}","taskInstanceId":"${taskInstanceId}",`
+    + `"placement":{"executor":"${identity.member}","startup":"${identity.startup}",`
+    + `"pool":{"namespace":"${pool.namespace}","name":"${pool.name}"},"poolSession":${poolSession},`
+    + `"claimId":"${claimId}","sandbox":"${sandbox.uid}"}}`
+}
+
 export class Registrar {
   private readonly options: RegistrarOptions
   private readonly latest = new Map<Shard, SessionId>()
@@ -58,7 +67,7 @@ export class Registrar {
       const attempt = new Attempt(identity, pool, poolSession, assignment)
       const latest = this.latest.get(assignment.shard) ?? 0
       if (assignment.session > latest) this.latest.set(assignment.shard, assignment.session)
-      const known = attempts.get(attempt.instance, attempt.taskInstanceId)
+      const known = attempts.sameAs(attempt)
       // One that is registered here already: a repeated entry under another claim. One whose registration is open is asked for again: only the owner knows which
       // of the two claims counts.
       if (assignment.session < latest || known?.spec !== undefined) {
@@ -87,15 +96,12 @@ export class Registrar {
   }
 
   private send(owner: MemberId, pendings: ReadonlyArray<Pending>): void {
-    const registrations: ReadonlyArray<Registration> = pendings.map(({ attempt }) => ({
-      shard: attempt.shard,
-      session: attempt.session,
-      instance: attempt.instance,
-      taskInstanceId: attempt.taskInstanceId,
-      placement: attempt.placement
-    }))
+    let registrations = ""
+    for (const { attempt } of pendings) {
+      registrations += `${registrations === "" ? "" : ","}${registrationText(attempt)}`
+    }
     const subject = Subject.member(owner, "register")
-    this.options.wire.ask(register, subject, JSON.stringify({ registrations }), timeoutMs, (result) => {
+    this.options.wire.ask(register, subject, `{"registrations":[${registrations}]}`, timeoutMs, (result) => {
       if (Result.isFailure(result)) return this.again(pendings, result.failure._tag !== "Nobody")
       const { outcomes } = result.success
       const elsewhere: Array<Pending> = []

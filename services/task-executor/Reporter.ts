@@ -53,6 +53,15 @@ interface Lane {
   isScheduled: boolean
 }
 
+/** `FactReport` as JSON. Names and ids hold nothing that JSON would escape (`Token.ts`). */
+export const reportText = (report: FactReport): string => {
+  const { at, executor, fact, instance, offer, sequence, shard, startup, taskInstanceId, together } = report
+  return `{"shard":${shard},"instance":"${instance}","taskInstanceId":"${taskInstanceId}","executor":"${executor}","startup":"${startup}",`
+    + `"sequence":${sequence},"at":${at},"fact":${JSON.stringify(fact)}${
+      offer === undefined ? "" : `,"offer":${offer}`
+    }${together === undefined ? "" : `,"together":${together}`}}`
+}
+
 export class Reporter {
   private readonly options: ReporterOptions
   private readonly lanes = new Map<MemberId, Lane>()
@@ -108,7 +117,7 @@ export class Reporter {
       fact,
       ...(offer === undefined ? {} : attempt.isInline ? { offer, together: true } : { offer })
     }
-    const text = JSON.stringify(report)
+    const text = reportText(report)
     if (text.length <= factCharactersMax) return { report, text, isFinal: isFinal(fact) }
     attempt.sequence--
     return this.outgoing(attempt, {
