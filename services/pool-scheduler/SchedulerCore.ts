@@ -26,6 +26,7 @@ import type { Claim, Settled } from "./Claim.ts"
 import { DispatchQueue, type Poll, type Queueable } from "./DispatchQueue.ts"
 import type { PoolScheduler } from "./PoolScheduler.ts"
 import type { LaneMessage, SchedulerStorageClient } from "./SchedulerStorageClient.ts"
+import { WaitingTasks } from "./WaitingTasks.ts"
 
 /** What an executor says of a task that it was given: `Held` in any way, or never heard of. */
 export type Custody = "Held" | "Unknown" | "NoAnswer"
@@ -59,8 +60,11 @@ export interface CoreOptions {
   readonly entriesMax: number
 }
 
+/** Tasks that may follow in a sandbox although others of the same priority and team wait for one: a job that has begun goes on, for a short while. */
+export const handOffBusyMax = 4
+
 export const coreDefaults = {
-  handOffMax: 16,
+  handOffMax: 32,
   dispatchCapacity: 1_024,
   prefetch: 0,
   overdueMs: 5_000,
@@ -168,6 +172,7 @@ export class SchedulerCore {
   private readonly carriers = new Map<string, Carrier>()
   /** Every claim that an executor has or is about to have, until it is released. */
   private readonly held = new Map<ClaimId, TaskEntry>()
+  private readonly waitingTasks = new WaitingTasks()
   private readonly prefix: string
   private claimNumber = 0
   private turn = 0
@@ -247,6 +252,7 @@ export class SchedulerCore {
         carrier.open++
         this.entries.set(entry.key, entry)
         placement.offer(entry)
+        this.waitingTasks.offered(entry)
       }
     }
     if (carrier.open === 0) carrier.ack()
@@ -270,6 +276,7 @@ export class SchedulerCore {
     switch (state) {
       case "Waiting":
         this.laneOf(entry).placement.remove(entry)
+        this.waitingTasks.taken(entry)
         entry.state = "Done"
         return
       case "Checking":
@@ -344,6 +351,7 @@ export class SchedulerCore {
       const lane = this.lanes[(this.turn + i) % 3] as Lane // one of three
       const entry = lane.placement.next()
       if (entry === undefined) continue
+      this.waitingTasks.taken(entry)
       this.turn = (this.turn + i + 1) % 3
       if (this.checking >= checkingMax || this.ports.now() - entry.checkedAt < this.options.jobStateAfterMs) {
         return entry
@@ -456,6 +464,7 @@ export class SchedulerCore {
     entry.startup = undefined
     entry.isAsked = false
     this.laneOf(entry).placement.putBack(entry)
+    this.waitingTasks.offered(entry)
   }
 
   // ---------------------------------------------------------------- to and from the executors
@@ -497,14 +506,16 @@ export class SchedulerCore {
       instance: entry.instance,
       taskInstanceId: entry.taskInstanceId,
       type: entry.type,
-      handOff: this.isQuiet() ? this.options.handOffMax : 0
+      handOff: this.handOffFor(entry)
     }
   }
 
-  /** Nobody else waits for a sandbox of this pool. */
-  private isQuiet(): boolean {
-    return this.options.handOffMax > 0 && this.ports.scheduler.queueLength === 0 && this.lanes[0].placement.size === 0
-      && this.lanes[1].placement.size === 0 && this.lanes[2].placement.size === 0
+  /** Tasks that may follow `entry` in its sandbox: many while nobody waits for one, a few while only equals do, none while somebody with a better claim does. */
+  private handOffFor(entry: TaskEntry): number {
+    const [ready, commit, cleanup] = this.lanes
+    if (this.ports.scheduler.queueLength > 0 || commit.placement.size > 0 || cleanup.placement.size > 0) return 0
+    if (ready.placement.size === 0) return this.options.handOffMax
+    return this.waitingTasks.hasBetterThan(entry) ? 0 : Math.min(this.options.handOffMax, handOffBusyMax)
   }
 
   /** What became of assignments. Idempotent: an id that is not held (any more) is done with. */
