@@ -25,11 +25,21 @@ import * as ProcessUsage from "./ProcessUsage.ts"
 
 export type Role = "nats-server" | Exclude<MemberRole, "gateway">
 
-/** Everything has a default: one of each service, no pool, `interval`, Node. */
+export type Runtime = "node" | "deno"
+
+/** What `HEDDLE_E2E_RUNTIME` asks for; Node when it is not set. */
+export const runtimeAsked = (): Runtime => {
+  const asked = process.env["HEDDLE_E2E_RUNTIME"] ?? "node"
+  if (asked === "node" || asked === "deno") return asked
+  throw new Error(`HEDDLE_E2E_RUNTIME is ${asked}: write node or deno`)
+}
+
+/** Everything has a default: one of each service, no pool, `interval`, the runtime that was asked for. */
 export interface MeshOptions {
   /** The server's fsync: before each acknowledgement, or every two minutes. */
   readonly sync?: "always" | "interval"
-  readonly runtime?: "node" | "deno"
+  /** What runs the services; `HEDDLE_E2E_RUNTIME` when not given, so that the same tests run on both. */
+  readonly runtime?: Runtime
   /** What is started instead of the checkout's cli/heddle.ts, such as a bundle of it. */
   readonly program?: string
   readonly coordinators?: number
@@ -422,7 +432,7 @@ export class Mesh {
   }
 
   private spawnService(name: string, role: Role): ChildProcess {
-    const { env, grace, program: started, runtime, runtimeFlags, slots, ttl } = this.options
+    const { env, grace, program: started, runtime = runtimeAsked(), runtimeFlags, slots, ttl } = this.options
     const flags = runtimeFlags?.(name) ?? []
     const [program, ...before] = runtime === "deno"
       ? [join(root, "node_modules", ".bin", "deno"), "run", "-A", ...flags]
