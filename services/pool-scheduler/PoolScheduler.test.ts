@@ -443,6 +443,45 @@ describe("PoolScheduler", () => {
     assert.deepInclude(scheduler.snapshot(), { total: 1, idleReady: 0, claimed: 1 })
   })
 
+  it("a provider that answers at once fills and empties a large pool without going deeper with each sandbox", () => {
+    const size = 20_000
+    let depth = 0
+    let deepest = 0
+    const deeper = (step: () => void) => {
+      deepest = Math.max(deepest, ++depth)
+      step()
+      depth--
+    }
+    const scheduler: PoolScheduler = new PoolScheduler({
+      provider: {
+        claim: (_, answer) => answer(outcome.gone),
+        readBack: (_, __, answer) => answer({ _tag: "Gone" }),
+        release: (_, answer) => answer({ _tag: "Gone" }),
+        create: (write, answer) =>
+          deeper(() => {
+            scheduler.observe({ _tag: "Upsert", state: state(write.name, "Idle", 1) })
+            answer({ _tag: "Done" })
+          }),
+        delete: (write, answer) =>
+          deeper(() => {
+            scheduler.observe({ _tag: "Removed", uid: write.uid })
+            answer({ _tag: "Done" })
+          })
+      },
+      now: () => 1_000,
+      arm: () => {},
+      repair: () => {},
+      event: () => {},
+      adoptedTask: () => {},
+      fenced: () => {},
+      warn: () => {}
+    }, { sessionId: SessionId.make(7), poolName: "p", size })
+    scheduler.listed(scheduler.listing(), [])
+    assert.deepStrictEqual([scheduler.snapshot().total, scheduler.idleReady], [size, size])
+    scheduler.setSize(3)
+    assert.deepStrictEqual([scheduler.snapshot().total, scheduler.idleReady, deepest], [3, 3, 1])
+  })
+
   it("a deadline that passes while the write is unsettled is answered; what is found later is given back", () => {
     const { claim, outcomes, tickAt, world } = setup({ casDeadlineMs: 500 })
     claim("a", { deadlineAt: 1_200 })

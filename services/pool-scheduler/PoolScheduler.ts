@@ -173,6 +173,7 @@ export class PoolScheduler {
   private totalCount = 0
   private lastDispatchAt = 0
   private isPumping = false
+  private isScaling = false
   private isListed = false
   private isStopping = false
   private onDrained: (() => void) | undefined = undefined
@@ -958,13 +959,28 @@ export class PoolScheduler {
 
   /** Refills to the pool's size, or takes idle ones away. */
   private scale(): void {
-    if (!this.isListed || this.isStopping) return
-    const present = this.totalCount + this.creations.size
-    if (present < this.size) {
-      if (Alarms.isSet(this.createPause)) return
-      const wanted = Math.min(this.size - present, this.options.creatingMax - this.creations.size)
-      for (let i = 0; i < wanted; i++) this.create()
-    } else if (this.totalCount > this.size) this.shrink(this.totalCount - this.size)
+    // A provider that answers at once shows the delta of each step before the step is over: the loops below go on by themselves.
+    if (!this.isListed || this.isStopping || this.isScaling) return
+    this.isScaling = true
+    try {
+      this.refill()
+      if (this.totalCount > this.size) this.shrink(this.totalCount - this.size)
+    } finally {
+      this.isScaling = false
+    }
+  }
+
+  /** Creates what is missing, until enough are under way or one could not be begun. */
+  private refill(): void {
+    let present = this.totalCount + this.creations.size
+    while (
+      present < this.size && this.creations.size < this.options.creatingMax && !Alarms.isSet(this.createPause)
+    ) {
+      const before = present
+      this.create()
+      present = this.totalCount + this.creations.size
+      if (present <= before) return
+    }
   }
 
   private create(): void {
