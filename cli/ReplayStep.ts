@@ -88,6 +88,10 @@ export const transitionText = (transition: Transition, states: States, style: Ou
       return `workflow  will be ${transition.status}${reasonOf(transition)}`
     case "POISONED":
       return `workflow  given up: ${transition.reason}`
+    case "PARENT":
+      return `workflow  goes on for ${transition.task} of its parent`
+    case "CHILD":
+      return `${transition.id}  ${move(states, transition.id, "DISPATCHED", style)}: its child is ${transition.child}`
     case "SERIAL":
       return `workflow  ${move(states, "", "SERIAL_WAIT", style)}`
     case "SERIAL_GRANTED":

@@ -58,7 +58,7 @@ import * as JetStreamJournal from "./JetStreamJournal.ts"
 import { LanePublisher } from "./LanePublisher.ts"
 import { Ledger, type LedgerEnd } from "./Ledger.ts"
 import { type Adoption, ShardOwnership } from "./ShardOwnership.ts"
-import { Signals } from "./Signals.ts"
+import { isPassing, Signals } from "./Signals.ts"
 import { Timers } from "./Timers.ts"
 import { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
 import * as WorkflowRpc from "./WorkflowRpc.ts"
@@ -187,6 +187,8 @@ export const run = Effect.fn("CoordinatorLife.run")(
       timers,
       buses: () => buses,
       shardOf: (instance) => shardOf(instance, config.shardCount),
+      startChild: (child, request) => instances.startChild(child, request),
+      fork,
       warn: log
     })
     const effectRunner = new EffectRunner({
@@ -201,7 +203,14 @@ export const run = Effect.fn("CoordinatorLife.run")(
       alert: (bus, alert) =>
         log(`alert ${alert.kind}: ${bus.instance}${alert.task === undefined ? "" : `/${alert.task}`}: ${alert.message}`)
     })
-    const instances = new Instances({ nats, buses, definitions, finished, shardCount: config.shardCount, random })
+    const instances: Instances = new Instances({
+      nats,
+      buses,
+      definitions,
+      finished,
+      shardCount: config.shardCount,
+      random
+    })
     const port = new ExecutorPort({
       buses,
       ownerOf,
@@ -579,10 +588,6 @@ const lifeError = (error: { readonly message: string }): LifeEnded | ContractErr
     : new ContractError({ code: "Unavailable", message: error.message })
 
 const commandVerbs = { Pause: "pause", Resume: "resume", Stop: "stop" } as const
-
-/** Failures that go away by themselves: the command comes again. */
-const isPassing = (error: ContractError): boolean =>
-  error.code === "NotOwner" || error.code === "Overloaded" || error.code === "Unavailable"
 
 /** Tells one life of the lanes' stream from the next. */
 const lanesIdentity = (nats: Connection): Effect.Effect<string, ContractError> =>

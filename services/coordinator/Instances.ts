@@ -11,9 +11,10 @@ import { hash as cryptoHash } from "node:crypto"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import type { DefinitionRef } from "../../shared/protocol/Definition.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
-import type { LifecycleEvent, StartData } from "../../shared/protocol/Journal.ts"
+import type { LifecycleEvent, Parent, StartData } from "../../shared/protocol/Journal.ts"
 import { shardOf } from "../../shared/protocol/Shard.ts"
-import { InstanceId, type Shard, StreamSequence } from "../../shared/protocol/Token.ts"
+import type { ChildStart } from "../../shared/protocol/Signal.ts"
+import { DefinitionName, InstanceId, type Shard, StreamSequence } from "../../shared/protocol/Token.ts"
 import {
   finalStatuses,
   type StartRequest,
@@ -92,7 +93,7 @@ export class Instances {
     instance: InstanceId,
     graph: WorkflowGraph,
     request: StartRequest,
-    extra: { readonly replyTo: string | undefined; readonly team: StartData["team"] },
+    extra: { readonly replyTo: string | undefined; readonly team: StartData["team"]; readonly parent?: Parent },
     answer: (result: ContractError | undefined) => void
   ): void {
     const { buses, finished } = this.#options
@@ -134,6 +135,7 @@ export class Instances {
       ...(request.pool === undefined ? {} : { pool: request.pool }),
       ...(extra.team === undefined ? {} : { team: extra.team }),
       ...(extra.replyTo === undefined ? {} : { replyTo: extra.replyTo }),
+      ...(extra.parent === undefined ? {} : { parent: extra.parent }),
       content
     }
     const event: LifecycleEvent = { _tag: "WORKFLOW_START", start }
@@ -149,7 +151,7 @@ export class Instances {
     instance: InstanceId,
     graph: WorkflowGraph,
     request: StartRequest,
-    extra: { readonly replyTo: string | undefined; readonly team: StartData["team"] }
+    extra: { readonly replyTo: string | undefined; readonly team: StartData["team"]; readonly parent?: Parent }
   ) {
     const { buses, finished, nats } = this.#options
     const shard = this.shardOf(instance)
@@ -170,6 +172,32 @@ export class Instances {
         (error) => resume(error === undefined ? Effect.void : Effect.fail(error))
       )
     )
+  }).bind(this)
+
+  /** The child that a parent asks for: started when there is none of this id, else told to go on (or to say where it stands). */
+  readonly startChild = Effect.fnUntraced(function*(this: Instances, child: InstanceId, request: ChildStart) {
+    const { definition, namespace, params, parent, pool, priority, team } = request
+    const shard = this.shardOf(child)
+    const isKnown = this.#options.buses.bus(shard, child) !== undefined ||
+      this.#options.finished.get(child) !== undefined ||
+      (yield* InstanceLoader.projectedUpTo(this.#options.nats, shard, child)) > 0
+    if (isKnown) {
+      return yield* this.command(child, { _tag: "WORKFLOW_RECOVER", mode: "recover", parent: parent.task })
+    }
+    const [name, version] = definition.split("@")
+    const graph = yield* this.#options.definitions.resolve(
+      namespace,
+      DefinitionName.make(name ?? ""),
+      version === undefined ? undefined : Number(version)
+    )
+    const start: StartRequest = {
+      definition,
+      namespace,
+      params,
+      ...(pool === undefined ? {} : { pool }),
+      ...(priority === undefined ? {} : { priority })
+    }
+    yield* this.start(child, graph, start, { replyTo: undefined, team, parent })
   }).bind(this)
 
   /** Puts a command on the instance's bus; it is loaded from the history when it has left memory. Fails with Conflict when its state does not allow it. */

@@ -5,10 +5,12 @@
  * the target, when its shard is ours; else stored in its shard's inbox). What a crash loses is said again by whoever takes the sender over (`Outstanding`); so an
  * instance leaves memory only when nothing of it waits here. Follows design/03 section 2, engine/Semaphore.ts.
  */
+import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Append from "../../shared/jetstream/Append.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
-import type { Signal } from "../../shared/protocol/Signal.ts"
+import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import type { ChildStart, Signal } from "../../shared/protocol/Signal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import type { InstanceId, Shard } from "../../shared/protocol/Token.ts"
 import type { InboxOutcome } from "./CommandInbox.ts"
@@ -21,11 +23,18 @@ import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.
 
 const retryMs = 200
 
+/** Failures that go away by themselves: the message comes again. */
+export const isPassing = (error: ContractError): boolean =>
+  error.code === "NotOwner" || error.code === "Overloaded" || error.code === "Unavailable"
+
 export interface SignalsOptions {
   readonly nats: Connection
   readonly timers: Timers
   readonly buses: () => WorkflowEventBusCoordinator
   readonly shardOf: (instance: InstanceId) => Shard
+  /** Starts the child, or lets it go on. */
+  readonly startChild: (child: InstanceId, request: ChildStart) => Effect.Effect<void, ContractError>
+  readonly fork: (effect: Effect.Effect<void>) => void
   readonly warn: (message: string) => void
 }
 
@@ -40,6 +49,7 @@ export class Signals {
   readonly #options: SignalsOptions
   readonly #lines = new Map<string, Line>()
   readonly #pending = new Map<WorkflowEventBus, number>()
+  readonly #starting = new Set<InstanceId>()
   readonly #whenSent = new Map<WorkflowEventBus, () => void>()
 
   constructor(options: SignalsOptions) {
@@ -80,7 +90,9 @@ export class Signals {
     const buses = this.#options.buses()
     const shard = this.#options.shardOf(to)
     const worker = buses.worker(shard)
-    if (worker === undefined) return done({ _tag: "again" })
+    // What comes while the child is being started waits for it.
+    if (worker === undefined || this.#starting.has(to)) return done({ _tag: "again" })
+    if (event._tag === "CHILD_START") return this.#startChild(to, event, done)
     let bus = worker.buses.get(to)
     if (bus === undefined && event._tag === "SLOT_ACQUIRE" && to.startsWith(Semaphore.idPrefix)) {
       bus = new WorkflowEventBus(initial(Semaphore.graph, to, shard))
@@ -93,6 +105,27 @@ export class Signals {
       settled: (settlement) => done({ _tag: settlement === "Recorded" ? "done" : "again" })
     })
     if (!isTaken) done({ _tag: "again" })
+  }
+
+  #startChild(to: InstanceId, request: ChildStart, done: (outcome: InboxOutcome) => void): void {
+    this.#starting.add(to)
+    const { instance, task } = request.parent
+    this.#options.fork(Effect.matchEffect(this.#options.startChild(to, request), {
+      onSuccess: () =>
+        Effect.sync(() => {
+          this.#starting.delete(to)
+          done({ _tag: "done" })
+        }),
+      onFailure: (error) =>
+        Effect.sync(() => {
+          this.#starting.delete(to)
+          if (isPassing(error)) return done({ _tag: "again" })
+          this.#deliver(instance, {
+            from: to,
+            event: { _tag: "TASK_FATAL", id: task, reason: `no sub-workflow ${request.definition}: ${error.message}` }
+          }, done)
+        })
+    }))
   }
 
   /** Not in memory: it has rested, with nothing left to say. A slot that it is given goes back. */

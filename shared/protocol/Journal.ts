@@ -25,6 +25,10 @@ import { DependType, Intent, WorkflowStatus } from "./Workflow.ts"
 
 // ------------------------------------------------------------------------------------------------------------- lifecycle events
 
+/** The attempt of another instance that a run is the sub-workflow of. `depth`: 1 for the child of a run that is no child. */
+export const Parent = Schema.Struct({ instance: InstanceId, task: TaskInstanceId, depth: Schema.Int })
+export type Parent = typeof Parent.Type
+
 /** What a run was asked to be. `inline`: the definition as it was sent, for one that no store holds. `replyTo`: also publish the result there. */
 export const StartData = Schema.Struct({
   definition: DefinitionRef,
@@ -37,6 +41,7 @@ export const StartData = Schema.Struct({
   pool: Schema.optionalKey(PoolText),
   team: Schema.optionalKey(Token),
   replyTo: Schema.optionalKey(Schema.String),
+  parent: Schema.optionalKey(Parent),
   /** Fingerprint of the request, for a start that is repeated with the same instance id. */
   content: Schema.optionalKey(Schema.String)
 })
@@ -75,7 +80,12 @@ export const WorkflowLifecycleEvent = Schema.Union([
   Schema.TaggedStruct("WORKFLOW_SLOT_GRANTED", { ticket: Schema.String }),
   /** Another run of the serial definition is in its way, or has taken its place. */
   Schema.TaggedStruct("WORKFLOW_SLOT_REFUSED", { ticket: Schema.String }),
-  Schema.TaggedStruct("WORKFLOW_RECOVER", { mode: Schema.Literals(["resume", "recover", "rerun"]), ...reason })
+  Schema.TaggedStruct("WORKFLOW_RECOVER", {
+    mode: Schema.Literals(["resume", "recover", "rerun"]),
+    /** By a parent, for this attempt of its: a child that has begun for it already only answers. */
+    parent: Schema.optionalKey(TaskInstanceId),
+    ...reason
+  })
 ])
 export type WorkflowLifecycleEvent = typeof WorkflowLifecycleEvent.Type
 
@@ -153,6 +163,8 @@ export const Transition = Schema.Union([
   Schema.TaggedStruct("RESOLVED", { status: WorkflowStatus, ...reason }),
   /** Given up after a defect of the engine itself: FAILED, nothing runs. */
   Schema.TaggedStruct("POISONED", { reason: Schema.String }),
+  /** The attempt of its parent that it goes on for. */
+  Schema.TaggedStruct("PARENT", { task: TaskInstanceId }),
   /** Waits for the slot of its serial definition, under this ticket. */
   Schema.TaggedStruct("SERIAL", { ticket: Schema.String }),
   Schema.TaggedStruct("SERIAL_GRANTED", { due: maybeDue }),
@@ -187,6 +199,8 @@ export const Transition = Schema.Union([
     handOff: Schema.optionalKey(Schema.Literals([true])),
     due: maybeDue
   }),
+  /** A sub-workflow: the instance that the attempt is. */
+  Schema.TaggedStruct("CHILD", { id: TaskInstanceId, child: InstanceId, due: maybeDue }),
   Schema.TaggedStruct("RUNNING", { id: TaskInstanceId, of, due: maybeDue }),
   Schema.TaggedStruct("CONTEXT", { id: TaskInstanceId, of }),
   Schema.TaggedStruct("INTENT", {

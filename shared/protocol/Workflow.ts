@@ -80,6 +80,8 @@ export const AttemptView = Schema.Struct({
   endedAt: Schema.optionalKey(Timestamp),
   exitCode: Schema.optionalKey(Schema.Int),
   reason: Schema.optionalKey(Schema.String),
+  /** The instance that an attempt of a sub-workflow is. */
+  child: Schema.optionalKey(InstanceId),
   /** Position in the list of a `forEach` task. */
   item: Schema.optionalKey(Schema.Int)
 })
@@ -110,6 +112,8 @@ export const WorkflowView = Schema.Struct({
   startedAt: Timestamp,
   endedAt: Schema.optionalKey(Timestamp),
   reason: Schema.optionalKey(Schema.String),
+  /** The instance whose sub-workflow this is. */
+  parent: Schema.optionalKey(InstanceId),
   tasks: Schema.Array(TaskView)
 })
 export type WorkflowView = typeof WorkflowView.Type

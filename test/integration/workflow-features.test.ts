@@ -12,7 +12,7 @@ import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import { DefinitionPut } from "../../shared/protocol/Definition.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { type InstanceId, MemberId } from "../../shared/protocol/Token.ts"
-import { StartAnswer, WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
+import { Accepted, StartAnswer, WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
 import * as ScriptedExecutor from "./ScriptedExecutor.ts"
 
@@ -125,6 +125,47 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("what a wo
         assert.strictEqual(ended.state, "SUCCEEDED")
       }
       assert.strictEqual(executor.ran.length, 3)
+    }))
+
+  it.effect("A05 A08 examples/sub-workflow.yaml: children on both coordinators, linked; B10 a stop reaches them; an unknown definition is FATAL", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      yield* coordinator("co-sub-1")
+      yield* coordinator("co-sub-2")
+      let isHeld = false
+      const executor = yield* ScriptedExecutor.make(
+        nats,
+        "ex-sub",
+        (spec) => isHeld ? undefined : { _tag: "SUCCEEDED", outputs: { file: `${String(spec.params["region"])}.csv` } }
+      )
+      yield* Rpc.call(nats, Subject.rpc.definition("put"), DefinitionPut, example("sub-workflow-child") as object)
+      const { instanceId } = yield* start(nats, { inline: example("sub-workflow") })
+      assert.strictEqual((yield* result(nats, instanceId)).state, "SUCCEEDED")
+      const { tasks } = yield* view(nats, instanceId)
+      assert.deepStrictEqual(tasks[0]?.outputs, { items: [{ file: "eu.csv" }, { file: "us.csv" }] })
+      for (const { child } of tasks[0]?.attempts ?? []) {
+        assert.isDefined(child)
+        if (child === undefined) continue
+        const one = yield* view(nats, child)
+        assert.strictEqual(one.state, "SUCCEEDED")
+        assert.strictEqual(one.parent, instanceId)
+      }
+      isHeld = true
+      const stopped = yield* start(nats, { inline: example("sub-workflow") })
+      yield* waitFor(() => executor.running.size === 2)
+      yield* Rpc.call(nats, Subject.rpc.workflow("stop"), Accepted, { instanceId: stopped.instanceId })
+      assert.strictEqual((yield* result(nats, stopped.instanceId)).state, "STOPPED")
+      const children = (yield* view(nats, stopped.instanceId)).tasks[0]?.attempts ?? []
+      assert.deepStrictEqual(children.map(({ state }) => state), ["KILLED", "KILLED"])
+      const lost = yield* start(nats, {
+        inline: {
+          metadata: { name: "lost" },
+          spec: { tasks: [{ name: "a", type: "sub-workflow", with: { definition: "nowhere" } }] }
+        }
+      })
+      const ended = yield* result(nats, lost.instanceId)
+      assert.strictEqual(ended.state, "FAILED")
+      assert.match(ended.reason ?? "", /no workflow definition nowhere/u)
     }))
 })
 

@@ -15,6 +15,7 @@ import type { FactReport } from "../../../shared/protocol/Report.ts"
 import type { EpochMs } from "../../../shared/protocol/Token.ts"
 import type { EngineEffect } from "./EngineEffect.ts"
 import * as Semaphore from "./Semaphore.ts"
+import * as SubWorkflow from "./SubWorkflow.ts"
 import * as TaskFlow from "./TaskFlow.ts"
 import { taskStates } from "./TaskStates.ts"
 import { activeUnits, Turn, type Unit } from "./Turn.ts"
@@ -65,7 +66,9 @@ const handle = (turn: Turn, event: LifecycleEvent): void => {
     ) => void
     action(turn, unit, event)
   } else if (event._tag === "SLOT_ACQUIRE" || event._tag === "SLOT_RELEASE") Semaphore.handle(turn, event)
-  else {
+  else if (event._tag === "WORKFLOW_RECOVER" && event.parent !== undefined) {
+    WorkflowFlow.continueChild(turn, event.parent)
+  } else {
     const action = workflowStates[turn.state.status][event._tag] as (turn: Turn, event: WorkflowLifecycleEvent) => void
     action(turn, event)
   }
@@ -89,10 +92,11 @@ export const poison = (state: WorkflowState, reason: string, now: EpochMs): Deci
   turn.effects.push(...WorkflowFlow.serialRelease(turn.state))
   for (const unit of units) {
     TaskFlow.releaseSlot(turn, unit)
-    const kill = TaskFlow.controlEffect("Kill", unit)
+    const kill = TaskFlow.controlEffect(state, "Kill", unit)
     if (kill !== undefined) turn.emit(kill)
   }
   turn.emit({ _tag: "Alert", id: `alert:Poisoned:${state.run}@${now}`, kind: "Poisoned", message: reason })
+  SubWorkflow.emitAll(turn, SubWorkflow.ended(turn.state))
   turn.emit(WorkflowFlow.finalizeEffect(turn.state))
   return decision(turn)
 }
@@ -142,7 +146,7 @@ export const fromFact = (report: FactReport): TaskLifecycleEvent => {
 export const refusal = (state: WorkflowState, event: LifecycleEvent): string | undefined => {
   switch (event._tag) {
     case "WORKFLOW_RECOVER":
-      return WorkflowFlow.refusal(state, event.mode)
+      return event.parent === undefined ? WorkflowFlow.refusal(state, event.mode) : undefined
     case "WORKFLOW_PAUSE":
     case "WORKFLOW_STOP": {
       const verb = event._tag === "WORKFLOW_PAUSE" ? "paused" : "stopped"

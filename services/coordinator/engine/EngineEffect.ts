@@ -5,6 +5,7 @@
 import type { LifecycleEvent } from "../../../shared/protocol/Journal.ts"
 import type { InboundEntry, LaneName } from "../../../shared/protocol/Lane.ts"
 import type { PoolRef } from "../../../shared/protocol/Sandbox.ts"
+import type { Signal } from "../../../shared/protocol/Signal.ts"
 import type {
   EpochMs,
   InstanceId,
@@ -66,7 +67,7 @@ export interface Send {
   readonly id: string
   readonly to: InstanceId
   readonly from: InstanceId
-  readonly event: LifecycleEvent
+  readonly event: Signal["event"]
 }
 
 export interface Alert {

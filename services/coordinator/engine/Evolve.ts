@@ -354,6 +354,9 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         pool: start.pool === undefined ? state.graph.pool : parsePool(start.pool, state.graph.namespace),
         startedAt: turn.at,
         timeoutAt: transition.due,
+        parent: start.parent === undefined
+          ? undefined
+          : { instance: start.parent.instance, task: start.parent.task },
         tasks: WorkflowExecutionGraph.table(state.graph, start)
       }
     }
@@ -367,6 +370,7 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         pool: state.pool,
         startedAt: turn.at,
         timeoutAt: transition.due,
+        parent: state.parent,
         serial: state.serial,
         tasks: state.start === undefined ? state.graph.fresh : WorkflowExecutionGraph.table(state.graph, state.start)
       }
@@ -404,6 +408,10 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         endedAt: turn.at,
         timeoutAt: undefined
       }
+    case "PARENT":
+      return state.parent === undefined
+        ? state
+        : { ...state, parent: { instance: state.parent.instance, task: transition.task } }
     case "SERIAL":
       return { ...state, status: "SERIAL_WAIT", serial: transition.ticket, timeoutAt: undefined }
     case "SERIAL_GRANTED":
@@ -550,6 +558,18 @@ const evolveAttempt = (
         ? next
         : handOver(next, event.id, id)
     }
+    case "CHILD":
+      return keep(state, node, task, item, {
+        ...execution,
+        status: "DISPATCHED",
+        attempt: {
+          ...withoutDue(attempt),
+          status: "DISPATCHED",
+          dispatchedAt: turn.at,
+          child: transition.child,
+          ...(transition.due === undefined ? {} : { timeoutAt: transition.due })
+        }
+      })
     case "RUNNING": {
       const event = turn.cause[transition.of]
       const by = event !== undefined && "by" in event ? event.by : undefined

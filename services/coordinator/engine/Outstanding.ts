@@ -6,6 +6,7 @@
  */
 import type { EngineEffect } from "./EngineEffect.ts"
 import * as Semaphore from "./Semaphore.ts"
+import * as SubWorkflow from "./SubWorkflow.ts"
 import * as TaskFlow from "./TaskFlow.ts"
 import { activeUnits } from "./Turn.ts"
 import * as WorkflowFlow from "./WorkflowFlow.ts"
@@ -16,7 +17,7 @@ export const outstanding = (state: WorkflowState): ReadonlyArray<EngineEffect> =
   if (state.semaphore !== undefined) return Semaphore.outstanding(state, state.semaphore)
   const effects: Array<EngineEffect> = TaskFlow.releases(state).slice()
   if (state.endedAt !== undefined) {
-    effects.push(...WorkflowFlow.serialRelease(state))
+    effects.push(...WorkflowFlow.serialRelease(state), ...SubWorkflow.ended(state))
     effects.push(WorkflowFlow.finalizeEffect(state))
     return effects
   }
@@ -56,6 +57,7 @@ export const outstanding = (state: WorkflowState): ReadonlyArray<EngineEffect> =
       case "DISPATCHED":
       case "RUNNING": {
         const control = TaskFlow.controlEffect(
+          state,
           execution.intent === "kill" ? "Kill" : execution.intent === "pause" ? "Pause" : "Ask",
           unit
         )

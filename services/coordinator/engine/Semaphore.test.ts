@@ -72,6 +72,7 @@ class Slots {
     const target = send.to.startsWith(Semaphore.idPrefix) ? this.semaphore(send.to) : this.runs.get(send.to)
     if (target === undefined) throw new Error(`nobody is ${send.to}`)
     target.now = this.now
+    if (send.event._tag === "CHILD_START") throw new Error("nobody asks for children here")
     target.turn(send.event)
     const { semaphore } = target.state
     if (semaphore !== undefined) {

@@ -43,6 +43,7 @@ const AttemptJson = Schema.Struct({
   placement: optionalKey(Placement),
   slot: optionalKey(Schema.Literals(["waiting", "held", "forced"])),
   slotAt: optionalKey(EpochMs),
+  child: optionalKey(InstanceId),
   due: optionalKey(EpochMs),
   timeoutAt: optionalKey(EpochMs),
   timedOut: Yes,
@@ -105,6 +106,7 @@ const SnapshotJson = Schema.Struct({
   ending: Schema.Boolean,
   resolved: optionalKey(Schema.Struct({ status: WorkflowStatus, reason: optionalKey(Schema.String) })),
   poisoned: Schema.Boolean,
+  parent: optionalKey(Schema.Struct({ instance: InstanceId, task: TaskInstanceId })),
   serial: optionalKey(Schema.String),
   semaphore: optionalKey(SemaphoreJson),
   nodes: Schema.Int,
@@ -150,7 +152,7 @@ const taskOf = ({ items, ...task }: TaskStateJson): TaskState => ({
 
 /** To be written with JSON.stringify as it is. */
 export const snapshotOf = (state: WorkflowState): SnapshotJson => {
-  const { endedAt, graph, reason, resolved, semaphore, serial, start, tasks, timeoutAt, ...rest } = state
+  const { endedAt, graph, parent, reason, resolved, semaphore, serial, start, tasks, timeoutAt, ...rest } = state
   const changed: Array<readonly [number, TaskStateJson]> = []
   for (let index = 0; index < tasks.length; index++) {
     const task = ChunkedVector.get(tasks, index)
@@ -165,6 +167,7 @@ export const snapshotOf = (state: WorkflowState): SnapshotJson => {
     ...(reason === undefined ? {} : { reason }),
     ...(timeoutAt === undefined ? {} : { timeoutAt }),
     ...(resolved === undefined ? {} : { resolved }),
+    ...(parent === undefined ? {} : { parent }),
     ...(serial === undefined ? {} : { serial }),
     ...(semaphore === undefined ? {} : { semaphore }),
     nodes: tasks.length,
@@ -178,8 +181,21 @@ export const fromSnapshot = (json: unknown, graph: WorkflowGraph): Result.Result
   if (Result.isFailure(decoded)) {
     return Result.fail(`not a snapshot that this version reads: ${decoded.failure.message}`)
   }
-  const { definition, endedAt, nodes, reason, resolved, semaphore, serial, start, tasks, timeoutAt, v: _, ...rest } =
-    decoded.success
+  const {
+    definition,
+    endedAt,
+    nodes,
+    parent,
+    reason,
+    resolved,
+    semaphore,
+    serial,
+    start,
+    tasks,
+    timeoutAt,
+    v: _,
+    ...rest
+  } = decoded.success
   const { definition: own } = graph
   if (
     definition.name !== own.name || definition.version !== own.version || definition.hash !== own.hash ||
@@ -204,6 +220,7 @@ export const fromSnapshot = (json: unknown, graph: WorkflowGraph): Result.Result
     reason,
     timeoutAt,
     resolved,
+    parent,
     serial,
     semaphore,
     tasks: tasks.length === 0 ? graph.fresh : ChunkedVector.fromArray(table)

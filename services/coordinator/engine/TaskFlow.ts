@@ -17,6 +17,7 @@ import type { ArmTimer, CancelTimer, Control, Dispatch, Send, Withdraw } from ".
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
 import * as Semaphore from "./Semaphore.ts"
+import * as SubWorkflow from "./SubWorkflow.ts"
 import { activeUnits, executionOf, type Turn, type Unit } from "./Turn.ts"
 import * as WorkflowExecutionGraph from "./WorkflowExecutionGraph.ts"
 import { type ConditionPlan, itemsMax, type RetryPolicy, type TaskNode } from "./WorkflowGraph.ts"
@@ -51,7 +52,8 @@ export const cancel = (timer: string): CancelTimer => ({ _tag: "CancelTimer", id
 export const poolOf = (state: WorkflowState, node: TaskNode): PoolRef => node.pool ?? state.pool
 
 /** Whether an executor runs it; the coordinator decides the others itself. */
-export const isOnLane = (node: TaskNode): boolean => node.kind !== "switch" && node.kind !== "condition"
+export const isOnLane = ({ kind }: TaskNode): boolean =>
+  kind !== "switch" && kind !== "condition" && kind !== "sub-workflow"
 
 export const dispatchEffect = (state: WorkflowState, { execution, node }: Unit, at: EpochMs): Dispatch => {
   const entry: InboundEntry = {
@@ -75,16 +77,17 @@ const withdrawEffect = (state: WorkflowState, { execution, node }: Unit): Withdr
   taskInstanceId: execution.attempt.id
 })
 
-/** Nothing when nobody is known to hold the attempt. */
-export const controlEffect = (kind: Control["_tag"], { execution }: Unit): Control | undefined => {
-  const { executor, id, startup } = execution.attempt
+/** Nothing when nobody is known to hold the attempt. To a child where the attempt is one. */
+export const controlEffect = (state: WorkflowState, kind: Control["_tag"], unit: Unit): Control | Send | undefined => {
+  const { child, executor, id, startup } = unit.execution.attempt
+  if (child !== undefined) return SubWorkflow.tell(state, kind, unit)
   return executor === undefined || startup === undefined
     ? undefined
     : { _tag: kind, id: `${kind.toLowerCase()}:${id}`, taskInstanceId: id, executor, startup }
 }
 
 const control = (turn: Turn, kind: Control["_tag"], unit: Unit): void => {
-  const effect = controlEffect(kind, unit)
+  const effect = controlEffect(turn.state, kind, unit)
   if (effect !== undefined) turn.emit(effect)
 }
 
@@ -310,6 +313,7 @@ export const dispatch = (turn: Turn, unit: Unit): void => {
   if (node.condition !== undefined) return decideCondition(turn, unit, node.condition)
   const problem = Rendering.problem(turn.state, node, item)
   if (problem !== undefined) return turn.publish({ _tag: "TASK_FATAL", id, reason: problem })
+  if (node.kind === "sub-workflow") return startChild(turn, unit)
   const pool = poolOf(turn.state, node)
   const { offer } = turn
   if (
@@ -323,6 +327,18 @@ export const dispatch = (turn: Turn, unit: Unit): void => {
   turn.emit(dispatchEffect(turn.state, unit, turn.at))
   const due = dispatchDue(node, execution)
   if (due !== undefined) turn.emit(arm(timerOf.dispatch(id), due, { _tag: "TASK_TIMEOUT", id, kind: "dispatch" }))
+}
+
+/** The child has its id in the journal before it is asked for. */
+const startChild = (turn: Turn, unit: Unit): void => {
+  const { execution, item, node } = unit
+  const { id } = execution.attempt
+  const request = SubWorkflow.request(turn.state, unit)
+  if (typeof request === "string") return turn.publish({ _tag: "TASK_FATAL", id, reason: request })
+  turn.apply({ _tag: "CHILD", id, child: SubWorkflow.childOf(turn.state, unit), ...runDue(turn, unit) })
+  const begun = executionOf(turn.task(node), item)
+  if (begun !== undefined) control(turn, "Ask", { node, item, execution: begun })
+  armRunTimer(turn, unit)
 }
 
 const decideSwitch = (turn: Turn, { execution, node }: Unit): void => {
@@ -386,6 +402,9 @@ export const running = (turn: Turn, unit: Unit): void => {
   if (unit.execution.status !== "DISPATCHED") cancelTimers(turn, unit)
   turn.apply({ _tag: "RUNNING", id: unit.execution.attempt.id, of: turn.of, ...runDue(turn, unit) })
   armRunTimer(turn, unit)
+  // A child may begin after it was told to stop: told again.
+  const { attempt: { child }, intent } = unit.execution
+  if (child !== undefined && intent !== "none") control(turn, intent === "kill" ? "Kill" : "Pause", unit)
 }
 
 /** Keeps the context with the highest sequence. */

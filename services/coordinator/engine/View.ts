@@ -34,6 +34,7 @@ const attemptView = (attempt: Attempt, item: number): typeof AttemptView.Type =>
   ...(attempt.endedAt === undefined ? {} : { endedAt: timestamp(attempt.endedAt) }),
   ...(attempt.exitCode === undefined ? {} : { exitCode: attempt.exitCode }),
   ...(attempt.reason === undefined ? {} : { reason: attempt.reason }),
+  ...(attempt.child === undefined ? {} : { child: attempt.child }),
   ...(item < 0 ? {} : { item })
 })
 
@@ -101,6 +102,7 @@ export const view = (state: WorkflowState, session: SessionId, seq: StreamSequen
   seq,
   ...times(state),
   ...(state.reason === undefined ? {} : { reason: state.reason }),
+  ...(state.parent === undefined ? {} : { parent: state.parent.instance }),
   tasks: state.graph.nodes.flatMap((node) => {
     const task = ChunkedVector.get(state.tasks, node.index)
     return (task.marks & Mark.Outside) === 0 ? [taskView(state, node, task)] : []

@@ -6,11 +6,12 @@
  * when no task is active; the result is chosen in the order of the table; after it nothing is left but `Finalize`.
  */
 import type { StartData } from "../../../shared/protocol/Journal.ts"
-import { type EpochMs, priorityDefault } from "../../../shared/protocol/Token.ts"
+import { type EpochMs, priorityDefault, type TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import type { Send } from "./EngineEffect.ts"
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
 import * as Semaphore from "./Semaphore.ts"
+import * as SubWorkflow from "./SubWorkflow.ts"
 import * as TaskFlow from "./TaskFlow.ts"
 import { activeUnits, type Turn } from "./Turn.ts"
 import * as View from "./View.ts"
@@ -49,10 +50,24 @@ export const begin = (turn: Turn, start: StartData): void => {
   go(turn)
 }
 
+/** The parent asks for the child again: for an attempt that it has not begun for, it goes on; else it says where it stands. */
+export const continueChild = (turn: Turn, task: TaskInstanceId): void => {
+  const { endedAt, parent, status } = turn.state
+  if (parent === undefined) return
+  const mode = status === "PAUSED" ? "resume" : "recover"
+  if (parent.task !== task) {
+    turn.apply({ _tag: "PARENT", task })
+    if (endedAt !== undefined && refusal(turn.state, mode) === undefined) return recover(turn, mode)
+  }
+  SubWorkflow.emitAll(turn, endedAt === undefined ? SubWorkflow.begun(turn.state) : SubWorkflow.ended(turn.state))
+  if (endedAt !== undefined) finalize(turn)
+}
+
 /** The run begins, or waits for the slot of its serial definition. */
 const go = (turn: Turn): void => {
   const { graph, run, start } = turn.state
   if (graph.isSemaphore) return
+  SubWorkflow.emitAll(turn, SubWorkflow.begun(turn.state))
   if (graph.serial === undefined || start?.dryRun === true) {
     armTimeout(turn)
     return triggerAll(turn)
@@ -289,6 +304,7 @@ export const rest = (turn: Turn, status: Rest, reason: string | undefined): void
   if (timeoutAt !== undefined) turn.emit(TaskFlow.cancel(TaskFlow.timerOf.workflow(run)))
   turn.effects.push(...serialRelease(turn.state))
   turn.apply({ _tag: "WORKFLOW", status, ...(reason === undefined ? {} : { reason }) })
+  SubWorkflow.emitAll(turn, SubWorkflow.ended(turn.state))
   if (status === "FAILED") {
     turn.emit({
       _tag: "Alert",

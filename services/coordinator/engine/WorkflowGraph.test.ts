@@ -97,11 +97,11 @@ describe("every problem is named", () => {
       tasks: [
         shell("a"),
         shell("b"),
-        shell("c", [], { type: "sub-workflow" }),
+        shell("c", [], { type: "workflow" }),
         shell("d", [], { type: "dependent" })
       ]
     }, [
-      "spec.tasks[2].type: Unsupported: tasks of type sub-workflow are not implemented yet",
+      "spec.tasks[2].type: Unsupported: tasks of type workflow are not implemented yet",
       "spec.tasks[3].type: Unsupported: tasks of type dependent are not implemented yet",
       "spec.onCleanup.type: Unsupported: a hook of type switch is not possible"
     ]]

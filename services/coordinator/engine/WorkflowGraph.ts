@@ -58,7 +58,7 @@ export interface ConditionPlan {
 export interface TaskNode {
   readonly index: number
   readonly name: TaskName
-  readonly kind: "task" | "switch" | "condition" | "commit" | "cleanup"
+  readonly kind: "task" | "sub-workflow" | "switch" | "condition" | "commit" | "cleanup"
   readonly type: string
   readonly lane: LaneName
   /** Its own pool; undefined: the workflow's. */
@@ -136,7 +136,6 @@ export const parsePool = (text: string, namespace: Namespace): PoolRef => {
 /** Task types that would be run by the engine itself and are not there yet. */
 const unsupportedTypes: ReadonlySet<string> = new Set([
   "dependent",
-  "sub-workflow",
   "subworkflow",
   "sub_workflow",
   "workflow"
@@ -500,6 +499,14 @@ export const compile = (
         "Put forEach on the task it leads to."
       )
     }
+    if (task.type === "sub-workflow" && typeof task.with?.["definition"] !== "string") {
+      report.add(
+        `${path}.with.definition`,
+        `the sub-workflow ${task.name} names no definition`,
+        task.with?.["definition"],
+        "Give with.definition: name or name@version."
+      )
+    }
     let condition: ConditionPlan | undefined
     if (isCondition) {
       const own = predecessors[index] ?? []
@@ -602,7 +609,7 @@ export const compile = (
     nodes.push({
       index,
       name: task.name,
-      kind: isSwitch ? "switch" : isCondition ? "condition" : "task",
+      kind: isSwitch ? "switch" : isCondition ? "condition" : task.type === "sub-workflow" ? "sub-workflow" : "task",
       type: task.type,
       lane: "ready",
       pool: task.pool === undefined ? undefined : parsePool(task.pool, namespace),
@@ -649,7 +656,7 @@ export const compile = (
     const of = kind === "commit" ? spec.onCommit : spec.onCleanup
     if (of === undefined) return undefined
     const path = kind === "commit" ? "spec.onCommit" : "spec.onCleanup"
-    if (unsupportedTypes.has(of.type) || of.type === "switch" || of.type === "condition") {
+    if (unsupportedTypes.has(of.type) || ["switch", "condition", "sub-workflow"].includes(of.type)) {
       unsupported(
         `${path}.type`,
         `a hook of type ${of.type} is not possible`,

@@ -5,7 +5,7 @@
  * agree with the table (`active` is the number of nodes with the mark Active, and so on), so no question about the whole needs a walk over it.
  */
 import type { Placement } from "../../../shared/protocol/Dispatch.ts"
-import type { StartData } from "../../../shared/protocol/Journal.ts"
+import type { Parent, StartData } from "../../../shared/protocol/Journal.ts"
 import type { Outputs } from "../../../shared/protocol/Report.ts"
 import type { PoolRef } from "../../../shared/protocol/Sandbox.ts"
 import type { EpochMs, InstanceId, MemberId, Shard, StartupId, TaskInstanceId } from "../../../shared/protocol/Token.ts"
@@ -52,6 +52,8 @@ export interface Attempt {
   /** Of a task in a concurrency group, while it lives: it waits for a slot, has one, or goes without. `slotAt`: since when it need not wait. */
   readonly slot?: "waiting" | "held" | "forced"
   readonly slotAt?: EpochMs
+  /** Of a sub-workflow: the instance that it is. */
+  readonly child?: InstanceId
   /** End of the delay, or of the wait for a retry. */
   readonly due?: EpochMs
   /** When its time-out strikes (has struck, with `timedOut`, or warned, with `warned`). */
@@ -128,6 +130,8 @@ export interface WorkflowState {
   /** The result that is taken once the cleanup task has ended. */
   readonly resolved: { readonly status: WorkflowStatus; readonly reason?: string } | undefined
   readonly poisoned: boolean
+  /** The attempt that it is the sub-workflow of. */
+  readonly parent: Omit<Parent, "depth"> | undefined
   /** Its ticket for the slot of its serial definition, the last one when it rests. */
   readonly serial: string | undefined
   /** Of an instance that is one. */

@@ -1,0 +1,190 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { LifecycleEvent } from "../../../shared/protocol/Journal.ts"
+import type { Send } from "./EngineEffect.ts"
+import * as Outstanding from "./Outstanding.ts"
+import * as Replay from "./Replay.ts"
+import { ScriptedRun, type Spec } from "./ScriptedRun.ts"
+
+const stop: LifecycleEvent = { _tag: "WORKFLOW_STOP" }
+const pause: LifecycleEvent = { _tag: "WORKFLOW_PAUSE" }
+const recover = (mode: "resume" | "recover" | "rerun"): LifecycleEvent => ({ _tag: "WORKFLOW_RECOVER", mode })
+
+/** A parent, its children, and what they say to each other. */
+class Family {
+  readonly children = new Map<string, ScriptedRun>()
+  readonly parent: ScriptedRun
+  readonly #child: Spec
+  readonly #read = new Map<ScriptedRun, number>()
+
+  constructor(task: object = {}, child: Spec = { tasks: [{ name: "x", type: "shell" }] }) {
+    this.#child = child
+    this.parent = new ScriptedRun({
+      params: { region: "eu" },
+      tasks: [
+        { name: "sub", type: "sub-workflow", with: { definition: "child", params: { day: "1" } }, ...task },
+        { name: "after", type: "shell", dependsOn: ["sub"], join: "all_done" }
+      ]
+    }, { instance: "mother" }).start()
+    this.settle()
+  }
+
+  get child(): ScriptedRun {
+    const child = [...this.children.values()].at(-1)
+    if (child === undefined) throw new Error("no child")
+    return child
+  }
+
+  send({ event, to }: Send): void {
+    const target = to === "mother" ? this.parent : this.children.get(to)
+    if (event._tag !== "CHILD_START") return void target?.turn(event)
+    if (target !== undefined) {
+      return void target.turn({ _tag: "WORKFLOW_RECOVER", mode: "recover", parent: event.parent.task })
+    }
+    const child = new ScriptedRun(this.#child, { instance: to })
+    this.children.set(to, child)
+    child.start({ params: event.params, parent: event.parent })
+  }
+
+  settle(): this {
+    for (;;) {
+      const run = [this.parent, ...this.children.values()].find((one) => (this.#read.get(one) ?? 0) < one.sends.length)
+      if (run === undefined) return this
+      const at = this.#read.get(run) ?? 0
+      this.#read.set(run, at + 1)
+      const send = run.sends[at]
+      if (send !== undefined) this.send(send)
+    }
+  }
+
+  /** Everybody's owner dies and what was said is said again. */
+  again(): this {
+    for (const run of [this.parent, ...this.children.values()]) {
+      for (const effect of Outstanding.outstanding(run.state)) if (effect._tag === "Send") this.send(effect)
+    }
+    return this.settle()
+  }
+
+  verified(): void {
+    for (const run of [this.parent, ...this.children.values()]) {
+      assert.deepStrictEqual(Replay.verify(run.entries, run.graph), [])
+    }
+  }
+}
+
+describe("sub-workflow", () => {
+  it("A05 both SUCCEEDED, linked, outputs passed on; A08 the child sees the parent's params", () => {
+    const family = new Family()
+    assert.strictEqual(family.parent.task("sub").state, "RUNNING")
+    assert.deepStrictEqual(family.child.state.params, { region: "eu", day: "1" })
+    family.child.succeed("x", { rows: 3 })
+    family.settle()
+    assert.strictEqual(family.child.state.status, "SUCCEEDED")
+    assert.deepStrictEqual(family.parent.task("sub").outputs, { rows: 3 })
+    assert.strictEqual(family.parent.task("sub").attempts[0]?.child, family.child.view.instanceId)
+    assert.strictEqual(family.child.view.parent, "mother")
+    family.parent.succeed("after")
+    assert.strictEqual(family.parent.state.status, "SUCCEEDED")
+    family.verified()
+  })
+  it("A06 a dry run creates no child", () => {
+    const parent = new ScriptedRun({ tasks: [{ name: "sub", type: "sub-workflow", with: { definition: "c" } }] })
+      .start({ dryRun: true })
+    assert.strictEqual(parent.state.status, "SUCCEEDED")
+    assert.deepStrictEqual(parent.sends, [])
+  })
+  it("A07 child FAILED: the parent's task and the parent FAILED; a retry is a new child", () => {
+    const family = new Family({ retry: { times: 1, interval: "1s" } })
+    family.child.fail("x")
+    family.settle()
+    family.parent.pass(1_000)
+    family.settle()
+    assert.strictEqual(family.children.size, 2)
+    family.child.fail("x")
+    family.settle()
+    assert.strictEqual(family.parent.task("sub").state, "FAILED")
+    assert.match(family.parent.task("sub").attempts[1]?.reason ?? "", /task x failed: exit 1/u)
+    family.parent.succeed("after")
+    assert.strictEqual(family.parent.state.status, "FAILED")
+    family.verified()
+  })
+  it("B04 pause: both PAUSED; B15 resume: the same child goes on", () => {
+    const family = new Family({}, {
+      tasks: [{ name: "x", type: "shell" }, { name: "y", type: "shell", dependsOn: ["x"] }]
+    })
+    family.child.register("x")
+    family.parent.turn(pause)
+    family.settle()
+    assert.strictEqual(family.child.state.status, "READY_PAUSE")
+    family.child.succeed("x")
+    family.settle()
+    assert.strictEqual(family.child.state.status, "PAUSED")
+    assert.strictEqual(family.parent.state.status, "PAUSED")
+    family.parent.turn(recover("resume"))
+    family.settle()
+    assert.strictEqual(family.children.size, 1)
+    assert.strictEqual(family.child.state.status, "RUNNING")
+    family.child.succeed("y")
+    family.settle()
+    assert.strictEqual(family.parent.task("sub").state, "SUCCEEDED")
+    assert.strictEqual(family.child.summary, "x:SUCCEEDED/1 y:SUCCEEDED/2")
+    family.verified()
+  })
+  it("B10 stop: child STOPPED, parent STOPPED; B16 recovered: the same child goes on", () => {
+    const family = new Family()
+    family.parent.turn(stop)
+    family.settle()
+    assert.strictEqual(family.child.state.status, "STOPPED")
+    assert.strictEqual(family.parent.state.status, "STOPPED")
+    assert.strictEqual(family.parent.task("sub").state, "KILLED")
+    family.parent.turn(recover("recover"))
+    family.settle()
+    assert.strictEqual(family.children.size, 1)
+    family.child.succeed("x")
+    family.settle()
+    assert.strictEqual(family.parent.task("sub").state, "SUCCEEDED")
+    family.verified()
+  })
+  it("C14 to C17 said again at any point: no second child, one result; a pending stop reaches the child", () => {
+    const family = new Family()
+    family.again()
+    assert.strictEqual(family.children.size, 1)
+    assert.strictEqual(family.child.state.run, 1)
+    family.parent.turn(stop) // not delivered
+    family.again()
+    assert.strictEqual(family.child.state.status, "STOPPED")
+    family.again().again()
+    assert.strictEqual(family.parent.state.status, "STOPPED")
+    assert.strictEqual(family.parent.task("sub").attempts.length, 1)
+    family.verified()
+  })
+  it("a child that ended while its parent asks again for another attempt says how it ended", () => {
+    const family = new Family()
+    const [id] = [...family.children.keys()]
+    family.child.succeed("x")
+    family.parent.turn({ _tag: "TASK_KILLED", id: family.parent.newest("sub") })
+    family.settle()
+    family.parent.turn(stop)
+    family.settle()
+    if (family.parent.lane.size > 0) family.parent.succeed("after")
+    family.parent.turn(recover("recover"))
+    family.settle()
+    assert.deepStrictEqual([...family.children.keys()], [id])
+    assert.strictEqual(family.parent.task("sub").state, "SUCCEEDED")
+    family.verified()
+  })
+  it("a time-out stops the child; an unusable request is FATAL; too deep is FATAL", () => {
+    const late = new Family({ timeout: { after: "10s" } })
+    late.parent.pass(10_000)
+    late.settle()
+    assert.strictEqual(late.child.state.status, "STOPPED")
+    assert.match(late.parent.task("sub").attempts[0]?.reason ?? "", /timed out after 10s/u)
+    const bad = new ScriptedRun({
+      params: { which: "no name" },
+      tasks: [{ name: "sub", type: "sub-workflow", with: { definition: "${{ params.which }}" } }]
+    }).start()
+    assert.match(bad.state.reason ?? "", /with\.definition: "no name" is no name/u)
+    const deep = new ScriptedRun({ tasks: [{ name: "sub", type: "sub-workflow", with: { definition: "c" } }] })
+    deep.start({ parent: { instance: deep.state.instance, task: late.parent.newest("sub"), depth: 16 } })
+    assert.match(deep.state.reason ?? "", /deeper than 16/u)
+  })
+})
