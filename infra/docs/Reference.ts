@@ -18,6 +18,7 @@ import * as Tree from "../../cli/Tree.ts"
 import { errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import * as Catalog from "./Catalog.ts"
 import * as Comments from "./Comments.ts"
+import * as StateMachines from "./StateMachines.ts"
 
 /** Text by path from the top of the checkout. */
 export type Files = ReadonlyMap<string, string>
@@ -350,6 +351,7 @@ export const files: Effect.Effect<Files> = Effect.gen(function*() {
   return new Map([
     ...all.map((message) => [`${folder}/schemas/${message.name}.json`, schemaFile(message)] as const),
     [`${folder}/wire.md`, wire(all, comments)] as const,
+    [`${folder}/state-machines.md`, StateMachines.page()] as const,
     [`${folder}/cli.md`, cli(yield* helps)] as const
   ])
 })
