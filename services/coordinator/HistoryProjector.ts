@@ -1,9 +1,9 @@
 /**
  * The derived history: one subject per instance in HEDDLE_HISTORY, for people, tools and replay; made from the journal, off the hot path.
  *
- * The entries of an instance since its last history message make one message, sent when the run rests or after `lagMs`, so a short workflow costs one. A
- * message that was not stored is sent again; a reader that meets an entry twice knows it by its `n`. What a dead owner did not project, the next one does
- * (`project` of the entries it read from the journal). Follows design/01 section 2.
+ * Kept true here: of an instance one message is under way at a time, so what is stored is always a beginning of its entries, without a hole, whatever fails; whoever
+ * takes over sends what comes after (`projectedUpTo`). The entries since the last message make one, sent when the run rests or after `lagMs`, so a short workflow
+ * costs one. A message that was not stored is sent again; a reader that meets an entry twice knows it by its `n`. Follows design/01 section 2.
  */
 import * as Result from "effect/Result"
 import * as Append from "../../shared/jetstream/Append.ts"
@@ -11,7 +11,7 @@ import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import type { InstanceId, Shard } from "../../shared/protocol/Token.ts"
 import type { Timers } from "./Timers.ts"
-import type { RecordedEntry, WorkflowEventBus } from "./WorkflowEventBus.ts"
+import type { RecordedEntry } from "./WorkflowEventBus.ts"
 
 /** How far the history of a running instance lags behind the journal while no more than `instancesPerTick` change in that time; more than those take turns. */
 export const lagMs = 250
@@ -27,71 +27,100 @@ export interface Projected {
   readonly unprojected: Array<RecordedEntry>
 }
 
-export class HistoryProjector {
-  readonly #nats: Connection
-  readonly #timers: Timers
-  readonly #touched = new Set<Projected>()
-  #isArmed = false
-  #inFlight = 0
-  #idle: Array<() => void> = []
+/** A message of one instance that is not acknowledged yet, and who waits until the history has entry `n`. */
+interface Flight {
+  readonly waiting: Array<{ readonly n: number; readonly done: () => void }>
+}
 
-  constructor(options: { readonly nats: Connection; readonly timers: Timers }) {
+export class HistoryProjector {
+  readonly #nats: Pick<Connection, "requestUnsafe">
+  readonly #timers: Pick<Timers, "armIn">
+  readonly #touched = new Set<Projected>()
+  readonly #flights = new Map<Projected, Flight>()
+  #isArmed = false
+
+  constructor(
+    options: { readonly nats: Pick<Connection, "requestUnsafe">; readonly timers: Pick<Timers, "armIn"> }
+  ) {
     this.#nats = options.nats
     this.#timers = options.timers
   }
 
-  /** `bus` has entries to project; they go after `lagMs`. */
-  touch(bus: WorkflowEventBus): void {
-    this.#touched.add(bus)
+  /** `instance` has entries to project; they go after `lagMs`. */
+  touch(instance: Projected): void {
+    this.#touched.add(instance)
     this.#arm(lagMs)
   }
 
-  /** Sends what `instance` has now. `done`: all of it is stored. */
+  /** Sends what `instance` has now, after the message of it that is under way. `done`: all that it has now is stored. */
   project(instance: Projected, done?: () => void): void {
     this.#touched.delete(instance)
-    const entries = instance.unprojected.splice(0)
-    const first = entries[0]
-    if (first === undefined) return done?.()
+    const flight = this.#flights.get(instance)
+    const newest = instance.unprojected.at(-1)
+    if (flight !== undefined) {
+      // what came meanwhile follows after the acknowledgement
+      if (newest !== undefined) this.#touched.add(instance)
+      if (done !== undefined) flight.waiting.push({ n: newest?.n ?? 0, done })
+      return
+    }
+    if (newest === undefined) return done?.()
+    const begun: Flight = { waiting: done === undefined ? [] : [{ n: newest.n, done }] }
+    this.#flights.set(instance, begun)
+    this.#send(instance, begun)
+  }
+
+  /** `done` when everything that was recorded before this call is stored; what is recorded later does not hold it up. */
+  drain(done: () => void): void {
+    const instances = [...new Set([...this.#touched, ...this.#flights.keys()])]
+    let open = instances.length
+    if (open === 0) return done()
+    for (const instance of instances) {
+      this.project(instance, () => {
+        open -= 1
+        if (open === 0) done()
+      })
+    }
+  }
+
+  #send(instance: Projected, flight: Flight): void {
     const parts: Array<string> = []
     let bytes = 0
-    let taken = 0
-    for (const entry of entries) {
-      if (taken > 0 && bytes + entry.text.length > messageBytesMax) break
-      parts.push(`{"seq":${entry.sequence},"entry":${entry.text}}`)
-      bytes += entry.text.length
-      taken += 1
+    for (const { sequence, text } of instance.unprojected) {
+      if (parts.length > 0 && bytes + text.length > messageBytesMax) break
+      parts.push(`{"seq":${sequence},"entry":${text}}`)
+      bytes += text.length
     }
-    const rest = entries.slice(taken)
+    const entries = instance.unprojected.splice(0, parts.length)
     const body = `{"v":1,"instance":"${instance.instance}","shard":${instance.shard},"entries":[${parts.join(",")}]}`
-    this.#inFlight += 1
     Append.publishUnsafe(this.#nats, Subject.history(instance.shard, instance.instance), body, {}, (result) => {
-      this.#inFlight -= 1
       if (Result.isFailure(result)) {
         instance.unprojected.unshift(...entries)
-        if (done === undefined) {
-          this.#touched.add(instance)
-          this.#arm(retryMs)
-        } else {this.#timers.armIn({
-            key: `history/${instance.instance}/${first.n}`,
-            delayMs: retryMs,
-            fire: () => this.project(instance, done)
-          })}
-        return
+        // later, never now: without a connection the failure comes before the call returns
+        return this.#timers.armIn({
+          key: `history/${instance.instance}`,
+          delayMs: retryMs,
+          fire: () => this.#send(instance, flight)
+        })
       }
-      if (rest.length > 0) {
-        instance.unprojected.unshift(...rest)
-        return this.project(instance, done)
-      }
-      done?.()
-      if (this.#inFlight === 0 && this.#touched.size === 0) { for (const waiter of this.#idle.splice(0)) waiter() }
+      this.#stored(instance, flight, entries.at(-1)?.n ?? 0)
     })
   }
 
-  /** `done` when nothing is left to project. */
-  drain(done: () => void): void {
-    this.#fire(Infinity)
-    if (this.#inFlight === 0 && this.#touched.size === 0) return done()
-    this.#idle.push(done)
+  #stored(instance: Projected, flight: Flight, n: number): void {
+    const due = flight.waiting.filter((one) => one.n <= n)
+    if (due.length > 0) {
+      const rest = flight.waiting.filter((one) => one.n > n)
+      flight.waiting.splice(0, flight.waiting.length, ...rest)
+    }
+    if (instance.unprojected.length > 0 && flight.waiting.length > 0) {
+      this.#touched.delete(instance)
+      this.#send(instance, flight)
+    } else {
+      this.#flights.delete(instance)
+      if (instance.unprojected.length > 0) this.touch(instance)
+      else this.#touched.delete(instance)
+    }
+    for (const { done } of due) done()
   }
 
   #arm(delayMs: number): void {
@@ -100,11 +129,12 @@ export class HistoryProjector {
     this.#timers.armIn({ key: "history", delayMs, fire: () => this.#fire() })
   }
 
-  #fire(max = instancesPerTick): void {
+  #fire(): void {
     this.#isArmed = false
-    let left = max
-    // oldest first; `project` takes them out of the set
+    let left = instancesPerTick
+    // oldest first; what is under way is left for its acknowledgement
     for (const instance of this.#touched) {
+      if (this.#flights.has(instance)) continue
       if (left-- === 0) return this.#arm(lagMs)
       this.project(instance)
     }
