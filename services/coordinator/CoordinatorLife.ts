@@ -19,6 +19,7 @@ import * as Append from "../../shared/jetstream/Append.ts"
 import * as Consume from "../../shared/jetstream/Consume.ts"
 import * as Decode from "../../shared/jetstream/Decode.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
+import * as Read from "../../shared/jetstream/Read.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
@@ -180,6 +181,13 @@ export const run = Effect.fn("CoordinatorLife.run")(
       isAlive: live.isAlive,
       outstanding: (bus) =>
         buses.bus(bus.shard, bus.instance) === bus ? controls(Outstanding.outstanding(bus.committed)) : [],
+      hasMail: (bus, answer) =>
+        fork(
+          Effect.match(Read.lastMessage(nats, Streams.name.commands, Subject.command(bus.shard, bus.instance)), {
+            onSuccess: (message) => answer(Option.isSome(message)),
+            onFailure: () => answer(true)
+          })
+        ),
       lost: (bus, effect, reason) => void buses.publish(bus, { event: failoverOf(effect, reason) })
     })
     const signals = new Signals({

@@ -33,6 +33,8 @@ export interface ExecutorControlOptions {
   readonly isAlive: (executor: MemberId, startup: StartupId) => boolean
   /** The control effects that the state of `bus` still asks for; none when it is no longer ours. */
   readonly outstanding: (bus: WorkflowEventBus) => ReadonlyArray<Control>
+  /** Whether the durable inbox holds anything of the instance that is not handled yet; also `true` when that can't be told now. */
+  readonly hasMail: (bus: WorkflowEventBus, answer: (hasMail: boolean) => void) => void
   /** The attempt is not there any more: TASK_FAILOVER{lost}. */
   readonly lost: (bus: WorkflowEventBus, control: Control, reason: string) => void
 }
@@ -61,10 +63,10 @@ export class ExecutorControl {
       const answer = Result.isSuccess(result) ? decodeAnswer(result.success.text) : undefined
       if (answer !== undefined && Result.isSuccess(answer)) {
         if (answer.success.startup !== control.startup) {
-          return this.#options.lost(bus, control, `executor ${control.executor} was restarted`)
+          return this.#lost(bus, control, tries, `executor ${control.executor} was restarted`)
         }
         if (answer.success.tasks[0] === "Unknown") {
-          return this.#options.lost(bus, control, `executor ${control.executor} does not know the task`)
+          return this.#lost(bus, control, tries, `executor ${control.executor} does not know the task`)
         }
         // it has the attempt: an ask is answered; a kill or pause waits for the fact, and is repeated should that not come
         if (control._tag !== "Ask") this.#again(bus, control, tries + 1, now())
@@ -72,10 +74,22 @@ export class ExecutorControl {
       }
       const isAlive = this.#options.isAlive(control.executor, control.startup)
       if (!isAlive && now() - seenAt >= goneMs) {
-        return this.#options.lost(bus, control, `executor ${control.executor} is gone`)
+        return this.#lost(bus, control, tries, `executor ${control.executor} is gone`)
       }
       this.#again(bus, control, tries + 1, isAlive ? now() : seenAt)
     })
+  }
+
+  /**
+   * Nobody has the attempt any more. It may have ended while no owner was there: then its final fact was stored in the durable inbox before the executor forgot it, and
+   * is handled first; a second run of a task that has ended would lose its result.
+   */
+  #lost(bus: WorkflowEventBus, control: Control, tries: number, reason: string): void {
+    this.#options.hasMail(
+      bus,
+      (hasMail) =>
+        hasMail ? this.#again(bus, control, tries + 1, this.#options.now()) : this.#options.lost(bus, control, reason)
+    )
   }
 
   #again(bus: WorkflowEventBus, control: Control, tries: number, seenAt: number): void {

@@ -110,7 +110,9 @@ export class Instances {
     }
     const content = fingerprint(request)
     const known = worker.buses.get(instance)
-    const earlier = known === undefined ? finished.get(instance)?.content : known.state.start?.content
+    const earlier = known === undefined
+      ? finished.get(instance)?.content
+      : known.state.start?.content ?? known.startContent
     if (known !== undefined || finished.get(instance) !== undefined) {
       if (earlier !== content) return answer(conflict(`instance ${instance} exists with other content: use another id`))
       // a START that is still on its way to the journal is answered with it
@@ -141,6 +143,7 @@ export class Instances {
     const event: LifecycleEvent = { _tag: "WORKFLOW_START", start }
     const refusal = Decide.refusal(bus.state, event)
     if (refusal !== undefined) return answer(new ContractError({ code: "InvalidMessage", message: refusal }))
+    bus.startContent = content
     buses.registerWorkflowEventBus(bus)
     this.#publish(bus, event, answer)
   }

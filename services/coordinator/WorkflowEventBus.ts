@@ -42,6 +42,8 @@ export class WorkflowEventBus {
   n = 0
   hash = Chain.genesis
   sequence = 0
+  /** Fingerprint of the start request while START waits for its turn; from then on the state has it. */
+  startContent: string | undefined
   /** In its worker's line of buses that have something to do. */
   isWaiting = false
   /** Recorded, not yet in the derived history. */

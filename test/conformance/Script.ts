@@ -7,6 +7,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import * as Append from "../../shared/jetstream/Append.ts"
 import * as Consume from "../../shared/jetstream/Consume.ts"
 import * as Decode from "../../shared/jetstream/Decode.ts"
 import type { Connection, Subscription } from "../../shared/jetstream/Nats.ts"
@@ -56,9 +57,10 @@ export const succeed = (outputs: Record<string, unknown> = {}): Act => ({
 export const fail = (reason = "exit 1"): Act => ({ _tag: "End", fact: { _tag: "FAILED", reason } })
 export const fatal = (reason = "no such type"): Act => ({ _tag: "End", fact: { _tag: "FATAL", reason } })
 /** Reports RUNNING, then nothing. */
-export const hold: Act = { _tag: "Hold", pauses: false, deaf: false, isQuiet: false }
+export const hold = { _tag: "Hold", pauses: false, deaf: false, isQuiet: false } as const satisfies Act
 /** Registered, but RUNNING is not reported: stays DISPATCHED. */
 export const holdQuietly: Act = { ...hold, isQuiet: true }
+export const holdQuietlyPausable: Act = { ...hold, isQuiet: true, pauses: true }
 export const holdPausable: Act = { ...hold, pauses: true }
 export const holdDeaf: Act = { ...hold, deaf: true }
 export const leave: Act = { _tag: "Leave" }
@@ -101,6 +103,8 @@ export class Script {
   readonly controls: Array<{ readonly instance: InstanceId; readonly id: string; readonly kind: string }> = []
   readonly held = new Map<string, Held>()
   readonly lane = new Map<string, Waiting>()
+  /** Ended, their final fact not acknowledged yet, by owner or inbox. */
+  readonly reporting = new Set<string>()
   /** Lane messages that carried an entry, by entry: emitted more than once after a take-over. */
   readonly emitted = new Map<string, number>()
   readonly #plans = new Map<string, Plan>()
@@ -133,6 +137,7 @@ export class Script {
   restart(): void {
     this.startup = StartupId.make(`${this.member}-${++this.#lives}`)
     this.held.clear()
+    this.reporting.clear()
   }
 
   of(instance: InstanceId, task: string): Held | undefined {
@@ -177,10 +182,20 @@ export class Script {
   report(one: FactReport, owner: MemberId | undefined): void {
     const note = (outcome: string): void =>
       void this.reported.push({ instance: one.instance, id: one.taskInstanceId, fact: one.fact._tag, outcome })
-    const inbox = (): void => {
-      note("Inbox")
-      this.#nats.publish(Subject.command(one.shard, one.instance), JSON.stringify({ _tag: "Fact", report: one }))
-    }
+    const key = keyOf(one)
+    if (one.fact._tag !== "RUNNING") this.reporting.add(key)
+    const inbox = (): void =>
+      Append.publishUnsafe(
+        this.#nats,
+        Subject.command(one.shard, one.instance),
+        JSON.stringify({ _tag: "Fact", report: one }),
+        {},
+        (stored) => {
+          if (Result.isFailure(stored)) return inbox()
+          note("Inbox")
+          this.reporting.delete(key)
+        }
+      )
     if (owner === undefined) return inbox()
     this.#nats.requestUnsafe(Subject.member(owner, "facts"), JSON.stringify({ facts: [one] }), {
       timeoutMs: answerTimeoutMs
@@ -189,6 +204,7 @@ export class Script {
       const outcome = decoded !== undefined && Result.isSuccess(decoded) ? decoded.success.outcomes[0] : undefined
       if (outcome === undefined || outcome._tag === "NotOwner") return inbox()
       note(outcome._tag)
+      this.reporting.delete(key)
     })
   }
 
@@ -266,7 +282,9 @@ export class Script {
     const { kind, owner, tasks } = request.success
     const answer: ControlAnswer = {
       startup: this.startup,
-      tasks: tasks.map((task) => this.held.has(keyOf(task)) ? "Running" : "Unknown")
+      tasks: tasks.map((task) =>
+        this.held.has(keyOf(task)) ? "Running" : this.reporting.has(keyOf(task)) ? "Reporting" : "Unknown"
+      )
     }
     message.respond(JSON.stringify(answer))
     for (const task of tasks) {

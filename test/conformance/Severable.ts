@@ -6,8 +6,9 @@
  * enumerate the points at which a process may die.
  */
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type { Message } from "../../shared/jetstream/Message.ts"
-import type { Connection, Subscription } from "../../shared/jetstream/Nats.ts"
+import { type Connection, ConnectionLost, type RequestError, type Subscription } from "../../shared/jetstream/Nats.ts"
 
 /** `out`: about to be sent. `in`: arrived, about to be handled. `answer`: the answer to a request of ours, about to be handled. */
 export interface Passing {
@@ -20,6 +21,8 @@ export interface Severable {
   readonly connection: Connection
   readonly cut: () => void
   readonly isCut: () => boolean
+  /** Cut, and whoever waits for an answer learns that none will come: so that what is dead can be cleared away. */
+  readonly bury: () => void
   /** Messages go through again from here on; subscriptions are not renewed. For a zombie that writes once more. */
   readonly mend: () => void
 }
@@ -29,6 +32,8 @@ const textOf = (body: string | Uint8Array): string => typeof body === "string" ?
 /** `onMessage`: `true` cuts the connection before the message. */
 export const severable = (nats: Connection, onMessage: (passing: Passing) => boolean = () => false): Severable => {
   let isCut = false
+  let isBuried = false
+  const parked: Array<() => void> = []
   const subscriptions = new Set<Subscription>()
   const cut = (): void => {
     isCut = true
@@ -61,6 +66,15 @@ export const severable = (nats: Connection, onMessage: (passing: Passing) => boo
       drain: () => subscription.drain()
     }
   }
+  const requestUnsafe: Connection["requestUnsafe"] = (subject, body, options, done) => {
+    const lost = () => done(Result.fail(new ConnectionLost({ subject, sent: true })))
+    const park = () => void (isBuried ? lost() : parked.push(lost))
+    if (!passes("out", subject, textOf(body))) return park()
+    nats.requestUnsafe(subject, body, options, (result) => {
+      if (passes("answer", subject, Result.isSuccess(result) ? result.success.text : "")) done(result)
+      else park()
+    })
+  }
   const connection: Connection = {
     url: nats.url,
     get serverVersion() {
@@ -74,21 +88,15 @@ export const severable = (nats: Connection, onMessage: (passing: Passing) => boo
     },
     publish: (subject, body, options) => passes("out", subject, textOf(body)) && nats.publish(subject, body, options),
     request: (subject, body, options) =>
-      Effect.suspend(() =>
-        passes("out", subject, textOf(body))
-          ? Effect.filterOrElse(
-            nats.request(subject, body, options),
-            (answer) => passes("answer", subject, answer.text),
-            () => Effect.never
-          )
-          : Effect.never
+      Effect.callback<Message, RequestError>((resume) =>
+        requestUnsafe(
+          subject,
+          body,
+          options ?? {},
+          (result) => resume(Result.isSuccess(result) ? Effect.succeed(result.success) : Effect.fail(result.failure))
+        )
       ),
-    requestUnsafe: (subject, body, options, done) => {
-      if (!passes("out", subject, textOf(body))) return
-      nats.requestUnsafe(subject, body, options, (result) => {
-        if (passes("answer", subject, result._tag === "Success" ? result.success.text : "")) done(result)
-      })
-    },
+    requestUnsafe,
     subscribe: (subject, handler, options) =>
       Effect.andThen(
         Effect.acquireRelease(
@@ -99,7 +107,7 @@ export const severable = (nats: Connection, onMessage: (passing: Passing) => boo
       ),
     subscribeUnsafe,
     inbox: nats.inbox,
-    flush: Effect.suspend(() => isCut ? Effect.never : nats.flush),
+    flush: Effect.suspend(() => isCut ? Effect.succeed(false) : nats.flush),
     onReconnect: nats.onReconnect,
     onDisconnect: nats.onDisconnect,
     failure: nats.failure,
@@ -110,6 +118,11 @@ export const severable = (nats: Connection, onMessage: (passing: Passing) => boo
     connection,
     cut,
     isCut: () => isCut,
+    bury: () => {
+      cut()
+      isBuried = true
+      for (const lost of parked.splice(0)) lost()
+    },
     mend: () => {
       isCut = false
     }

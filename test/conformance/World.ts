@@ -13,6 +13,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Coordinator from "../../services/coordinator/main.ts"
@@ -102,7 +103,7 @@ export const coordinator = (
         member: MemberId.make(name),
         version: "test",
         shardCount: options.shardCount ?? 4,
-        ttlMs: 30_000
+        ttlMs: 24 * 3_600_000
       }).pipe(
         Layer.provide(Layer.succeed(Nats, wire.connection)),
         Layer.provideMerge(Logger.layer([logger]))
@@ -111,6 +112,7 @@ export const coordinator = (
     ).pipe(Effect.provideService(Clock.Clock, clock))
     // waits for answers that never come end by the service's own deadlines
     const close = Effect.gen(function*() {
+      if (wire.isCut()) wire.bury()
       const closing = yield* Effect.forkDetach(Scope.close(scope, Exit.void))
       while (wire.isCut() && closing.pollUnsafe() === undefined) {
         clock.skip(60_000)
@@ -159,14 +161,20 @@ const History = Schema.Struct({
   next: Schema.optionalKey(Schema.String)
 })
 
-/** Tells a "not now" of an owner that is changing from a real answer. */
+const isNotNow = (error: ContractError): boolean => error.code === "NotOwner" || error.code === "Unavailable"
+
+/** A "not now" of an owner that is changing is asked again; anything else is the answer. */
 const again = <A>(effect: Effect.Effect<A, ContractError>): Effect.Effect<A, ContractError> =>
-  effect.pipe(
-    Effect.tapError((error) =>
-      error.code === "NotOwner" || error.code === "Unavailable" ? Effect.sleep(20) : Effect.void
-    ),
-    Effect.retry({ times: 300, while: (error) => error.code === "NotOwner" || error.code === "Unavailable" })
-  )
+  Effect.gen(function*() {
+    const clock = yield* Clock.Clock
+    const end = clock.currentTimeMillisUnsafe() + deadlineMs
+    for (;;) {
+      const result = yield* Effect.result(effect)
+      if (Result.isSuccess(result)) return result.success
+      if (!isNotNow(result.failure) || clock.currentTimeMillisUnsafe() > end) return yield* result.failure
+      yield* Effect.sleep(20)
+    }
+  })
 
 let started = 0
 
