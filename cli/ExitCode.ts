@@ -40,6 +40,8 @@ const ofCode: Partial<Record<ErrorCode, ExitCode>> = {
   NoSuchClaim: 3,
   NoSuchDefinition: 3,
   NoSuchInstance: 3,
+  NoSuchSchedule: 3,
+  NoSuchBackfill: 3,
   Conflict: 4,
   InvalidSessionId: 4,
   DeadlineExceeded: 5,

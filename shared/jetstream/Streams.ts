@@ -27,7 +27,8 @@ export const name = {
   results: "HEDDLE_RESULTS",
   poolEvents: "HEDDLE_POOL_EVENTS",
   logs: "HEDDLE_LOGS",
-  system: "HEDDLE_SYSTEM"
+  system: "HEDDLE_SYSTEM",
+  alerts: "HEDDLE_ALERTS"
 } as const
 
 export const bucketName = {
@@ -35,7 +36,8 @@ export const bucketName = {
   registry: "heddle_registry",
   shards: "heddle_shards",
   pools: "heddle_pools",
-  snapshots: "heddle_snapshots"
+  snapshots: "heddle_snapshots",
+  schedules: "heddle_schedules"
 } as const
 
 export interface StreamsOptions {
@@ -169,6 +171,14 @@ export const definitions = (options: StreamsOptions = {}): ReadonlyArray<Wanted>
       max_age: nanos(90 * day),
       duplicate_window: nanos(hour)
     } as Wanted, replicas),
+    stream({
+      name: name.alerts,
+      subjects: ["heddle.alert.*"],
+      description: "Alerts on their way to their sinks, and what was told",
+      retention: "limits",
+      max_age: nanos(30 * day),
+      duplicate_window: nanos(hour)
+    } as Wanted, replicas),
     kv(bucketName.definitions, "Workflow definitions by version", replicas),
     kv(bucketName.registry, "Members of the mesh, with a time to live", replicas, {
       allow_msg_ttl: true,
@@ -176,7 +186,8 @@ export const definitions = (options: StreamsOptions = {}): ReadonlyArray<Wanted>
     }),
     kv(bucketName.shards, "Who owns which shard; the number of shards", replicas),
     kv(bucketName.pools, "Pools and who owns them", replicas),
-    kv(bucketName.snapshots, "State of shards, in pages", replicas)
+    kv(bucketName.snapshots, "State of shards, in pages", replicas),
+    kv(bucketName.schedules, "Schedules and backfills", replicas)
   ]
 }
 

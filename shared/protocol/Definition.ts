@@ -5,6 +5,7 @@
  * engine, which lists every problem at once. Follows design/02 ("Definition, in full") and design/03 section 7.
  */
 import * as Schema from "effect/Schema"
+import { AlertTarget } from "./Alert.ts"
 import { Labels } from "./Sandbox.ts"
 import { DurationMs } from "./Time.ts"
 import { DefinitionName, Namespace, Priority, TaskName, Token } from "./Token.ts"
@@ -93,6 +94,8 @@ export const WorkflowSpec = Schema.Struct({
   priority: Schema.optionalKey(Priority),
   timeout: Schema.optionalKey(Timeout),
   env: Schema.optionalKey(Labels),
+  /** Who is told of failures and time-outs; the deployment's targets when not given, nobody when empty. */
+  alerts: Schema.optionalKey(Schema.Array(AlertTarget).check(Schema.isMaxLength(20))),
   onCommit: Schema.optionalKey(HookDefinition),
   onCleanup: Schema.optionalKey(HookDefinition),
   tasks: Schema.Array(TaskDefinition).check(Schema.isMaxLength(tasksMax))

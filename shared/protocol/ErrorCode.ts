@@ -38,6 +38,8 @@ export const errorCodes = {
     fix: "`heddle definitions ls` lists them; `heddle definitions put FILE` adds one."
   },
   NoSuchInstance: { meaning: "No workflow instance has this id.", fix: "`heddle workflows ls` lists them." },
+  NoSuchSchedule: { meaning: "No schedule has this name.", fix: "`heddle schedules ls` lists them." },
+  NoSuchBackfill: { meaning: "No backfill has this name.", fix: "`heddle backfill ls` lists them." },
   Conflict: {
     meaning: "The id is in use with other content, or the state does not allow this.",
     fix: "Use another id, or read the current state first."

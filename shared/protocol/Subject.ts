@@ -12,6 +12,8 @@ export const rpc = {
   pool: (pool: PoolRef, verb: PoolVerb) => `heddle.rpc.pool.${pool.namespace}.${pool.name}.${verb}`,
   pools: (verb: "list" | "apply") => `heddle.rpc.pool.${verb}`,
   env: (namespace: string, env: string) => `heddle.rpc.env.${namespace}.${env}.claim`,
+  schedule: (verb: ScheduleVerb) => `heddle.rpc.schedule.${verb}`,
+  backfill: (verb: BackfillVerb) => `heddle.rpc.backfill.${verb}`,
   memberList: "heddle.rpc.member.list",
   failoverList: "heddle.rpc.failover.list"
 } as const
@@ -28,9 +30,12 @@ export const workflowVerbs = [
   "rerun",
   "recover",
   "run-task",
-  "force-success"
+  "force-success",
+  "force-start"
 ] as const
 export type WorkflowVerb = typeof workflowVerbs[number]
+export type ScheduleVerb = "put" | "get" | "list" | "delete" | "pause" | "resume" | "trigger" | "preview"
+export type BackfillVerb = "start" | "get" | "list" | "stop"
 /** `dequeue`, `settle` and `withdraw` are for executors and coordinators; the rest is the contract. */
 export const poolVerbs = [
   "claim",
@@ -57,6 +62,8 @@ export const claimResult = (pool: PoolRef, claimId: ClaimId) =>
   `heddle.pool.${pool.namespace}.${pool.name}.result.${claimId}`
 export const poolEvent = (pool: PoolRef) => `heddle.pool.${pool.namespace}.${pool.name}.event`
 export const logs = (instance: InstanceId, task: TaskInstanceId) => `heddle.logs.${instance}.${task}`
+/** Alerts on their way to one sink. */
+export const alert = (sink: string) => `heddle.alert.${sink}`
 export const system = (kind: string) => `heddle.system.${kind}`
 
 /** Direct to one process: `register`, `facts`, `job-state` at a coordinator, `control` at an executor, `rpc.<…>` for requests that another replica forwards. */
