@@ -1,11 +1,13 @@
 /**
- * A workflow definition out of a file: read, decoded, and every problem with its line and column.
+ * A workflow definition out of a file: read, decoded, and every problem with its line and column. A module (.ts, .js) is run, and exports the definition.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync, readFileSync, realpathSync } from "node:fs"
+import { registerHooks } from "node:module"
+import { pathToFileURL } from "node:url"
 import {
   Definition,
   type DefinitionEncoded,
@@ -31,7 +33,8 @@ export interface WorkflowFile {
 }
 
 /** Something with a slash or a file's ending is a file, and so is what exists under this name. */
-export const isFile = (text: string): boolean => text === "-" || /[/\\]|\.(ya?ml|json)$/.test(text) || existsSync(text)
+export const isFile = (text: string): boolean =>
+  text === "-" || /[/\\]|\.(ya?ml|json|m?[jt]s)$/.test(text) || existsSync(text)
 
 const decode = Schema.decodeUnknownResult(Definition, { errors: "all", onExcessProperty: "error" })
 const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
@@ -97,8 +100,7 @@ export const locate = (
     message: problem.fix === undefined ? problem.message : `${problem.message} (${problem.fix})`
   }))
 
-export const parse = (path: string, text: string): WorkflowFile => {
-  const source = YamlSource.parse(text)
+const fromSource = (path: string, source: YamlSource.YamlSource): WorkflowFile => {
   const problems = source.syntax.length > 0 ? source.syntax : locate(source, structuralProblems(source.value))
   return {
     path,
@@ -108,14 +110,45 @@ export const parse = (path: string, text: string): WorkflowFile => {
   }
 }
 
-export const read = (path: string): Effect.Effect<WorkflowFile, CliFailure> =>
-  Effect.try({
-    try: () => parse(path === "-" ? "<stdin>" : path, readFileSync(path === "-" ? 0 : path, "utf8")),
-    catch: (cause) =>
-      cause instanceof Error && "code" in cause && cause.code === "ENOENT"
-        ? new CliFailure({ exit: 3, message: `There is no file ${path}.` })
-        : usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
+export const parse = (path: string, text: string): WorkflowFile => fromSource(path, YamlSource.parse(text))
+
+const isModule = (path: string): boolean => /\.m?[jt]s$/.test(path)
+
+const unreadable = (path: string) => (cause: unknown): CliFailure =>
+  cause instanceof Error && "code" in cause && cause.code === "ENOENT"
+    ? new CliFailure({ exit: 3, message: `There is no file ${path}.` })
+    : usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
+
+/** What a module exports as default. Its problems have a path but no place: what was written there is a program. */
+const readModule = (path: string): Effect.Effect<WorkflowFile, CliFailure> =>
+  Effect.tryPromise({
+    try: async () => {
+      const file = realpathSync(path)
+      // A file outside of this checkout finds it too.
+      registerHooks?.({
+        resolve: (specifier, context, next) =>
+          specifier === "heddle/authoring"
+            ? { url: new URL("../shared/authoring/Workflow.ts", import.meta.url).href, shortCircuit: true }
+            : next(specifier, context)
+      })
+      const { default: exported }: { readonly default?: unknown } = await import(pathToFileURL(file).href)
+      if (exported === undefined) {
+        throw new Error("it has no default export; write `export default defineWorkflow(...)`")
+      }
+      const value: unknown = JSON.parse(JSON.stringify(await exported))
+      const source: YamlSource.YamlSource = { value, syntax: [], place: () => ({ line: 1, column: 1 }) }
+      return fromSource(path, source)
+    },
+    catch: unreadable(path)
   })
+
+export const read = (path: string): Effect.Effect<WorkflowFile, CliFailure> =>
+  isModule(path)
+    ? readModule(path)
+    : Effect.try({
+      try: () => parse(path === "-" ? "<stdin>" : path, readFileSync(path === "-" ? 0 : path, "utf8")),
+      catch: unreadable(path)
+    })
 
 export const invalid = (file: WorkflowFile, problems: ReadonlyArray<YamlSource.LocatedProblem>): CliFailure =>
   new CliFailure({

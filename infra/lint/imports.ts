@@ -50,6 +50,7 @@ const rules: ReadonlyArray<(entry: Import) => string | false> = [
   ({ from, to }) =>
     within(from, "shared") && internal.test(to) && !within(to, "shared") &&
     !(within(from, "shared/testing") && within(to, "infra/bootstrap")) && // the broker fixture finds its server there
+    !(isTest(from) && within(from, "shared/authoring") && within(to, "plugins")) && // its types are those of the plugins
     "shared/ imports no service, plugin or command",
   ({ from, to }) =>
     within(from, "plugins") && internal.test(to) && unit(to) !== unit(from)
