@@ -175,7 +175,18 @@ const start = (nats: Nats["Service"], instanceId: string, params: Readonly<Recor
 
 const attempts = (view: WorkflowView) => view.tasks.flatMap((task) => task.attempts)
 
-const headline = (text: string) => say(`\n${style.bold(text)}`)
+/** Which attempts a run needed beyond the first of each task or item: after a coordinator's death, none. */
+const again = (view: WorkflowView) => {
+  const extra = attempts(view).filter((attempt) => attempt.attempt > 1).length
+  return extra === 0 ? `each of its ${attempts(view).length} tasks ran once` : `${extra} attempts again`
+}
+
+/** What the phase is, and what to look at. */
+const headline = (text: string, note?: string) =>
+  say(`\n${style.bold(text)}${note === undefined ? "" : `\n${style.dim(`  ${note}`)}`}`)
+/** A line of the replay fits the terminal; in a file it has a limit all the same. */
+const columns = process.stdout.columns ?? 150
+const cut = (text: string) => text.length > columns ? `${text.slice(0, columns - 3)}...` : text
 
 /** A claim as any program in any language makes it: one request, one answer, one release. */
 const claimByHand = Effect.fnUntraced(function*(natsUrl: string) {
@@ -288,7 +299,7 @@ const replay = Effect.fnUntraced(function*(natsUrl: string, instanceId: string) 
     const text = `  ${String(step.n).padStart(3)}  +${Output.duration(step.at - first).padEnd(7)}  ${why}${
       what === "" ? "" : `  =>  ${what}`
     }`
-    yield* say(text.length > 190 ? `${text.slice(0, 187)}...` : text)
+    yield* say(cut(text))
   }
   if (!isGood) return yield* new DemoFailed({ message: "the replay did not verify" })
   return { steps }
@@ -300,7 +311,10 @@ const demo = Effect.gen(function*() {
     Effect.sync(() => mkdtempSync(join(tmpdir(), "heddle-demo-"))),
     (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
   )
-  yield* headline("1. A NATS server and five processes")
+  yield* headline(
+    "1. A NATS server and five services, each a process of its own",
+    "They talk only over NATS. Two coordinators, so that one can be killed later."
+  )
   const server = yield* NatsServer.start({ dataDir: folder, port: 0, sync: "2m", name: basename(folder) })
   yield* say(`  nats-server ${server.version} at ${server.url}`)
   const quick = ["--ttl", "2s"]
@@ -331,7 +345,8 @@ const demo = Effect.gen(function*() {
   )
 
   yield* headline(
-    "2. A workflow: list the folders of this checkout, count each in a claimed sandbox, join into a report"
+    "2. A workflow: list the folders of this checkout, count each in a claimed sandbox, join into a report",
+    "examples/repo-report.yaml. count[0], count[1], ... run side by side, each in a warm process of the pool."
   )
   const definition: unknown = parseYaml(readFileSync(join(root, "examples", "repo-report.yaml"), "utf8"))
   yield* call(nats, Subject.rpc.definition("put"), Schema.Unknown, definition)
@@ -349,10 +364,16 @@ const demo = Effect.gen(function*() {
   yield* say()
   for (const line of report.trimEnd().split("\n")) yield* say(`  ${line}`)
 
-  yield* headline("3. A claim with one NATS message, from any language")
+  yield* headline(
+    "3. A claim with one NATS message, from any language",
+    "The answer says where the sandbox is; a second message gives it back."
+  )
   const claim = yield* claimByHand(server.url)
 
-  yield* headline("4. kill -9 of a coordinator in the middle of a run")
+  yield* headline(
+    "4. kill -9 of a coordinator in the middle of a run",
+    "Running tasks go on. The other coordinator reads the journal, takes the run over and finishes it."
+  )
   yield* start(nats, "report-2", { pace: "0.4" })
   const run2Begun = yield* nowMs
   let killedAt: number | undefined
@@ -410,7 +431,10 @@ const demo = Effect.gen(function*() {
     }
   }
 
-  yield* headline("5. The second run again, step by step, from JetStream: heddle replay report-2 --verify")
+  yield* headline(
+    "5. The second run again, step by step, from JetStream: heddle replay report-2 --verify",
+    "step, time since the start, what came in => what changed. Attempts are task:run:attempt, with :item in a fan-out."
+  )
   const replayBegun = yield* nowMs
   const { steps } = yield* replay(server.url, "report-2")
   const replayMs = (yield* nowMs) - replayBegun
@@ -422,7 +446,7 @@ const demo = Effect.gen(function*() {
     ["claim, one request", `${Output.duration(claim.claimMs)}; a command in it ${Output.duration(claim.execMs)}`],
     [
       "second run, coordinator killed",
-      `${Output.duration(run2Ms)}, progress ${Output.duration(resumedAt - killedAt)} after the kill, nothing lost`
+      `${Output.duration(run2Ms)}, progress ${Output.duration(resumedAt - killedAt)} after the kill, ${again(run2)}`
     ],
     ["replay", `${steps} steps in ${Output.duration(replayMs)}, hash chain whole, decisions the same`]
   ]
@@ -438,6 +462,11 @@ const program = Effect.gen(function*() {
   for (const text of endings) yield* say(`  ${text}`)
   if (endings.length > 0) return yield* new DemoFailed({ message: "a service did not end in order" })
   yield* say(`  ${"everything, ended in order".padEnd(32)} ${Output.duration((yield* nowMs) - begun)}`)
+  yield* headline("Go on by yourself")
+  yield* say(
+    "  npm run dev            all of this in one process, until Ctrl-C; it prints what to try in another terminal"
+  )
+  yield* say("  README.md              claims and workflows of your own, and how heddle is made")
 })
 
 const fiber = Effect.runFork(program)
