@@ -32,9 +32,15 @@ export const causeText = (event: LifecycleEvent): string => {
       return event._tag
     case "TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH":
       return `${event._tag} ${event.task}`
+    case "WORKFLOW_FORCE_SUCCESS":
+    case "WORKFLOW_RUN_TASK":
+    case "WORKFLOW_FORCE_START":
+      return `${event._tag} ${event.task}${reasonOf(event)}`
     case "WORKFLOW_SLOT_GRANTED":
     case "WORKFLOW_SLOT_REFUSED":
       return `${event._tag} ${event.ticket}`
+    case "SLOT_CHECK":
+      return `SLOT_CHECK of ${event.from}`
     case "SLOT_ACQUIRE":
     case "SLOT_RELEASE":
       return `${event._tag} ${event.ticket} of ${event.from}`
@@ -77,6 +83,7 @@ export const transitionText = (transition: Transition, states: States, style: Ou
     case "STARTED":
     case "RERUN":
     case "RECOVERED":
+    case "RUN_TASK":
       return `workflow  ${transition._tag}`
     case "WORKFLOW":
       return `workflow  ${move(states, "", transition.status, style)}${reasonOf(transition)}`
@@ -104,6 +111,8 @@ export const transitionText = (transition: Transition, states: States, style: Ou
       return `${transition.from} ${transition.ticket}  ${transition._tag}`
     case "SLOT":
       return `${transition.id}  slot of its group: ${transition.slot}`
+    case "FORCED_SUCCESS":
+      return `${transition.task}  ${move(states, transition.task, "FORCED_SUCCESS", style)}`
     case "HANDLED":
       return `${transition.task}  handled`
     case "SKIPPED":

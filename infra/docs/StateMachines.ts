@@ -538,6 +538,13 @@ const workflowRows: {
       event: (state) => ({ _tag: "WORKFLOW_SLOT_REFUSED", ticket: ticketOf(state) })
     }
   ],
+  WORKFLOW_FORCE_SUCCESS: [
+    { when: "a failed task", event: () => ({ _tag: "WORKFLOW_FORCE_SUCCESS", task: TaskName.make("a") }) }
+  ],
+  WORKFLOW_RUN_TASK: [{ event: () => ({ _tag: "WORKFLOW_RUN_TASK", task: TaskName.make("a") }) }],
+  WORKFLOW_FORCE_START: [
+    { when: "a task that waits for a slot", event: () => ({ _tag: "WORKFLOW_FORCE_START", task: TaskName.make("a") }) }
+  ],
   WORKFLOW_RECOVER: (["resume", "recover", "rerun"] as const).map((mode) => ({
     when: mode,
     event: () => ({ _tag: "WORKFLOW_RECOVER", mode })

@@ -18,6 +18,7 @@ import {
   InstanceRef,
   ResultRequest,
   StartRequest,
+  TaskCommandRequest,
   WorkflowList,
   WorkflowListQuery,
   type WorkflowSummary
@@ -61,6 +62,12 @@ const commands = {
 export const commandEvent = (verb: keyof typeof commands, reason: string | undefined): LifecycleEvent =>
   commands[verb](reason === undefined ? {} : { reason })
 
+export const oneOfBoth = new ContractError({
+  code: "InvalidMessage",
+  message: "name either `definition` (name or name@version) or `inline`, one of them",
+  path: "definition"
+})
+
 /** `name` or `name@version`. */
 export const parseReference = (
   request: StartRequest
@@ -78,11 +85,7 @@ export const parseReference = (
   }
 }
 
-const unsupported = (verb: string) =>
-  new ContractError({
-    code: "Unsupported",
-    message: `heddle.rpc.workflow.${verb} is not built in this version: see CHANGELOG.md`
-  })
+const reasonOf = (reason: string | undefined) => reason === undefined ? {} : { reason }
 
 export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoint> => {
   const { buses, definitions, finished, history, instances, nats, ownerOf } = options
@@ -121,6 +124,19 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
       )
     })
 
+  const taskCommand = (
+    verb: "run-task" | "force-success" | "force-start",
+    eventOf: (request: TaskCommandRequest) => LifecycleEvent
+  ) =>
+    Rpc.endpoint({
+      name: verb,
+      subject: Subject.rpc.workflow(verb),
+      request: TaskCommandRequest,
+      handler: atOwner((request) =>
+        Effect.as(instances.command(request.instanceId, eventOf(request)), { accepted: true })
+      )
+    })
+
   const start = Rpc.endpointUnsafe<StartRequest, { readonly instanceId: InstanceId }>({
     name: "start",
     subject: Subject.rpc.workflow("start"),
@@ -129,13 +145,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
     handler: (request, respond, { message, subject }) => {
       const reference = parseReference(request)
       if ((reference === undefined) === (request.inline === undefined)) {
-        return respond.refuse(
-          new ContractError({
-            code: "InvalidMessage",
-            message: "name either `definition` (name or name@version) or `inline`, one of them",
-            path: "definition"
-          })
-        )
+        return respond.refuse(oneOfBoth)
       }
       const instance = request.instanceId ??
         instances.newId(reference?.name ?? request.inline?.metadata.name ?? "workflow")
@@ -245,14 +255,14 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
     command("stop"),
     command("rerun"),
     command("recover"),
-    ...(["run-task", "force-success"] as const).map((verb) =>
-      Rpc.endpoint({
-        name: verb,
-        subject: Subject.rpc.workflow(verb),
-        request: InstanceRef,
-        handler: () => Effect.fail(unsupported(verb))
-      })
-    )
+    taskCommand("run-task", ({ dependType, reason, task }) => ({
+      _tag: "WORKFLOW_RUN_TASK",
+      task,
+      ...(dependType === undefined ? {} : { dependType }),
+      ...reasonOf(reason)
+    })),
+    taskCommand("force-success", ({ reason, task }) => ({ _tag: "WORKFLOW_FORCE_SUCCESS", task, ...reasonOf(reason) })),
+    taskCommand("force-start", ({ reason, task }) => ({ _tag: "WORKFLOW_FORCE_START", task, ...reasonOf(reason) }))
   ]
 
   /** Of all coordinators: each is asked for its page, the pages are merged. One that does not answer makes the list fail rather than lie. */
@@ -266,7 +276,9 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
       Effect.map((pages) => {
         const limit = query.limit ?? pageDefault
         const own = list(query)
-        const all = [own, ...pages].flatMap((page) => page.items).sort((a, b) => keyOf(a) < keyOf(b) ? 1 : -1)
+        // a shard that changes hands in this moment may be shown by both
+        const found = new Map([own, ...pages].flatMap((page) => page.items).map((item) => [keyOf(item), item]))
+        const all = [...found.values()].sort((a, b) => keyOf(a) < keyOf(b) ? 1 : -1)
         const items = all.slice(0, limit)
         const last = items.at(-1)
         const hasMore = all.length > limit || own.next !== undefined || pages.some((page) => page.next !== undefined)

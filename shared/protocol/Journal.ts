@@ -76,6 +76,16 @@ export const WorkflowLifecycleEvent = Schema.Union([
   Schema.TaggedStruct("WORKFLOW_FINALIZE", {}),
   /** `run`: a timer of an earlier run is ignored. */
   Schema.TaggedStruct("WORKFLOW_TIMEOUT", { run: Schema.Int }),
+  /** A failed task of a run that rests counts as succeeded from now on. */
+  Schema.TaggedStruct("WORKFLOW_FORCE_SUCCESS", { task: TaskName, ...reason }),
+  /** One task of a run that has ended, again, or it and what is before or after it. */
+  Schema.TaggedStruct("WORKFLOW_RUN_TASK", {
+    task: TaskName,
+    dependType: Schema.optionalKey(DependType),
+    ...reason
+  }),
+  /** What waits for a slot of its group goes on without. */
+  Schema.TaggedStruct("WORKFLOW_FORCE_START", { task: TaskName, ...reason }),
   /** The run may begin: it has the slot of its serial definition. A ticket of an earlier run is given back. */
   Schema.TaggedStruct("WORKFLOW_SLOT_GRANTED", { ticket: Schema.String }),
   /** Another run of the serial definition is in its way, or has taken its place. */
@@ -124,7 +134,9 @@ export const SemaphoreLifecycleEvent = Schema.Union([
     priority: Priority,
     mode: Schema.Literals(["wait", "try", "replace"])
   }),
-  Schema.TaggedStruct("SLOT_RELEASE", { from: InstanceId, ticket: Schema.String })
+  Schema.TaggedStruct("SLOT_RELEASE", { from: InstanceId, ticket: Schema.String }),
+  /** The instance has a new owner, what it gave back may have been lost: it is told again what it has, and gives back what it has no use for. */
+  Schema.TaggedStruct("SLOT_CHECK", { from: InstanceId })
 ])
 export type SemaphoreLifecycleEvent = typeof SemaphoreLifecycleEvent.Type
 
@@ -154,6 +166,7 @@ export const Transition = Schema.Union([
   }),
   Schema.TaggedStruct("RERUN", { of, due: maybeDue }),
   Schema.TaggedStruct("RECOVERED", { of, due: maybeDue }),
+  Schema.TaggedStruct("RUN_TASK", { of, due: maybeDue }),
   Schema.TaggedStruct("WORKFLOW", { status: WorkflowStatus, ...reason }),
   /** Failure strategy `end`: nothing starts any more, the run will be FAILED. */
   Schema.TaggedStruct("ENDING", reason),
@@ -186,6 +199,8 @@ export const Transition = Schema.Union([
   Schema.TaggedStruct("BLOCKED", { task: TaskName, why: Schema.String }),
   /** Counts as succeeded without an attempt: forbidden, or a dry run. */
   Schema.TaggedStruct("PASSED", { task: TaskName, why: Schema.String }),
+  /** Failed, and counts as succeeded. */
+  Schema.TaggedStruct("FORCED_SUCCESS", { task: TaskName }),
   // a task
   Schema.TaggedStruct("SUBMITTED", { id: TaskInstanceId }),
   /** Waits for a slot of its group, or has one (`held`), or needs none any more (`forced`). */

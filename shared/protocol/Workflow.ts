@@ -68,6 +68,13 @@ export const CommandRequest = Schema.Struct({
   reason: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(1_000)))
 })
 export type CommandRequest = typeof CommandRequest.Type
+/** `force-success`, `force-start`, `run-task`; `dependType` for the last: that task alone unless it says otherwise. */
+export const TaskCommandRequest = Schema.Struct({
+  ...CommandRequest.fields,
+  task: TaskName,
+  dependType: Schema.optionalKey(DependType)
+})
+export type TaskCommandRequest = typeof TaskCommandRequest.Type
 export const Accepted = Schema.Struct({ accepted: Schema.Boolean })
 
 export const AttemptView = Schema.Struct({

@@ -167,6 +167,46 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("what a wo
       assert.strictEqual(ended.state, "FAILED")
       assert.match(ended.reason ?? "", /no workflow definition nowhere/u)
     }))
+
+  it.effect("B19 force-success and recover, run-task of a finished instance, force-start of one that waits for a slot", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      yield* coordinator("co-commands")
+      let isHeld = false
+      const executor = yield* ScriptedExecutor.make(
+        nats,
+        "ex-commands",
+        (spec) => isHeld ? undefined : spec.task === "primary" ? { _tag: "FAILED", reason: "exit 1" } : succeeded
+      )
+      const command = (verb: "recover" | "run-task" | "force-success" | "force-start", body: object) =>
+        Rpc.call(nats, Subject.rpc.workflow(verb), Accepted, body)
+      const { instanceId } = yield* start(nats, {
+        inline: {
+          metadata: { name: "commands" },
+          spec: { tasks: [{ name: "primary", type: "noop" }, { name: "next", type: "noop", dependsOn: ["primary"] }] }
+        }
+      })
+      assert.strictEqual((yield* result(nats, instanceId)).state, "FAILED")
+      yield* command("force-success", { instanceId, task: "primary", reason: "checked by hand" })
+      yield* command("recover", { instanceId })
+      assert.strictEqual((yield* result(nats, instanceId)).state, "SUCCEEDED")
+      assert.strictEqual(executor.ran.length, 2)
+      yield* command("run-task", { instanceId, task: "next" })
+      yield* waitFor(() => executor.ran.length === 3)
+      assert.strictEqual((yield* result(nats, instanceId)).state, "SUCCEEDED")
+      const refused = yield* Effect.flip(command("run-task", { instanceId, task: "nobody" }))
+      assert.strictEqual(refused.code, "Conflict")
+      isHeld = true
+      const group = yield* start(nats, { inline: example("concurrency-group") })
+      yield* waitFor(() => executor.running.size === 2)
+      const waiting = (yield* view(nats, group.instanceId)).tasks.find((task) => task.name === "urgent")
+      assert.strictEqual(waiting?.why, "waits for a slot of group warehouse")
+      yield* command("force-start", { instanceId: group.instanceId, task: "urgent" })
+      yield* waitFor(() => executor.running.size === 3)
+      isHeld = false
+      for (const running of executor.running.values()) executor.report(running.spec, running.owner, succeeded)
+      assert.strictEqual((yield* result(nats, group.instanceId)).state, "SUCCEEDED")
+    }))
 })
 
 /** Until `holds`, looked at whenever the event loop has gone round; fails when that takes too long. */

@@ -65,8 +65,9 @@ const handle = (turn: Turn, event: LifecycleEvent): void => {
       event: TaskLifecycleEvent
     ) => void
     action(turn, unit, event)
-  } else if (event._tag === "SLOT_ACQUIRE" || event._tag === "SLOT_RELEASE") Semaphore.handle(turn, event)
-  else if (event._tag === "WORKFLOW_RECOVER" && event.parent !== undefined) {
+  } else if (event._tag === "SLOT_ACQUIRE" || event._tag === "SLOT_RELEASE" || event._tag === "SLOT_CHECK") {
+    Semaphore.handle(turn, event)
+  } else if (event._tag === "WORKFLOW_RECOVER" && event.parent !== undefined) {
     WorkflowFlow.continueChild(turn, event.parent)
   } else {
     const action = workflowStates[turn.state.status][event._tag] as (turn: Turn, event: WorkflowLifecycleEvent) => void
@@ -147,6 +148,12 @@ export const refusal = (state: WorkflowState, event: LifecycleEvent): string | u
   switch (event._tag) {
     case "WORKFLOW_RECOVER":
       return event.parent === undefined ? WorkflowFlow.refusal(state, event.mode) : undefined
+    case "WORKFLOW_FORCE_SUCCESS":
+      return WorkflowFlow.refusalOfForce(state, event.task)
+    case "WORKFLOW_RUN_TASK":
+      return WorkflowFlow.refusalOfRunTask(state, event.task)
+    case "WORKFLOW_FORCE_START":
+      return WorkflowFlow.refusalOfForceStart(state, event.task)
     case "WORKFLOW_PAUSE":
     case "WORKFLOW_STOP": {
       const verb = event._tag === "WORKFLOW_PAUSE" ? "paused" : "stopped"

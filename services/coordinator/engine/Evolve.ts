@@ -73,7 +73,7 @@ const tell = (tasks: WorkflowState["tasks"], node: TaskNode, marks: number): Wor
   let told = tasks
   for (const index of node.successors) {
     const next = ChunkedVector.get(told, index)
-    if ((next.marks & (Mark.Outside | Mark.Inactive)) !== 0) continue
+    if ((next.marks & (Mark.Outside | Mark.Inactive | Mark.Held)) !== 0) continue
     told = ChunkedVector.set(told, index, {
       ...next,
       pending: next.pending - 1,
@@ -288,7 +288,7 @@ const recovered = (state: WorkflowState, due: EpochMs | undefined): WorkflowStat
     }
     const counts = { pending, ok, failed, skipped }
     if (again[node.index] === 0) {
-      table.push({ ...task, ...counts })
+      table.push({ ...task, ...counts, marks: task.marks & ~Mark.Held })
       if (hasOutputs(task)) withOutputs += 1
       continue
     }
@@ -314,6 +314,7 @@ const recovered = (state: WorkflowState, due: EpochMs | undefined): WorkflowStat
     timedOut: false,
     ending: false,
     resolved: undefined,
+    partial: undefined,
     poisoned: false,
     tasks: ChunkedVector.fromArray(table),
     active: 0,
@@ -324,10 +325,60 @@ const recovered = (state: WorkflowState, due: EpochMs | undefined): WorkflowStat
   }
 }
 
+/** Only the chosen tasks begin again, whatever is before them; all others stay as they are. */
+const chosen = (
+  state: WorkflowState,
+  inside: ReadonlySet<number>,
+  due: EpochMs | undefined
+): WorkflowState => {
+  const { graph } = state
+  const halted = Mark.FailedChain | Mark.PausedChain | Mark.KilledChain
+  const count = { failed: 0, paused: 0, killed: 0 }
+  const table = graph.nodes.map((node): TaskState => {
+    const task = ChunkedVector.get(state.tasks, node.index)
+    if (!inside.has(node.index) || (task.marks & Mark.Outside) !== 0) {
+      if ((task.marks & Mark.FailedChain) !== 0) count.failed += 1
+      if ((task.marks & Mark.PausedChain) !== 0) count.paused += 1
+      if ((task.marks & Mark.KilledChain) !== 0) count.killed += 1
+      return (task.marks & (Mark.Inactive | Mark.Outside | halted)) === 0
+        ? { ...task, marks: task.marks | Mark.Held }
+        : task
+    }
+    const floor = Math.max(task.attemptFloor ?? 0, highestAttempt(task.items))
+    return {
+      marks: 0,
+      pending: node.predecessors.filter((p) => inside.has(p)).length,
+      ok: 0,
+      failed: 0,
+      skipped: 0,
+      ...(task.execution === undefined ? {} : { execution: task.execution }),
+      ...(floor === 0 ? {} : { attemptFloor: floor })
+    }
+  })
+  return {
+    ...state,
+    status: "RUNNING",
+    endedAt: undefined,
+    reason: undefined,
+    timeoutAt: due,
+    timedOut: false,
+    ending: false,
+    resolved: undefined,
+    partial: { status: state.status, ...(state.reason === undefined ? {} : { reason: state.reason }) },
+    poisoned: false,
+    tasks: ChunkedVector.fromArray(table),
+    active: 0,
+    failedChains: count.failed,
+    pausedChains: count.paused,
+    killedChains: count.killed,
+    withOutputs: table.filter(hasOutputs).length
+  }
+}
+
 const hasOutputs = (task: TaskState): boolean =>
   task.execution === undefined
     ? task.items !== undefined && task.status === "SUCCEEDED"
-    : task.status === "SUCCEEDED" && task.execution.outputs !== undefined
+    : (task.status === "SUCCEEDED" || task.status === "FORCED_SUCCESS") && task.execution.outputs !== undefined
 
 const reopened = (items: Items): Items => ({ ...items, next: 0, active: 0, failed: 0, halted: 0 })
 const highestAttempt = (items: Items | undefined): number => {
@@ -408,6 +459,37 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         endedAt: turn.at,
         timeoutAt: undefined
       }
+    case "RUN_TASK": {
+      const event = turn.cause[transition.of]
+      if (event?._tag !== "WORKFLOW_RUN_TASK") {
+        throw new Error(`RUN_TASK: cause ${transition.of} is no WORKFLOW_RUN_TASK`)
+      }
+      const { dependType = "TASK_ONLY", task } = event
+      const inside = WorkflowExecutionGraph.reach(state.graph, { startNodes: [task], dependType })
+      return chosen(state, inside, transition.due)
+    }
+    case "FORCED_SUCCESS": {
+      const node = requireNode(state.graph, transition.task)
+      const task = ChunkedVector.get(state.tasks, node.index)
+      const { execution, marks } = task
+      return {
+        ...mark(state, node.index, {
+          ...task,
+          marks: marks & ~(Mark.FailedChain | Mark.KilledChain),
+          status: "FORCED_SUCCESS",
+          ...(execution === undefined ? {} : {
+            execution: {
+              ...execution,
+              status: "FORCED_SUCCESS",
+              attempt: { ...execution.attempt, status: "FORCED_SUCCESS" }
+            }
+          })
+        }),
+        failedChains: state.failedChains - ((marks & Mark.FailedChain) === 0 ? 0 : 1),
+        killedChains: state.killedChains - ((marks & Mark.KilledChain) === 0 ? 0 : 1),
+        withOutputs: state.withOutputs + 1
+      }
+    }
     case "PARENT":
       return state.parent === undefined
         ? state

@@ -24,6 +24,7 @@ export const initial = (graph: WorkflowGraph, instance: InstanceId, shard: Shard
   ending: false,
   resolved: undefined,
   poisoned: false,
+  partial: undefined,
   parent: undefined,
   serial: undefined,
   semaphore: graph.isSemaphore ? Semaphore.empty : undefined,

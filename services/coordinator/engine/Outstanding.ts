@@ -15,9 +15,9 @@ import type { WorkflowState } from "./WorkflowState.ts"
 /** Dispatches of SUBMITTED tasks, timers, intents not confirmed, asks for DISPATCHED and RUNNING tasks. */
 export const outstanding = (state: WorkflowState): ReadonlyArray<EngineEffect> => {
   if (state.semaphore !== undefined) return Semaphore.outstanding(state, state.semaphore)
-  const effects: Array<EngineEffect> = TaskFlow.releases(state).slice()
+  const effects: Array<EngineEffect> = [...TaskFlow.checks(state), ...WorkflowFlow.serialCheck(state)]
   if (state.endedAt !== undefined) {
-    effects.push(...WorkflowFlow.serialRelease(state), ...SubWorkflow.ended(state))
+    effects.push(...SubWorkflow.ended(state))
     effects.push(WorkflowFlow.finalizeEffect(state))
     return effects
   }

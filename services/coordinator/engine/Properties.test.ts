@@ -117,11 +117,17 @@ const step = (
       return void self.pass(4_000)
     case 9:
       return void self.pass(61_000)
-    case 10:
+    case 10: {
+      if (which % 5 > 2) {
+        const name = self.graph.nodes[which % Math.max(1, self.graph.nodes.length)]?.name
+        if (name === undefined) return
+        return void self.turn({ _tag: which % 5 === 3 ? "WORKFLOW_FORCE_SUCCESS" : "WORKFLOW_RUN_TASK", task: name })
+      }
       return void self.turn({
         _tag: "WORKFLOW_RECOVER",
         mode: which % 3 === 0 ? "resume" : which % 3 === 1 ? "recover" : "rerun"
       })
+    }
     default:
       break
   }

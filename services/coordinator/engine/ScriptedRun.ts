@@ -127,7 +127,7 @@ export class ScriptedRun {
       return
     }
     this.state = decision.state
-    if (decision.transitions.some((transition) => transition._tag === "RECOVERED")) {
+    if (decision.transitions.some((transition) => transition._tag === "RECOVERED" || transition._tag === "RUN_TASK")) {
       for (const attempt of this.dispatched) this.#recovered.add(attempt)
       for (const transition of decision.transitions) {
         if (transition._tag === "SUBMITTED") this.#recovered.delete(transition.id)

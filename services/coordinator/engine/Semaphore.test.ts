@@ -331,5 +331,5 @@ it.prop(
       assert.deepStrictEqual([semaphore.held, semaphore.waiting, semaphore.refused], [[], [], []])
     }
   },
-  { timeout: 90_000, arbitrary: { runs: 150, size: 60 } }
+  { timeout: 90_000, arbitrary: { runs: 200, size: 60 } }
 )

@@ -5,7 +5,7 @@
  * needs no store and no lock service besides. Instances ask it by messages that are sent at least once. Kept true here: no more tickets are held than there are slots;
  * a ticket is in one list at most; every message may come again. Nothing leaks: an owner that takes a semaphore over grants everything that is held once more,
  * and an instance that has no use for a grant (its attempt has ended, it has rested, it is gone) gives it back; an instance that is taken over asks again for what it waits for
- * and gives back again what has ended.
+ * and has repeated to it what it was granted.
  */
 import type { SemaphoreLifecycleEvent, Transition } from "../../../shared/protocol/Journal.ts"
 import { namespaceDefault } from "../../../shared/protocol/Pool.ts"
@@ -82,6 +82,7 @@ export const graph: WorkflowGraph = {
   pool: { namespace: namespaceDefault, name: PoolName.make("default") },
   priority: priorityDefault,
   endOnFailure: false,
+  groups: [],
   serial: undefined,
   isSemaphore: true,
   timeout: undefined,
@@ -130,8 +131,14 @@ const isOne = (from: InstanceId, ticket: string) => (one: Ticket): boolean => on
 export const handle = (turn: Turn, event: SemaphoreLifecycleEvent): void => {
   const self = turn.state.semaphore
   if (self === undefined) return
-  const is = isOne(event.from, event.ticket)
-  const { from, ticket } = event
+  const { from } = event
+  if (event._tag === "SLOT_CHECK") {
+    for (const one of self.held) if (one.from === from) turn.emit(granted(turn.state, one))
+    for (const one of self.refused) if (one.from === from) turn.emit(refused(turn.state, one))
+    return
+  }
+  const { ticket } = event
+  const is = isOne(from, ticket)
   if (event._tag === "SLOT_RELEASE") {
     if (!self.held.some(is) && !self.waiting.some(is) && !self.refused.some(is)) return
     turn.apply({ _tag: "SLOT_FREED", from, ticket })

@@ -106,6 +106,7 @@ const SnapshotJson = Schema.Struct({
   ending: Schema.Boolean,
   resolved: optionalKey(Schema.Struct({ status: WorkflowStatus, reason: optionalKey(Schema.String) })),
   poisoned: Schema.Boolean,
+  partial: optionalKey(Schema.Struct({ status: WorkflowStatus, reason: optionalKey(Schema.String) })),
   parent: optionalKey(Schema.Struct({ instance: InstanceId, task: TaskInstanceId })),
   serial: optionalKey(Schema.String),
   semaphore: optionalKey(SemaphoreJson),
@@ -152,7 +153,8 @@ const taskOf = ({ items, ...task }: TaskStateJson): TaskState => ({
 
 /** To be written with JSON.stringify as it is. */
 export const snapshotOf = (state: WorkflowState): SnapshotJson => {
-  const { endedAt, graph, parent, reason, resolved, semaphore, serial, start, tasks, timeoutAt, ...rest } = state
+  const { endedAt, graph, parent, partial, reason, resolved, semaphore, serial, start, tasks, timeoutAt, ...rest } =
+    state
   const changed: Array<readonly [number, TaskStateJson]> = []
   for (let index = 0; index < tasks.length; index++) {
     const task = ChunkedVector.get(tasks, index)
@@ -167,6 +169,7 @@ export const snapshotOf = (state: WorkflowState): SnapshotJson => {
     ...(reason === undefined ? {} : { reason }),
     ...(timeoutAt === undefined ? {} : { timeoutAt }),
     ...(resolved === undefined ? {} : { resolved }),
+    ...(partial === undefined ? {} : { partial }),
     ...(parent === undefined ? {} : { parent }),
     ...(serial === undefined ? {} : { serial }),
     ...(semaphore === undefined ? {} : { semaphore }),
@@ -186,6 +189,7 @@ export const fromSnapshot = (json: unknown, graph: WorkflowGraph): Result.Result
     endedAt,
     nodes,
     parent,
+    partial,
     reason,
     resolved,
     semaphore,
@@ -221,6 +225,7 @@ export const fromSnapshot = (json: unknown, graph: WorkflowGraph): Result.Result
     timeoutAt,
     resolved,
     parent,
+    partial,
     serial,
     semaphore,
     tasks: tasks.length === 0 ? graph.fresh : ChunkedVector.fromArray(table)

@@ -205,23 +205,15 @@ export const forceStart = (turn: Turn, unit: Unit): void => {
   turn.publish({ _tag: "TASK_DISPATCH", id })
 }
 
-/** Given back again by an owner that takes over: what has ended last of each task in a group. A crash may have lost no more, since messages go in order. */
-export const releases = (state: WorkflowState): ReadonlyArray<Send> => {
-  const found: Array<Send> = []
-  for (const node of state.graph.nodes) {
-    if (node.group === undefined) continue
-    const { execution, items } = ChunkedVector.get(state.tasks, node.index)
-    for (const one of items === undefined ? [execution] : ChunkedVector.toArray(items.executions)) {
-      if (one === undefined) continue
-      const past = one.past.at(-1)
-      if (past !== undefined) found.push(slotMessage(state, node, past.id, "release"))
-      if (one.attempt.slot === undefined && one.attempt.endedAt !== undefined) {
-        found.push(slotMessage(state, node, one.attempt.id, "release"))
-      }
-    }
-  }
-  return found
-}
+/** An owner that takes over has itself told again what was granted: what the one before gave back may have been lost. */
+export const checks = (state: WorkflowState): ReadonlyArray<Send> =>
+  state.graph.groups.map((name) => ({
+    _tag: "Send",
+    id: `check:${name}`,
+    to: Semaphore.idOfGroup(state.graph.namespace, name),
+    from: state.instance,
+    event: { _tag: "SLOT_CHECK", from: state.instance }
+  }))
 
 const waitsForSlot = ({ execution }: Unit): boolean => execution.attempt.slot === "waiting"
 
@@ -457,7 +449,7 @@ export const succeeded = (
       const branch = turn.state.graph.nodes[index]
       if (branch === undefined || took(node, index, branch.name, event.outputs["branch"])) continue
       const marks = turn.task(branch).marks
-      if ((marks & (Mark.Outside | Mark.Active | Mark.Inactive)) === 0) {
+      if ((marks & (Mark.Outside | Mark.Active | Mark.Inactive | Mark.Held)) === 0) {
         turn.apply({
           _tag: "SKIPPED",
           task: branch.name,

@@ -17,7 +17,10 @@ export type Trigger = "run" | "skip" | "block" | "wait"
 // ---- the sub-DAG
 
 /** Nodes of a run that starts from some tasks: those alone, with all before them, or (the default) with all after them. */
-const reach = (graph: WorkflowGraph, start: StartData): ReadonlySet<number> => {
+export const reach = (
+  graph: WorkflowGraph,
+  start: Pick<StartData, "startNodes" | "dependType">
+): ReadonlySet<number> => {
   const found = new Set<number>()
   for (const name of start.startNodes ?? []) {
     const index = graph.indexOf.get(name)
@@ -112,7 +115,7 @@ export const areAllSuccessorsConditions = (self: WorkflowState, node: TaskNode):
  * way; when all are skipped the task is too, unless it runs `always`. A paused or killed predecessor is never counted as handled, so nothing runs after it.
  */
 export const trigger = (node: TaskNode, state: TaskState): Trigger => {
-  if ((state.marks & (Mark.Outside | Mark.Active | Mark.Inactive)) !== 0 || state.pending > 0) return "wait"
+  if ((state.marks & (Mark.Outside | Mark.Active | Mark.Inactive | Mark.Held)) !== 0 || state.pending > 0) return "wait"
   const { ok, failed, skipped } = state
   if (ok + failed + skipped === 0) return "run"
   if (node.join === "always") return "run"

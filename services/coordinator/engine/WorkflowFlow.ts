@@ -103,7 +103,10 @@ export const serialAcquire = (state: WorkflowState): ReadonlyArray<Send> =>
     )
   ]
 
-/** Idempotent: also for one that rests. */
+/** As `TaskFlow.checks`. */
+export const serialCheck = (state: WorkflowState): ReadonlyArray<Send> =>
+  state.serial === undefined ? [] : [serialMessage(state, { _tag: "SLOT_CHECK", from: state.instance }, "check")]
+
 export const serialRelease = (state: WorkflowState): ReadonlyArray<Send> =>
   state.serial === undefined
     ? []
@@ -230,6 +233,7 @@ export const finish = (turn: Turn): void => {
   const { state } = turn
   if (state.active > 0) return
   if (state.resolved !== undefined) return conclude(turn, state.resolved.status, state.resolved.reason)
+  if (state.partial !== undefined) return conclude(turn, ...partialVerdict(state, state.partial))
   const { graph } = state
   const isDry = state.start?.dryRun === true
   const [status, reason] = verdict(state)
@@ -270,6 +274,21 @@ const verdict = (state: WorkflowState): readonly [Rest, reason?: string] => {
       if (killed) return ["STOPPED"]
       return paused ? ["PAUSED"] : ["SUCCEEDED"]
   }
+}
+
+/** Of a run of which only chosen tasks were run again: SUCCEEDED when nothing else of it is left to do. */
+const partialVerdict = (
+  state: WorkflowState,
+  before: NonNullable<WorkflowState["partial"]>
+): readonly [WorkflowState["status"], reason?: string] => {
+  const [status, reason] = verdict(state)
+  if (status !== "SUCCEEDED") return reason === undefined ? [status] : [status, reason]
+  const isLeft = state.graph.order.some((index) =>
+    (WorkflowExecutionGraph.taskState(state, index).marks & (Mark.Blocked | Mark.Held)) !== 0
+  )
+  return isLeft && before.status !== "SUCCEEDED"
+    ? [before.status, "tasks behind the one that was run again have not run: recover runs them"]
+    : ["SUCCEEDED"]
 }
 
 const whyFailed = (state: WorkflowState): string => {
@@ -376,6 +395,58 @@ export const recover = (turn: Turn, mode: "resume" | "recover" | "rerun"): void 
   turn.apply({ _tag: mode === "rerun" ? "RERUN" : "RECOVERED", of: turn.of, ...dueOf(turn) })
   go(turn)
 }
+
+/** A failed task of a run that rests: recover then goes on behind it. */
+export const forceSuccess = (turn: Turn, name: string): void => {
+  if (refusalOfForce(turn.state, name) !== undefined) return
+  const node = WorkflowExecutionGraph.nodeByName(turn.state, name)
+  if (node === undefined) return
+  turn.apply({ _tag: "FORCED_SUCCESS", task: node.name })
+  finalize(turn)
+}
+
+export const refusalOfForce = (state: WorkflowState, name: string): string | undefined => {
+  const node = WorkflowExecutionGraph.nodeByName(state, name)
+  if (node === undefined) return noSuchTask(state, name)
+  if (state.endedAt === undefined) return `the run is ${state.status}: wait until it rests`
+  const { status } = WorkflowExecutionGraph.taskState(state, node.index)
+  return status === "FAILED" || status === "KILLED"
+    ? undefined
+    : `task ${name} is ${status ?? "not run"}: only a FAILED or KILLED one can be forced to success`
+}
+
+const noSuchTask = (state: WorkflowState, name: string): string =>
+  `${state.graph.definition.name}@${state.graph.definition.version} has no task ${name}`
+
+/** One task of a run that has ended, again. */
+export const runTask = (turn: Turn, name: string): void => {
+  if (refusalOfRunTask(turn.state, name) !== undefined) return
+  turn.apply({ _tag: "RUN_TASK", of: turn.of, ...dueOf(turn) })
+  go(turn)
+}
+
+export const refusalOfRunTask = (state: WorkflowState, name: string): string | undefined => {
+  const node = WorkflowExecutionGraph.nodeByName(state, name)
+  if (node === undefined || node.index >= state.graph.taskCount) return noSuchTask(state, name)
+  if (!WorkflowExecutionGraph.isInside(state, node.index)) return `task ${name} is not part of this run`
+  return state.status === "SUCCEEDED" || state.status === "FAILED" || state.status === "STOPPED"
+    ? undefined
+    : `the run is ${state.status}: only tasks of one that has ended can be run again`
+}
+
+/** What waits for a slot goes on without. */
+export const forceStart = (turn: Turn, name: string): void => {
+  for (const { execution, node } of activeUnits(turn.state)) {
+    if (node.name === name && execution.attempt.slot === "waiting") {
+      turn.publish({ _tag: "TASK_FORCE_START", id: execution.attempt.id })
+    }
+  }
+}
+
+export const refusalOfForceStart = (state: WorkflowState, name: string): string | undefined =>
+  activeUnits(state).some(({ execution, node }) => node.name === name && execution.attempt.slot === "waiting")
+    ? undefined
+    : `task ${name} does not wait for a slot of a group`
 
 /** Why a run can't be resumed, recovered or run again now. */
 export const refusal = (state: WorkflowState, mode: "resume" | "recover" | "rerun"): string | undefined => {

@@ -110,6 +110,8 @@ export interface WorkflowGraph {
   readonly pool: PoolRef
   readonly priority: Priority
   readonly endOnFailure: boolean
+  /** Names of the concurrency groups of its tasks. */
+  readonly groups: ReadonlyArray<string>
   /** Runs of the definition, of all its versions, one after the other. */
   readonly serial: "wait" | "discard" | "priority" | undefined
   /** The graph of a semaphore, which has no tasks (engine/Semaphore.ts). */
@@ -733,6 +735,7 @@ export const compile = (
     pool: parsePool(spec.pool ?? poolDefault, namespace),
     priority: spec.priority ?? priorityDefault,
     endOnFailure: spec.failureStrategy === "end",
+    groups: [...new Set(nodes.flatMap((node) => node.group?.name ?? []))],
     serial: serialOf(spec.executionType),
     isSemaphore: false,
     timeout,

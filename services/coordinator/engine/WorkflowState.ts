@@ -31,7 +31,9 @@ export const Mark = {
   /** Can't run because of its predecessors. */
   Blocked: 256,
   /** Counts as succeeded without an attempt (forbidden, dry run). */
-  Passed: 512
+  Passed: 512,
+  /** Not among the tasks that are run again; the next recovery has it again. */
+  Held: 1024
 } as const
 
 /** One attempt of a task or of a fan-out item. Times are epoch milliseconds. */
@@ -130,6 +132,8 @@ export interface WorkflowState {
   /** The result that is taken once the cleanup task has ended. */
   readonly resolved: { readonly status: WorkflowStatus; readonly reason?: string } | undefined
   readonly poisoned: boolean
+  /** While only chosen tasks of an ended run are run again: how it had ended. */
+  readonly partial: { readonly status: WorkflowStatus; readonly reason?: string } | undefined
   /** The attempt that it is the sub-workflow of. */
   readonly parent: Omit<Parent, "depth"> | undefined
   /** Its ticket for the slot of its serial definition, the last one when it rests. */

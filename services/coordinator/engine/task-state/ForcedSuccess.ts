@@ -1,4 +1,4 @@
-/** FORCED_SUCCESS: counts as succeeded because someone said so. Nothing puts a task here yet (README). design/03 section 4.2, column "finished". */
+/** FORCED_SUCCESS: counts as succeeded because someone said so. design/03 section 4.2, column "finished". */
 import * as TaskFlow from "../TaskFlow.ts"
 import { ignore, type TaskStateAction } from "../TaskStateAction.ts"
 

@@ -13,6 +13,9 @@ export const paused: WorkflowStateAction = {
   WORKFLOW_FAILED: ignore,
   WORKFLOW_FINALIZE: (turn) => WorkflowFlow.finalize(turn),
   WORKFLOW_TIMEOUT: ignore,
+  WORKFLOW_FORCE_SUCCESS: (turn, { task }) => WorkflowFlow.forceSuccess(turn, task),
+  WORKFLOW_RUN_TASK: ignore,
+  WORKFLOW_FORCE_START: ignore,
   WORKFLOW_SLOT_GRANTED: (turn, { ticket }) => WorkflowFlow.slotGranted(turn, ticket),
   WORKFLOW_SLOT_REFUSED: (turn, { ticket }) => WorkflowFlow.slotRefused(turn, ticket),
   WORKFLOW_RECOVER: (turn, { mode }) => WorkflowFlow.recover(turn, mode)

@@ -13,6 +13,9 @@ export const readyPause: WorkflowStateAction = {
   WORKFLOW_FAILED: (turn, { reason }) => WorkflowFlow.rest(turn, "FAILED", reason),
   WORKFLOW_FINALIZE: ignore,
   WORKFLOW_TIMEOUT: (turn, { run }) => WorkflowFlow.timeout(turn, run),
+  WORKFLOW_FORCE_SUCCESS: ignore,
+  WORKFLOW_RUN_TASK: ignore,
+  WORKFLOW_FORCE_START: ignore,
   WORKFLOW_SLOT_GRANTED: (turn, { ticket }) => WorkflowFlow.slotGranted(turn, ticket),
   WORKFLOW_SLOT_REFUSED: (turn, { ticket }) => WorkflowFlow.slotRefused(turn, ticket),
   WORKFLOW_RECOVER: ignore

@@ -13,6 +13,9 @@ export const serialWait: WorkflowStateAction = {
   WORKFLOW_FAILED: ignore,
   WORKFLOW_FINALIZE: ignore,
   WORKFLOW_TIMEOUT: ignore,
+  WORKFLOW_FORCE_SUCCESS: ignore,
+  WORKFLOW_RUN_TASK: ignore,
+  WORKFLOW_FORCE_START: ignore,
   WORKFLOW_SLOT_GRANTED: (turn, { ticket }) => WorkflowFlow.slotGranted(turn, ticket),
   WORKFLOW_SLOT_REFUSED: (turn, { ticket }) => WorkflowFlow.slotRefused(turn, ticket),
   WORKFLOW_RECOVER: ignore
