@@ -6,8 +6,10 @@
  * replaced loses that comparison and changes nothing. Follows design/01 section 3 ("Checkpoints bound the scan", "Snapshots are paged").
  */
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import * as Semaphore from "effect/Semaphore"
 import * as Kv from "../../shared/jetstream/Kv.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
@@ -15,6 +17,7 @@ import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { InstanceId, Shard, StartupId } from "../../shared/protocol/Token.ts"
 import * as Snapshot from "./engine/Snapshot.ts"
 import type { WorkflowState } from "./engine/WorkflowState.ts"
+import type { Finished, FinishedInstances } from "./FinishedInstances.ts"
 import type { HistoryProjector } from "./HistoryProjector.ts"
 import type { Ledger } from "./Ledger.ts"
 import { type CheckpointHead, decodeHead, headKey, pageKey, type RecoveredShard } from "./Recovery.ts"
@@ -25,6 +28,8 @@ import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.
 export const entriesMax = 100_000
 export const intervalMs = 30_000
 const pageBytesMax = 512 * 1024
+/** Of those that are not in memory, in one page. */
+const restingPerPage = 1_000
 
 interface Captured {
   readonly instance: InstanceId
@@ -40,15 +45,29 @@ export interface CheckpointsOptions {
   readonly ledger: Ledger
   readonly buses: WorkflowEventBusCoordinator
   readonly history: HistoryProjector
+  readonly finished: FinishedInstances
   readonly ownership: ShardOwnership
+}
+
+/** What a shard's checkpoint is made of, as it was at one journal sequence. */
+interface Picture {
+  readonly shard: Shard
+  readonly instances: ReadonlyArray<Captured>
+  readonly finished: ReadonlyArray<Finished>
+  readonly unrestored: ReadonlyArray<readonly [InstanceId, string]>
 }
 
 export class Checkpoints {
   readonly #options: CheckpointsOptions
   readonly #bucket: Kv.Bucket
   readonly #heads = new Map<Shard, { readonly head: CheckpointHead; readonly revision: number }>()
-  /** Ledger sequence at which a shard was captured last. */
+  /** Shards with entries after their checkpoint. */
   readonly #dirty = new Set<Shard>()
+  /** Adopted shards whose derived history is not known to be complete yet. */
+  readonly #unsettled = new Set<Shard>()
+  readonly #due = Latch.makeUnsafe(false)
+  readonly #one = Semaphore.makeUnsafe(1)
+  #entries = 0
 
   constructor(options: CheckpointsOptions) {
     this.#options = options
@@ -59,37 +78,59 @@ export class Checkpoints {
     if (recovered.checkpoint === undefined) this.#heads.delete(recovered.shard)
     else this.#heads.set(recovered.shard, recovered.checkpoint)
     if (recovered.entries > 0 || recovered.buses.size > 0) this.#dirty.add(recovered.shard)
+    this.#unsettled.add(recovered.shard)
+  }
+
+  /** What the shard's instances had recorded before it was adopted is in the derived history, or with the projector: from now on checkpoints may be written. */
+  settled(shard: Shard): void {
+    this.#unsettled.delete(shard)
   }
 
   released(shard: Shard): void {
     this.#heads.delete(shard)
     this.#dirty.delete(shard)
+    this.#unsettled.delete(shard)
   }
 
-  /** The shard has entries after its checkpoint. */
+  /** The shard has an entry after its checkpoint. */
   touch(shard: Shard): void {
     this.#dirty.add(shard)
+    if (++this.#entries === entriesMax) this.#due.openUnsafe()
   }
 
-  /** Writes a checkpoint of every shard that changed since its last one. */
-  readonly write: Effect.Effect<number, ContractError> = Effect.gen({ self: this }, function*() {
+  /** When the next checkpoint is to be written: `entriesMax` entries were appended, or `intervalMs` have passed. */
+  readonly due: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.timeoutOrElse(this.#due.await, { duration: intervalMs, orElse: () => Effect.void })
+  )
+
+  /** Writes a checkpoint of every shard that changed since its last one; one at a time. */
+  readonly write: Effect.Effect<number, ContractError> = Effect.suspend(() => this.#one.withPermits(1)(this.#write))
+
+  readonly #write: Effect.Effect<number, ContractError> = Effect.gen({ self: this }, function*() {
     if (this.#dirty.size === 0) return 0
     const { sequence, shards } = yield* this.#capture()
+    const unwritten = new Set(shards.map(({ shard }) => shard))
     yield* Effect.callback<void>((resume) => this.#options.history.drain(() => resume(Effect.void)))
-    yield* Effect.forEach(shards, ([shard, instances]) => this.#writeShard(shard, sequence, instances), {
-      concurrency: 8,
-      discard: true
-    })
+    yield* Effect.forEach(
+      shards,
+      (picture) => Effect.map(this.#writeShard(picture, sequence), () => unwritten.delete(picture.shard)),
+      { concurrency: 8, discard: true }
+    ).pipe(Effect.ensuring(Effect.sync(() => {
+      // not written: next time
+      for (const shard of unwritten) if (this.#options.buses.worker(shard) !== undefined) this.#dirty.add(shard)
+    })))
     return shards.length
   })
 
   /** References to the states of the changed shards, taken when no append is in flight. */
   #capture() {
-    return Effect.callback<
-      { readonly sequence: number; readonly shards: ReadonlyArray<readonly [Shard, ReadonlyArray<Captured>]> }
-    >((resume) => {
+    return Effect.callback<{ readonly sequence: number; readonly shards: ReadonlyArray<Picture> }>((resume) => {
       this.#options.ledger.whenQuiet(() => {
-        const shards = [...this.#dirty].flatMap((shard) => {
+        this.#entries = 0
+        this.#due.closeUnsafe()
+        const shards = [...this.#dirty].flatMap((shard): ReadonlyArray<Picture> => {
+          if (this.#unsettled.has(shard)) return []
+          this.#dirty.delete(shard)
           const worker = this.#options.buses.worker(shard)
           if (worker === undefined) return []
           const instances = [...worker.buses.values()].map(({ committed, hash, instance, n, sequence }): Captured => ({
@@ -99,15 +140,22 @@ export class Checkpoints {
             sequence,
             state: committed
           }))
-          return [[shard, instances] as const]
+          return [{
+            shard,
+            instances,
+            finished: this.#options.finished.checkpointed(shard),
+            unrestored: [...worker.unrestored].filter(([instance]) => !worker.buses.has(instance))
+          }]
         })
-        this.#dirty.clear()
         resume(Effect.succeed({ sequence: this.#options.ledger.lastSequence, shards }))
       })
     })
   }
 
-  #writeShard(shard: Shard, sequence: number, instances: ReadonlyArray<Captured>): Effect.Effect<void, ContractError> {
+  #writeShard(
+    { finished, instances, shard, unrestored }: Picture,
+    sequence: number
+  ): Effect.Effect<void, ContractError> {
     return Effect.gen({ self: this }, function*() {
       const known = this.#heads.get(shard)
       const generation = (known?.head.generation ?? 0) + 1
@@ -138,9 +186,29 @@ export class Checkpoints {
         if (parts.length % 256 === 0) yield* Effect.yieldNow // others have their turn between slices
       }
       if (parts.length > 0) yield* writePage
+      for (let at = 0; at < Math.max(finished.length, unrestored.length); at += restingPerPage) {
+        const page = {
+          instances: [],
+          finished: finished.slice(at, at + restingPerPage).map(({ content, sequence: seq, summary }) => ({
+            summary,
+            ...(content === undefined ? {} : { content }),
+            sequence: seq
+          })),
+          unrestored: unrestored.slice(at, at + restingPerPage).map(([instance, reason]) => ({
+            instance,
+            reason: reason.slice(0, 500)
+          }))
+        }
+        yield* this.#bucket.put(pageKey(shard, { writer, generation }, pages++), JSON.stringify(page)).pipe(
+          Effect.mapError(unavailable)
+        )
+      }
       const head: CheckpointHead = { sequence, writer, generation, pages }
       const written = yield* this.#writeHead(shard, head, known?.revision)
-      if (Option.isNone(written)) return
+      if (Option.isNone(written)) {
+        this.#dirty.add(shard)
+        return
+      }
       this.#heads.set(shard, { head, revision: written.value })
       yield* this.#options.ownership.forgetLedgers(shard)
       if (known !== undefined) {

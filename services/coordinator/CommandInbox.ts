@@ -30,6 +30,7 @@ export type InboxOutcome = { readonly _tag: "done" } | { readonly _tag: "again" 
 
 export interface CommandInboxOptions {
   readonly nats: Connection
+  readonly shardOf: (instance: InstanceId) => Shard
   readonly handle: (
     shard: Shard,
     instance: InstanceId,
@@ -66,6 +67,21 @@ export class CommandInbox {
     ))
   }
 
+  /** Why a message can't be meant for this subject, where no owner could ever handle it. */
+  #misled(shard: Shard, instance: InstanceId, message: CommandMessage): string | undefined {
+    const home = this.#options.shardOf(instance)
+    if (home !== shard) return `instance ${instance} is of shard ${home}: publish to ${Subject.command(home, instance)}`
+    if (message._tag === "Fact" && (message.report.instance !== instance || message.report.shard !== shard)) {
+      return `a report of ${message.report.instance}, shard ${message.report.shard}, on the subject of ${instance}, shard ${shard}`
+    }
+    if (message._tag !== "Start") return undefined
+    const { request } = message
+    return typeof request === "object" && request !== null && "instanceId" in request &&
+        request.instanceId !== instance
+      ? `instanceId ${String(request.instanceId).slice(0, 80)} on the subject of ${instance}`
+      : undefined
+  }
+
   #deliver(shard: Shard, delivery: Consume.Delivery): void {
     const instance = delivery.subject.split(".")[3]
     const message = decode(delivery.text)
@@ -82,6 +98,8 @@ export class CommandInbox {
       })
     }
     if (Result.isFailure(message)) return refuse(message.failure.answer.error)
+    const misled = this.#misled(shard, instance, message.success)
+    if (misled !== undefined) return refuse({ code: "InvalidMessage", message: misled })
     this.#options.handle(shard, instance, message.success, replyTo, (outcome) => {
       switch (outcome._tag) {
         case "done":

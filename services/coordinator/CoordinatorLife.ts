@@ -15,7 +15,6 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as Append from "../../shared/jetstream/Append.ts"
 import * as Consume from "../../shared/jetstream/Consume.ts"
 import * as Decode from "../../shared/jetstream/Decode.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
@@ -27,39 +26,34 @@ import { JobStateRequest } from "../../shared/protocol/Lane.ts"
 import type { Member } from "../../shared/protocol/Member.ts"
 import { FactRequest, RegisterRequest } from "../../shared/protocol/Report.ts"
 import { shardOf } from "../../shared/protocol/Shard.ts"
-import type { CommandMessage } from "../../shared/protocol/Signal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { SystemEvent } from "../../shared/protocol/SystemEvent.ts"
-import {
-  type InstanceId,
-  type MemberId,
-  type SessionId,
-  type Shard,
-  type StartupId
-} from "../../shared/protocol/Token.ts"
-import { finalStatuses, StartRequest } from "../../shared/protocol/Workflow.ts"
+import { type MemberId, type SessionId, type Shard, type StartupId } from "../../shared/protocol/Token.ts"
+import { finalStatuses } from "../../shared/protocol/Workflow.ts"
 import * as LiveMembers from "../../shared/registry/LiveMembers.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
 import * as ShardMap from "../../shared/registry/ShardMap.ts"
 import * as LedgerSeal from "../../shared/session/LedgerSeal.ts"
 import * as Checkpoints from "./Checkpoints.ts"
-import { CommandInbox, type InboxOutcome } from "./CommandInbox.ts"
+import { CommandHandler } from "./CommandHandler.ts"
+import { CommandInbox } from "./CommandInbox.ts"
 import * as DefinitionRpc from "./DefinitionRpc.ts"
 import { Definitions } from "./Definitions.ts"
 import { controls, EffectRunner, failoverOf } from "./EffectRunner.ts"
 import * as Outstanding from "./engine/Outstanding.ts"
-import * as Registrations from "./engine/Registration.ts"
 import { ExecutorControl } from "./ExecutorControl.ts"
 import { ExecutorPort } from "./ExecutorPort.ts"
+import { FailoverReaction } from "./FailoverReaction.ts"
 import { FinishedInstances } from "./FinishedInstances.ts"
-import { HistoryProjector } from "./HistoryProjector.ts"
+import { HistoryProjector, type Projected } from "./HistoryProjector.ts"
 import * as InstanceLoader from "./InstanceLoader.ts"
 import { Instances } from "./Instances.ts"
 import * as JetStreamJournal from "./JetStreamJournal.ts"
 import { LanePublisher } from "./LanePublisher.ts"
 import { Ledger, type LedgerEnd } from "./Ledger.ts"
+import * as Scheduling from "./Scheduling.ts"
 import { type Adoption, ShardOwnership } from "./ShardOwnership.ts"
-import { isPassing, Signals } from "./Signals.ts"
+import { Signals } from "./Signals.ts"
 import { Timers } from "./Timers.ts"
 import { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
 import * as WorkflowRpc from "./WorkflowRpc.ts"
@@ -102,7 +96,6 @@ const leaveMs = 10_000
 const pageSize = 512
 
 const decodeSystemEvent = Decode.decoder(SystemEvent)
-const decodeStart = Decode.valueDecoder(StartRequest)
 
 /** Lives until it ends; `ready` runs once, when requests are answered, with a way to see what this life holds. */
 export const run = Effect.fn("CoordinatorLife.run")(
@@ -128,7 +121,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
     const live = yield* LiveMembers.make(nats)
     const definitions = new Definitions(nats, now)
     const timers = new Timers(clock)
-    const finished = new FinishedInstances()
+    const finished = new FinishedInstances(config.shardCount)
     const history = new HistoryProjector({ nats, timers })
 
     const ownerOf = (shard: Shard): MemberId | undefined => {
@@ -219,6 +212,18 @@ export const run = Effect.fn("CoordinatorLife.run")(
       shardCount: config.shardCount,
       random
     })
+    const scheduling = Scheduling.make({
+      nats,
+      member: config.member.member,
+      shardCount: config.shardCount,
+      sessionOf: (shard) => buses.worker(shard)?.session,
+      ownerOf,
+      now,
+      warn: log,
+      timers,
+      fork,
+      alert: ({ kind, message }) => log(`alert ${kind}: ${message}`)
+    })
     const port = new ExecutorPort({
       buses,
       ownerOf,
@@ -230,51 +235,21 @@ export const run = Effect.fn("CoordinatorLife.run")(
       }
     })
 
+    const commands = new CommandHandler({ instances, definitions, port, signals, fork })
     const inbox = new CommandInbox({
       nats,
       warn: log,
-      handle: (_shard, instance, message, replyTo, done) => handleCommand(instance, message, replyTo, done)
+      shardOf: (instance) => shardOf(instance, config.shardCount),
+      handle: (_shard, instance, message, replyTo, done) => commands.handle(instance, message, replyTo, done)
     })
-    const handleCommand = (
-      instance: InstanceId,
-      message: CommandMessage,
-      replyTo: string | undefined,
-      done: (outcome: InboxOutcome) => void
-    ): void => {
-      if (message._tag === "Fact") {
-        return port.fact(message.report, (outcome) => done({ _tag: outcome._tag === "NotOwner" ? "again" : "done" }))
-      }
-      if (message._tag === "Signal") return signals.handle(instance, message, done)
-      const work = Effect.gen(function*() {
-        if (message._tag !== "Start") {
-          return yield* instances.command(
-            instance,
-            WorkflowRpc.commandEvent(commandVerbs[message._tag], message.reason)
-          )
-        }
-        const request = yield* Effect.fromResult(decodeStart(message.request))
-        const reference = WorkflowRpc.parseReference(request)
-        const graph = reference === undefined
-          ? yield* definitions.keepInline((message.request as { readonly inline?: unknown }).inline) // decoded above
-          : yield* definitions.resolve(reference.namespace, reference.name, reference.version)
-        return yield* instances.start(instance, graph, { ...request, instanceId: instance }, {
-          replyTo,
-          team: undefined
-        })
-      })
-      fork(Effect.matchEffect(work, {
-        onSuccess: () => Effect.sync(() => done({ _tag: "done" })),
-        onFailure: (error) =>
-          Effect.sync(() => done(isPassing(error) ? { _tag: "again" } : { _tag: "refused", error: error.answer.error }))
-      }))
-    }
-
     const restore = (adoption: Adoption): void => {
       for (const recovered of adoption.shards) {
         const worker = buses.open(recovered.shard, adoption.session)
         checkpoints.adopted(recovered)
         for (const bus of recovered.buses.values()) worker.buses.set(bus.instance, bus)
+        for (const one of recovered.finished) finished.add(one.summary.instanceId, one)
         for (const { instance, reason } of recovered.unrestored) {
+          worker.unrestored.set(instance, reason)
           log(
             `instance ${instance} could not be restored and rests as it is: ${reason}`
           )
@@ -287,12 +262,8 @@ export const run = Effect.fn("CoordinatorLife.run")(
           )
         )
       }
-      fork(
-        Effect.retry(resume(adoption), {
-          while: (error) => error.code === "Unavailable",
-          schedule: Schedule.spaced("500 millis")
-        })
-      )
+      scheduling.moved(adoption.shards.map(({ shard }) => shard))
+      fork(patiently(resume(adoption)))
     }
     /** Does again what the adopted states say is outstanding, in pages; and brings their derived history up to date first, so that nothing finished leaves memory without one. */
     const resume = (adoption: Adoption): Effect.Effect<void, ContractError> =>
@@ -300,17 +271,34 @@ export const run = Effect.fn("CoordinatorLife.run")(
         const all = adoption.shards.flatMap((recovered) => [...recovered.buses.values()])
         for (let at = 0; at < all.length; at += pageSize) {
           yield* Effect.forEach(all.slice(at, at + pageSize), (bus) =>
-            Effect.map(InstanceLoader.projectedUpTo(nats, bus.shard, bus.instance), (n) => {
-              const missing = bus.unprojected.filter((entry) =>
-                entry.n > n
-              )
-              bus.unprojected.splice(0, bus.unprojected.length, ...missing)
-              if (buses.bus(bus.shard, bus.instance) === bus) effectRunner.again(bus)
+            Effect.map(unprojectedOnly(bus), () => {
+              if (buses.bus(bus.shard, bus.instance) !== bus) return
+              effectRunner.project(bus)
+              effectRunner.again(bus)
             }), { concurrency: 32, discard: true })
           effectRunner.flush()
           yield* Effect.yieldNow
         }
+        yield* Effect.forEach(adoption.shards.flatMap((recovered) => recovered.unrestored), (one) =>
+          Effect.map(unprojectedOnly(one), () => {
+            if (one.unprojected.length > 0) {
+              history.touch(one)
+            }
+          }), { concurrency: 32, discard: true })
+        for (const { shard } of adoption.shards) {
+          if (isCurrent(shard, adoption.session)) {
+            checkpoints.settled(shard)
+          }
+        }
       })
+    /** Of the entries that were read from the journal only those stay that the derived history lacks. */
+    const unprojectedOnly = (one: Projected): Effect.Effect<void, ContractError> =>
+      one.unprojected.length === 0
+        ? Effect.void // from a checkpoint: that was written after the history had it all
+        : Effect.map(InstanceLoader.projectedUpTo(nats, one.shard, one.instance), (n) => {
+          const missing = one.unprojected.filter((entry) => entry.n > n)
+          one.unprojected.splice(0, one.unprojected.length, ...missing)
+        })
 
     const ownership: ShardOwnership = new ShardOwnership({
       nats,
@@ -333,7 +321,9 @@ export const run = Effect.fn("CoordinatorLife.run")(
       released: (shard) => {
         for (const bus of buses.worker(shard)?.buses.values() ?? []) effectRunner.forget(bus)
         buses.close(shard)
+        scheduling.moved([shard])
         checkpoints.released(shard)
+        finished.forget(shard)
         fork(FiberMap.remove(inboxes, shard))
       }
     })
@@ -343,77 +333,18 @@ export const run = Effect.fn("CoordinatorLife.run")(
       ledger,
       buses,
       history,
+      finished,
       ownership
     })
 
-    /** An executor is gone: the attempts it held fail over. */
-    const executorLost = (executor: MemberId, startup: StartupId, reason: string) =>
-      Effect.gen(function*() {
-        let tasks = 0
-        let instancesTouched = 0
-        let looked = 0
-        for (const worker of buses.workers) {
-          for (const bus of worker.buses.values()) {
-            if (++looked % pageSize === 0) yield* Effect.yieldNow
-            const held = Registrations.heldBy(bus.state, executor, startup)
-            if (held.length > 0) instancesTouched += 1
-            for (const taskInstanceId of held) {
-              tasks += 1
-              buses.publish(bus, { event: failoverOf({ taskInstanceId }, reason) })
-            }
-          }
-        }
-        return { shards: 0, instances: instancesTouched, tasks }
-      })
-
-    const claimAndCount = Effect.map(ownership.claim, (adoption) => ({
-      shards: Option.isSome(adoption) ? adoption.value.shards.length : 0,
-      instances: Option.isSome(adoption) ? adoption.value.shards.reduce((sum, shard) => sum + shard.buses.size, 0) : 0,
-      tasks: Option.isSome(adoption)
-        ? adoption.value.shards.reduce(
-          (sum, shard) => sum + [...shard.buses.values()].reduce((active, bus) => active + bus.committed.active, 0),
-          0
-        )
-        : 0
-    }))
-    const progress = (
-      of: string,
-      counts: { readonly shards: number; readonly instances: number; readonly tasks: number }
-    ) =>
-      Effect.suspend(() => {
-        const id = `${of}/${config.member.member}/${config.startup}`
-        const event: SystemEvent = {
-          _tag: "FAILOVER_PROGRESS",
-          id,
-          at: now(),
-          by: config.member.member,
-          of,
-          ...counts,
-          done: true
-        }
-        return Append.publish(nats, Subject.system(event._tag), JSON.stringify(event), { msgId: id })
-      })
-    const systemEvent = (event: SystemEvent): Effect.Effect<unknown, { readonly message: string }> | undefined => {
-      switch (event._tag) {
-        case "GLOBAL_MASTER_FAILOVER":
-          return Effect.suspend(() => {
-            ownership.declareUnregisteredDead()
-            return Effect.flatMap(claimAndCount, (counts) => progress(event.id, counts))
-          })
-        case "MASTER_FAILOVER":
-          return Effect.suspend(() => {
-            ownership.declareDead(event.startup)
-            return Effect.flatMap(claimAndCount, (counts) => progress(event.id, counts))
-          })
-        case "WORKER_FAILOVER":
-          return Effect.flatMap(
-            executorLost(event.member, event.startup, event.cause),
-            (counts) => progress(event.id, counts)
-          )
-        default:
-          return undefined
-      }
-    }
+    const failover = new FailoverReaction({
+      nats,
+      member: config.member.member,
+      startup: config.startup,
+      now,
+      buses,
+      ownership
+    })
 
     // from here on requests can come
     const service = yield* Rpc.serve(
@@ -426,6 +357,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       },
       [
         ...DefinitionRpc.endpoints(definitions),
+        ...scheduling.endpoints,
         ...WorkflowRpc.endpoints({
           nats,
           instances,
@@ -490,7 +422,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       if (owned === undefined || owned.ownership.startup !== config.startup) changed.openUnsafe()
     })
     ownership.declareUnregisteredDead()
-    yield* ownership.claim
+    yield* patiently(ownership.claim)
     const ownershipLoop = Effect.gen(function*() {
       for (;;) {
         yield* changed.await
@@ -498,14 +430,11 @@ export const run = Effect.fn("CoordinatorLife.run")(
         yield* ownership.claim
         yield* ownership.rebalance
       }
-    }).pipe(Effect.retry({ while: (error) => error.code === "Unavailable", schedule: Schedule.spaced("500 millis") }))
+    })
 
     const checkpointLoop = Effect.gen(function*() {
-      let last = ledger.appends
       for (;;) {
-        yield* Effect.sleep(Checkpoints.intervalMs)
-        if (ledger.appends === last) continue
-        last = ledger.appends
+        yield* checkpoints.due
         yield* checkpoints.write.pipe(
           Effect.catch((error) => Effect.logWarning(`no checkpoint this time: ${error.message}`))
         )
@@ -515,21 +444,26 @@ export const run = Effect.fn("CoordinatorLife.run")(
     // lanes live in memory storage: a restarted broker has lost them
     let lanesCreated = yield* lanesIdentity(nats)
     yield* nats.onDisconnect(() => ledger.pause())
-    yield* nats.onReconnect(() =>
+    let connections = 0
+    yield* nats.onReconnect(() => {
+      const connection = ++connections
       fork(
-        Effect.gen(function*() {
+        patiently(Effect.gen(function*() {
           yield* Streams.ensure(nats)
-          ledger.resume()
           if (!(yield* ownership.holdsItsKeys)) {
             return yield* new LifeEnded({ reason: "the broker does not know that it gave this coordinator its shards" })
           }
+          // a later connection has to be looked at anew
+          if (connection !== connections || !nats.isConnected) return
+          // only now: an append before the keys were looked at could stand behind another owner's (docs/design/session-protocol.md, hole 4)
+          ledger.resume()
           const identity = yield* lanesIdentity(nats)
           if (identity === lanesCreated) return
           lanesCreated = identity
           yield* ownership.renew
-        })
+        }))
       )
-    )
+    })
 
     const systemConsumer = yield* Consume.consume(nats, Streams.name.system, {
       filter: "heddle.system.*",
@@ -538,7 +472,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
     }, (delivery) => {
       const event = decodeSystemEvent(delivery.text)
       if (Result.isFailure(event)) return log(`a system event can't be read: ${event.failure.message}`)
-      const reaction = systemEvent(event.success)
+      const reaction = failover.to(event.success)
       if (reaction !== undefined) {
         fork(Effect.catch(reaction, (error) => Effect.logError(`${event.success._tag}: ${error.message}`)))
       }
@@ -547,7 +481,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
     yield* Effect.addFinalizer(() =>
       Effect.gen(function*() {
         if (ledger.ended) return
-        yield* ownership.releaseAll
+        yield* ownership.releaseAll // and claims nothing any more
         yield* checkpoints.write
         yield* Effect.callback<void>((resume) => ledger.close(() => resume(Effect.void)))
       }).pipe(
@@ -560,7 +494,8 @@ export const run = Effect.fn("CoordinatorLife.run")(
     const endless: ReadonlyArray<Effect.Effect<never, { readonly message: string }>> = [
       Effect.andThen(timers.run, Effect.never),
       Effect.andThen(definitions.watch, Effect.never),
-      Effect.andThen(ownershipLoop, Effect.never),
+      Effect.andThen(scheduling.run, Effect.never),
+      Effect.andThen(patiently(ownershipLoop), Effect.never),
       checkpointLoop,
       shardMap.failure,
       live.failure,
@@ -595,7 +530,12 @@ const lifeError = (error: { readonly message: string }): LifeEnded | ContractErr
     ? error
     : new ContractError({ code: "Unavailable", message: error.message })
 
-const commandVerbs = { Pause: "pause", Resume: "resume", Stop: "stop" } as const
+/** Tries again while a part of the mesh does not answer. */
+const patiently = <A, E extends { readonly message: string }>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.retry(effect, {
+    while: (error) => error instanceof ContractError && error.code === "Unavailable",
+    schedule: Schedule.spaced("500 millis")
+  })
 
 /** Tells one life of the lanes' stream from the next. */
 const lanesIdentity = (nats: Connection): Effect.Effect<string, ContractError> =>

@@ -166,10 +166,16 @@ export class Definitions {
       const stored = yield* this.#create(key, yield* this.#text(ref, value))
       const won = stored.hash === checked.hash
       const text = JSON.stringify({ version: ref.version, hash: stored.hash })
-      yield* Option.isSome(entry)
+      const outcome = yield* Option.isSome(entry)
         ? this.#bucket.update(latestKey, text, entry.value.revision)
         : this.#bucket.create(latestKey, text)
       if (!won) continue
+      if (outcome._tag !== "Won") {
+        // written all the same, or another put went on from this version: fine. Else a delete came between, or the answer was lost: once more
+        const now = yield* this.#bucket.get(latestKey).pipe(Effect.mapError(unavailable))
+        const standing = Option.isSome(now) ? yield* Effect.fromResult(decodeLatest(now.value.value)) : undefined
+        if (standing === undefined || standing.version < ref.version) continue
+      }
       this.#latest.set(`${namespace}.${name}`, { version: ref.version, hash: checked.hash })
       this.#keep(key, checked.compile(ref))
       return { name, version: ref.version, hash: checked.hash }

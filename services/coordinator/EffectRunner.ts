@@ -39,9 +39,6 @@ const isAtRest = (bus: WorkflowEventBus): boolean =>
   bus.length === 0 && !bus.isWaiting && bus.committed === bus.state && bus.unprojected.length === 0 &&
   bus.committed.endedAt !== undefined
 
-/** Runs whose instance stays in memory, since it can be resumed from there. */
-const isResumable = (status: string): boolean => status === "PAUSED"
-
 export class EffectRunner {
   readonly #options: EffectRunnerOptions
   #withdrawn: Array<Withdraw> = []
@@ -51,9 +48,16 @@ export class EffectRunner {
   }
 
   run(bus: WorkflowEventBus, effects: ReadonlyArray<EngineEffect>): void {
-    if (isKeptForEver(bus)) bus.unprojected.length = 0
-    else this.#options.history.touch(bus)
+    this.project(bus)
     for (const effect of effects) this.#carryOut(bus, effect)
+    // something was recorded after the run had come to rest: it may have kept the instance from leaving
+    if (bus.committed.endedAt !== undefined && !effects.some((effect) => effect._tag === "Finalize")) this.#leave(bus)
+  }
+
+  /** What is recorded of the instance goes to its derived history. */
+  project(bus: WorkflowEventBus): void {
+    if (isKeptForEver(bus)) bus.unprojected.length = 0
+    else if (bus.unprojected.length > 0) this.#options.history.touch(bus)
   }
 
   /** Sends what was gathered over one append. */
@@ -117,7 +121,6 @@ export class EffectRunner {
     for (const waiter of bus.resultWaiters) waiter(effect.result)
     bus.resultWaiters.clear()
     if (effect.replyTo !== undefined) this.#options.nats.publish(effect.replyTo, JSON.stringify(effect.result))
-    if (isResumable(effect.result.state)) return
     this.#leave(bus)
   }
 
@@ -130,6 +133,7 @@ export class EffectRunner {
         this.#options.buses().unRegisterWorkflowEventBus(bus)
         this.#options.finished.add(bus.instance, {
           summary: View.summary(bus.committed),
+          shard: bus.shard,
           content: bus.committed.start?.content,
           sequence: StreamSequence.make(bus.sequence)
         })

@@ -20,7 +20,7 @@ const setUp = () => {
     })
   }
   const projector = new HistoryProjector({
-    nats: { requestUnsafe },
+    nats: { requestUnsafe } as unknown as Connection, // all that it uses
     timers: { armIn: ({ fire, key }) => void timers.set(key, fire) }
   })
   /** Fires what is armed now, not what that arms. */

@@ -33,14 +33,14 @@ interface Flight {
 }
 
 export class HistoryProjector {
-  readonly #nats: Pick<Connection, "requestUnsafe">
+  readonly #nats: Connection
   readonly #timers: Pick<Timers, "armIn">
   readonly #touched = new Set<Projected>()
   readonly #flights = new Map<Projected, Flight>()
   #isArmed = false
 
   constructor(
-    options: { readonly nats: Pick<Connection, "requestUnsafe">; readonly timers: Pick<Timers, "armIn"> }
+    options: { readonly nats: Connection; readonly timers: Pick<Timers, "armIn"> }
   ) {
     this.#nats = options.nats
     this.#timers = options.timers

@@ -209,7 +209,10 @@ export class Instances {
     const shard = this.shardOf(instance)
     let bus = buses.bus(shard, instance)
     if (bus === undefined) {
+      const worker = buses.worker(shard)
       const loaded = yield* InstanceLoader.load(nats, definitions, shard, instance)
+      // the shard may have gone and come back meanwhile: what was loaded may be older than what another owner did
+      if (buses.worker(shard) !== worker || worker === undefined) return yield* notOurs(shard)
       if (Option.isNone(loaded)) return yield* noSuchInstance(instance)
       bus = buses.bus(shard, instance) ?? loaded.value
     }
@@ -234,7 +237,9 @@ export class Instances {
     if (live !== undefined && live.sequence > 0) return live
     const loaded = yield* InstanceLoader.load(nats, definitions, shard, instance)
     if (Option.isNone(loaded)) return yield* noSuchInstance(instance)
-    return loaded.value
+    // started, or run again, while the history was read
+    const present = buses.bus(shard, instance)
+    return present !== undefined && present.sequence > 0 ? present : loaded.value
   }).bind(this)
 
   readonly view = Effect.fnUntraced(function*(this: Instances, instance: InstanceId) {
@@ -248,8 +253,15 @@ export class Instances {
   readonly result = Effect.fnUntraced(function*(this: Instances, instance: InstanceId, waitMs: number) {
     const bus = yield* this.find(instance)
     if (finalStatuses.has(bus.committed.status)) return View.result(bus.committed)
-    return yield* Effect.callback<WorkflowResult>((resume) => {
-      const waiter = (result: WorkflowResult): void => resume(Effect.succeed(result))
+    if (this.#options.buses.bus(bus.shard, instance) !== bus) {
+      return yield* new ContractError({
+        code: "Unavailable",
+        message: `instance ${instance} is not served now (${bus.committed.status}): try again`
+      })
+    }
+    return yield* Effect.callback<WorkflowResult, ContractError>((resume) => {
+      const waiter = (result: WorkflowResult | undefined): void =>
+        resume(result === undefined ? Effect.fail(notOurs(bus.shard)) : Effect.succeed(result))
       bus.resultWaiters.add(waiter)
       return Effect.sync(() => bus.resultWaiters.delete(waiter))
     }).pipe(

@@ -46,6 +46,8 @@ export class Ledger {
   /** Of the newest acknowledged message; `undefined`: that is the ledger's OPENED. */
   #lastId: string | undefined
   #isPaused = false
+  /** An append whose outcome is to be settled, held back while paused. */
+  #unsettled: (() => void) | undefined
   #appends = 0
   #state: "Idle" | "Scheduled" | "InFlight" | "Ended" = "Idle"
   #idleWaiters: Array<() => void> = []
@@ -119,8 +121,11 @@ export class Ledger {
   resume(): void {
     if (!this.#isPaused || this.#state === "Ended") return
     if (this.#state === "InFlight") {
-      // its outcome is being settled by the same reading
+      // settling its outcome is the same reading
       this.#isPaused = false
+      const settle = this.#unsettled
+      this.#unsettled = undefined
+      settle?.()
       return
     }
     this.#journal.last((last) => {
@@ -161,7 +166,13 @@ export class Ledger {
 
   /** Reads the ledger's last message until it is known whether `id` is in it. The reader waits and retries by itself; it only ends with an answer. */
   #settle(turn: Turn, id: string, body: string): void {
+    if (this.#isPaused) {
+      // what was repeated now could be stored before it is known whether this ledger and its shards are still ours
+      this.#unsettled = () => this.#settle(turn, id, body)
+      return
+    }
     this.#journal.last((last) => {
+      if (this.#isPaused) return this.#settle(turn, id, body)
       if (last.id === id) return this.#acknowledged(turn, last.sequence, id)
       if (last.sequence === this.#lastSequence && last.id === this.#lastId) return this.#send(turn, id, body)
       this.#end({ _tag: "Fenced", lastSequence: last.sequence })
@@ -185,6 +196,7 @@ export class Ledger {
   #end(end: LedgerEnd): void {
     if (this.#state === "Ended") return
     this.#state = "Ended"
+    this.#unsettled = undefined
     this.#onEnd(end)
     for (const turn of this.#control.splice(0)) turn.lost()
     for (const waiter of this.#idleWaiters.splice(0)) waiter()

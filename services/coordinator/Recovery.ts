@@ -19,12 +19,15 @@ import { DefinitionRef } from "../../shared/protocol/Definition.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { type Entry, JournalMessage } from "../../shared/protocol/Journal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
-import { InstanceId, type Ledger, type Shard, StartupId } from "../../shared/protocol/Token.ts"
+import { InstanceId, type Ledger, type Shard, StartupId, StreamSequence } from "../../shared/protocol/Token.ts"
+import { WorkflowSummary } from "../../shared/protocol/Workflow.ts"
 import type { Definitions } from "./Definitions.ts"
 import * as Initial from "./engine/Initial.ts"
 import * as Snapshot from "./engine/Snapshot.ts"
+import type { Finished } from "./FinishedInstances.ts"
+import type { Projected } from "./HistoryProjector.ts"
 import * as InstanceLoader from "./InstanceLoader.ts"
-import { WorkflowEventBus } from "./WorkflowEventBus.ts"
+import { type RecordedEntry, WorkflowEventBus } from "./WorkflowEventBus.ts"
 
 /**
  * Head of a shard's checkpoint, key `shard.<n>`: everything up to journal sequence `sequence` is in pages `page.<n>.<writer>.<generation>.<0..pages-1>`. `writer`: the life
@@ -47,7 +50,17 @@ export const CheckpointPage = Schema.Struct({
       sequence: Schema.Int,
       state: Schema.Unknown
     })
-  )
+  ),
+  /** The newest instances that have left memory, oldest first: what is listed of them. */
+  finished: Schema.optionalKey(Schema.Array(
+    Schema.Struct({
+      summary: WorkflowSummary,
+      content: Schema.optionalKey(Schema.String),
+      sequence: StreamSequence
+    })
+  )),
+  /** Instances that could not be restored: every owner tries again, from the derived history. */
+  unrestored: Schema.optionalKey(Schema.Array(Schema.Struct({ instance: InstanceId, reason: Schema.String })))
 })
 export const headKey = (shard: Shard): string => `shard.${shard}`
 export const pageKey = (shard: Shard, head: Pick<CheckpointHead, "writer" | "generation">, page: number): string =>
@@ -60,9 +73,8 @@ export const decodeHead = Decode.decoder(CheckpointHead)
 const decodePage = Decode.decoder(CheckpointPage)
 const decodeMessage = Decode.decoder(JournalMessage)
 
-/** An instance that could not be restored. Its entries stay in the journal. */
-export interface Unrestored {
-  readonly instance: InstanceId
+/** An instance that could not be restored. What the journal has of it goes to the derived history as it is; whoever takes the shard next tries again. */
+export interface Unrestored extends Projected {
   readonly reason: string
 }
 
@@ -72,6 +84,8 @@ export interface RecoveredShard {
   readonly buses: ReadonlyMap<InstanceId, WorkflowEventBus>
   readonly checkpoint: { readonly head: CheckpointHead; readonly revision: number } | undefined
   readonly unrestored: ReadonlyArray<Unrestored>
+  /** What the checkpoint remembers of instances that have left memory, oldest first; those that run again are not in it. */
+  readonly finished: ReadonlyArray<Finished>
   /** Entries folded after the checkpoint. */
   readonly entries: number
 }
@@ -88,7 +102,10 @@ const unavailable = (what: string) => (error: JetStreamFailed) =>
 
 interface Building {
   readonly buses: Map<InstanceId, WorkflowEventBus>
-  readonly unrestored: Map<InstanceId, string>
+  readonly unrestored: Map<InstanceId, Unrestored>
+  readonly finished: Map<InstanceId, Finished>
+  /** Of `buses`: those that came from the derived history, which may be ahead of the checkpoint. */
+  readonly late: ReadonlySet<InstanceId>
   readonly from: number
   entries: number
 }
@@ -108,7 +125,9 @@ export const recover = Effect.fn("Recovery.recover")(function*(
     Effect.gen(function*() {
       for (let tries = 1;; tries++) {
         const buses = new Map<InstanceId, WorkflowEventBus>()
-        const unrestored = new Map<InstanceId, string>()
+        const unrestored = new Map<InstanceId, Unrestored>()
+        const finished = new Map<InstanceId, Finished>()
+        const late = new Set<InstanceId>()
         const stored = yield* snapshots.get(headKey(shard)).pipe(Effect.mapError(unavailable("a checkpoint")))
         heads.delete(shard)
         let isWhole = true
@@ -121,12 +140,26 @@ export const recover = Effect.fn("Recovery.recover")(function*(
             )
             isWhole = Option.isSome(text)
             if (Option.isNone(text)) continue
-            const { instances } = yield* Effect.fromResult(decodePage(text.value.value))
-            for (const one of instances) yield* restore(definitions, one, buses, unrestored)
+            const decoded = yield* Effect.fromResult(decodePage(text.value.value))
+            for (const one of decoded.instances) yield* restore(definitions, shard, one, buses, unrestored)
+            for (const { instance } of decoded.unrestored ?? []) {
+              yield* again(nats, definitions, shard, instance, buses, unrestored)
+              if (buses.has(instance)) late.add(instance)
+            }
+            for (const { content, sequence, summary } of decoded.finished ?? []) {
+              finished.set(summary.instanceId, { summary, shard, content, sequence })
+            }
           }
         }
         if (isWhole) {
-          building.set(shard, { buses, unrestored, from: heads.get(shard)?.head.sequence ?? 0, entries: 0 })
+          building.set(shard, {
+            buses,
+            unrestored,
+            finished,
+            late,
+            from: heads.get(shard)?.head.sequence ?? 0,
+            entries: 0
+          })
           return
         }
         if (tries === checkpointReadsMax) {
@@ -163,16 +196,25 @@ export const recover = Effect.fn("Recovery.recover")(function*(
     for (const record of records) {
       if (record._tag !== "Entry") continue
       const shard = building.get(record.shard)
-      if (shard === undefined || sequence <= shard.from || shard.unrestored.has(record.instance)) continue
+      if (shard === undefined || sequence <= shard.from) continue
       shard.entries += 1
+      shard.finished.delete(record.instance)
+      const given = shard.unrestored.get(record.instance)
+      if (given !== undefined) {
+        given.unprojected.push(recorded(record, sequence))
+        continue
+      }
+      if (shard.late.has(record.instance) && record.n <= (shard.buses.get(record.instance)?.n ?? 0)) continue
       const failure = yield* foldEntry(nats, definitions, shard.buses, record, sequence)
       if (failure !== undefined) {
-        shard.buses.delete(record.instance)
-        shard.unrestored.set(record.instance, failure)
+        const { instance } = record
+        const unprojected = [...shard.buses.get(instance)?.unprojected ?? [], recorded(record, sequence)]
+        shard.buses.delete(instance)
+        shard.unrestored.set(instance, { instance, shard: record.shard, reason: failure, unprojected })
       }
     }
   }
-  function fold(sequence: number, records: JournalMessage["records"]): Effect.Effect<void> {
+  function fold(sequence: number, records: JournalMessage["records"]): Effect.Effect<void, ContractError> {
     return Effect.gen(() => foldEntries(sequence, records))
   }
 
@@ -182,24 +224,42 @@ export const recover = Effect.fn("Recovery.recover")(function*(
       shard,
       buses: built?.buses ?? new Map(),
       checkpoint: heads.get(shard),
-      unrestored: [...built?.unrestored ?? []].map(([instance, reason]) => ({ instance, reason })),
+      unrestored: [...built?.unrestored.values() ?? []],
+      finished: [...built?.finished.values() ?? []],
       entries: built?.entries ?? 0
     }
   })
 })
 
+const recorded = (entry: Entry, sequence: number): RecordedEntry => ({
+  sequence,
+  n: entry.n,
+  text: JSON.stringify(entry)
+})
+
+/** What is wrong with one instance as a value; a broker that does not answer says nothing about the instance and fails the whole. */
+const judged = <A>(effect: Effect.Effect<A, ContractError>): Effect.Effect<Result.Result<A, string>, ContractError> =>
+  effect.pipe(
+    Effect.map((value): Result.Result<A, string> => Result.succeed(value)),
+    Effect.catchIf(
+      (error) => error.code !== "Unavailable",
+      (error) => Effect.succeed<Result.Result<A, string>>(Result.fail(error.message))
+    )
+  )
+
 const restore = (
   definitions: Definitions,
+  shard: Shard,
   stored: (typeof CheckpointPage.Type)["instances"][number],
   buses: Map<InstanceId, WorkflowEventBus>,
-  unrestored: Map<InstanceId, string>
-): Effect.Effect<void> =>
+  unrestored: Map<InstanceId, Unrestored>
+): Effect.Effect<void, ContractError> =>
   Effect.gen(function*() {
-    const graph = yield* Effect.result(definitions.byRef(stored.definition))
-    const state = Result.flatMap(Result.mapError(graph, (error) => error.message), (found) =>
-      Snapshot.fromSnapshot(stored.state, found))
+    const graph = yield* judged(definitions.byRef(stored.definition))
+    const state = Result.flatMap(graph, (found) => Snapshot.fromSnapshot(stored.state, found))
     if (Result.isFailure(state)) {
-      unrestored.set(stored.instance, state.failure)
+      const { instance } = stored
+      unrestored.set(instance, { instance, shard, reason: state.failure, unprojected: [] })
       return
     }
     const bus = new WorkflowEventBus(state.success)
@@ -209,6 +269,23 @@ const restore = (
     buses.set(bus.instance, bus)
   })
 
+/** An instance that an owner before could not restore: what was wrong may have been put right. */
+const again = (
+  nats: Connection,
+  definitions: Definitions,
+  shard: Shard,
+  instance: InstanceId,
+  buses: Map<InstanceId, WorkflowEventBus>,
+  unrestored: Map<InstanceId, Unrestored>
+): Effect.Effect<void, ContractError> =>
+  Effect.map(judged(InstanceLoader.load(nats, definitions, shard, instance)), (loaded) => {
+    if (Result.isSuccess(loaded) && Option.isSome(loaded.success)) buses.set(instance, loaded.success.value)
+    else {
+      const reason = Result.isFailure(loaded) ? loaded.failure : "the derived history has nothing of it"
+      unrestored.set(instance, { instance, shard, reason, unprojected: [] })
+    }
+  })
+
 /** Why the entry does not fold, or `undefined`. */
 const foldEntry = (
   nats: Connection,
@@ -216,27 +293,25 @@ const foldEntry = (
   buses: Map<InstanceId, WorkflowEventBus>,
   entry: Entry,
   sequence: number
-): Effect.Effect<string | undefined> =>
+): Effect.Effect<string | undefined, ContractError> =>
   Effect.gen(function*() {
     let bus = buses.get(entry.instance)
     if (bus === undefined) {
       const start = entry.cause.find((event) => event._tag === "WORKFLOW_START")
       if (start === undefined) {
         // it had ended before the checkpoint and was run again: the rest of it is in the history
-        const loaded = yield* Effect.result(
-          InstanceLoader.load(nats, definitions, entry.shard, entry.instance, entry.n)
-        )
-        if (Result.isFailure(loaded)) return loaded.failure.message
+        const loaded = yield* judged(InstanceLoader.load(nats, definitions, entry.shard, entry.instance, entry.n))
+        if (Result.isFailure(loaded)) return loaded.failure
         if (Option.isNone(loaded.success)) return `entries before ${entry.n} are missing`
         bus = loaded.success.value
       } else {
-        const graph = yield* Effect.result(definitions.byRef(start.start.definition))
-        if (Result.isFailure(graph)) return graph.failure.message
+        const graph = yield* judged(definitions.byRef(start.start.definition))
+        if (Result.isFailure(graph)) return graph.failure
         bus = new WorkflowEventBus(Initial.initial(graph.success, entry.instance, entry.shard))
       }
       buses.set(entry.instance, bus)
     }
     const problem = InstanceLoader.replayOne(bus, entry, sequence)
-    if (problem === undefined) bus.unprojected.push({ sequence, n: entry.n, text: JSON.stringify(entry) })
+    if (problem === undefined) bus.unprojected.push(recorded(entry, sequence))
     return problem
   })

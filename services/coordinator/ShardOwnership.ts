@@ -68,6 +68,9 @@ export class ShardOwnership {
   readonly #owned = new Set<Shard>()
   /** Lives of coordinators that a failover event declared gone. */
   readonly #dead = new Set<StartupId>()
+  /** Lives that gave away what would be theirs: they are going, and get nothing back while the registry still shows them. */
+  readonly #leaving = new Set<StartupId>()
+  #isLeaving = false
 
   constructor(options: ShardOwnershipOptions) {
     this.#options = options
@@ -106,9 +109,10 @@ export class ShardOwnership {
   )
 
   /** Before leaving: everything to those who stay. With nobody there the shards wait for the next coordinator, who seals this ledger. */
-  readonly releaseAll: Effect.Effect<ReadonlyArray<Shard>, ContractError> = Effect.suspend(() =>
-    this.#one.withPermits(1)(this.#release((shard) => Rendezvous.winner(shard, this.#others())))
-  )
+  readonly releaseAll: Effect.Effect<ReadonlyArray<Shard>, ContractError> = Effect.suspend(() => {
+    this.#isLeaving = true
+    return this.#one.withPermits(1)(this.#release((shard) => Rendezvous.winner(shard, this.#others())))
+  })
 
   /** A new session for everything that is owned: makes what was handed out under the old one (lanes, assignments) stale. */
   readonly renew: Effect.Effect<void, ContractError> = Effect.suspend(() => this.#one.withPermits(1)(this.#renew))
@@ -126,9 +130,9 @@ export class ShardOwnership {
   })
 
   #members(): ReadonlyArray<MemberId> {
-    return this.#options.live.of("coordinator").filter((member) => !this.#dead.has(member.startup)).map((member) =>
-      member.member
-    )
+    return this.#options.live.of("coordinator").filter(({ startup }) =>
+      !this.#dead.has(startup) && !this.#leaving.has(startup)
+    ).map(({ member }) => member)
   }
 
   #others(): ReadonlyArray<MemberId> {
@@ -157,13 +161,20 @@ export class ShardOwnership {
 
   readonly #claim: Effect.Effect<Option.Option<Adoption>, ContractError> = Effect.gen({ self: this }, function*() {
     const { ledgerName, member, nats, shardCount, shardMap, startup } = this.#options
+    if (this.#isLeaving) return Option.none()
     const wanted: Array<
       { readonly shard: Shard; readonly before: ShardMap.Owned | undefined; readonly why: Claimable }
     > = []
     for (let i = 0; i < shardCount; i++) {
       const shard = Shard.make(i)
       const why = this.#claimable(shard)
-      if (why !== undefined) wanted.push({ shard, before: shardMap.entryOf(shard), why })
+      if (why === undefined) continue
+      const before = shardMap.entryOf(shard)
+      wanted.push({ shard, before, why })
+      if (why._tag !== "Released" || before === undefined || before.ownership.owner === member) continue
+      // of the two of us it should be the other's, and that one gave it to us
+      const { owner, released, startup: giver } = before.ownership
+      if (released?.to === member && Rendezvous.winner(shard, [owner, member]) === owner) this.#leaving.add(giver)
     }
     if (wanted.length === 0) return Option.none()
 
@@ -216,6 +227,7 @@ export class ShardOwnership {
 
   #release(successor: (shard: Shard) => MemberId | undefined): Effect.Effect<ReadonlyArray<Shard>, ContractError> {
     return Effect.gen({ self: this }, function*() {
+      if (this.#options.ledger.ended) return []
       const going = [...this.#owned].flatMap((shard) => {
         const to = successor(shard)
         return to === undefined ? [] : [{ shard, to }]

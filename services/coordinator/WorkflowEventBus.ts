@@ -48,8 +48,8 @@ export class WorkflowEventBus {
   isWaiting = false
   /** Recorded, not yet in the derived history. */
   readonly unprojected: Array<RecordedEntry> = []
-  /** Who wants the result when the run rests. */
-  readonly resultWaiters = new Set<(result: WorkflowResult) => void>()
+  /** Who wants the result when the run rests; `undefined`: this process no longer owns the shard. */
+  readonly resultWaiters = new Set<(result: WorkflowResult | undefined) => void>()
   #queue: Array<PendingEvent> = []
 
   constructor(state: WorkflowState) {

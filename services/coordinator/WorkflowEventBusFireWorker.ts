@@ -11,6 +11,8 @@ export class WorkflowEventBusFireWorker {
   /** Grows when the lanes were lost: what was on them is emitted again under the new one. */
   session: SessionId
   readonly buses = new Map<InstanceId, WorkflowEventBus>()
+  /** Instances of the shard that could not be restored, with the reason: kept for whoever takes the shard next. */
+  readonly unrestored = new Map<InstanceId, string>()
   /** Buses with events, in the order in which they get their turn. */
   #line: Array<WorkflowEventBus> = []
   #at = 0
