@@ -1,6 +1,7 @@
 import { defineConfig } from "vitest/config"
 
-// Three projects, told apart by where a test stands: beside its source (unit), or in test/ (real broker, whole product).
+// Told apart by where a test stands: beside its source (unit), or in test/ (real broker, whole product). What runs services as processes
+// of their own runs twice: on Node (e2e) and, after everything else, on Deno (e2e-deno).
 // A test asks nothing of the machine that the bootstrap has not installed, and picks its own free ports and folders.
 const roots = "{shared,services,plugins,cli,infra}"
 
@@ -35,6 +36,19 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 120_000,
           fileParallelism: false
+        }
+      },
+      {
+        test: {
+          name: "e2e-deno",
+          include: ["test/e2e/{dev,failover}.test.ts"],
+          env: { HEDDLE_E2E_RUNTIME: "deno" },
+          environment: "node",
+          testTimeout: 180_000,
+          hookTimeout: 120_000,
+          fileParallelism: false,
+          // not beside the others: they would only wait for each other's processes
+          sequence: { groupOrder: 1 }
         }
       }
     ]

@@ -1,0 +1,29 @@
+/** `npm run demo`, two copies side by side: each ends by itself with code 0 in under a minute, shows every phase, and leaves nothing behind. */
+import { assert, describe, it } from "@effect/vitest"
+import { readdirSync } from "node:fs"
+import { Command } from "./Command.ts"
+
+const limitMs = 60_000
+
+describe("npm run demo", () => {
+  it("two copies at once: code 0, every phase, no process and no file left", async () => {
+    const demo = () => new Command(process.execPath, () => ["infra/bootstrap/run.mjs", "demo"])
+    await using first = demo()
+    await using second = demo()
+    for (const command of [first, second]) {
+      const { code, error, out } = await command.end(limitMs)
+      assert.strictEqual(code, 0, `${out.slice(-2_000)}\n${error}`)
+      assert.match(out, /\| \*\*all\*\* \| \d+ \| \d+ \| \d+ \|/, "the report")
+      assert.match(out, /Claimed default-\d/)
+      assert.match(out, /\| hello from sandbox process \d+\n[\s\S]*Released in/)
+      assert.match(out, /kill -9 of coordinator-[12]/)
+      assert.match(out, /MASTER_FAILOVER of coordinator-[12]\/\w+: \d+ shards, [1-9]\d* workflows, Done/)
+      assert.match(out, /from here on written by coordinator-[12]/)
+      assert.match(out, /each of its \d+ tasks ran once/)
+      assert.match(out, /replay +\d+ steps in .*, hash chain whole/)
+      assert.notInclude(out, "\u001b", "no escape byte off a terminal")
+      assert.deepStrictEqual(await command.remainders(), [])
+      assert.deepStrictEqual(readdirSync(command.folder), [], "its temporary folders are gone")
+    }
+  })
+})
