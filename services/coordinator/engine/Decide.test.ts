@@ -865,3 +865,26 @@ describe("the whole", () => {
     assert.strictEqual(all.transitions.length, single.flatMap((decision) => decision.transitions).length)
   })
 })
+
+it("a task whose sandbox is lost every time fails after ten failovers in a row; other attempts between them start the count again", () => {
+  const lose = (self: ScriptedRun, times: number) => {
+    for (let i = 0; i < times && self.state.endedAt === undefined; i++) {
+      self.register("a")
+      self.turn({ _tag: "TASK_FAILOVER", id: self.newest("a"), lost: true, reason: "sandbox gone" })
+    }
+  }
+  const self = run([task("a", [], { retry: { times: 5 } })]).start()
+  lose(self, 100)
+  assert.strictEqual(self.state.status, "FAILED")
+  assert.strictEqual(self.task("a").attempts.length, 11)
+  assert.match(self.state.reason ?? "", /lost 11 times in a row, the last time: sandbox gone/u)
+  verified(self)
+  const mixed = run([task("a", [], { retry: { times: 5, interval: 0 } })]).start()
+  lose(mixed, 10)
+  mixed.fail("a")
+  mixed.pass(1)
+  lose(mixed, 10)
+  mixed.succeed("a")
+  assert.strictEqual(mixed.state.status, "SUCCEEDED")
+  verified(mixed)
+})

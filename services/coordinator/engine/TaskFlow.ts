@@ -589,12 +589,24 @@ export const timedOut = (turn: Turn, unit: Unit, kind: "dispatch" | "run"): void
   control(turn, "Kill", unit)
 }
 
+/** Attempts of a task that may be lost one after the other: the next such loss is its end, retries or not. */
+export const failoversMax = 10
+
+const failoversInARow = ({ past }: Execution): number => {
+  let n = 0
+  while (n < past.length && past[past.length - 1 - n]?.status === "FAILOVER") n += 1
+  return n
+}
+
 /** Asks the executor whether it has the task; when it is known to be lost, settles its intent or makes a new attempt. */
 export const failover = (turn: Turn, unit: Unit, lost: boolean, reason: string): void => {
   const { execution, item, node } = unit
   if (!lost) return control(turn, "Ask", unit)
   if (execution.intent === "kill") return killed(turn, unit, undefined)
   if (execution.intent === "pause") return paused(turn, unit, undefined)
+  if (failoversInARow(execution) >= failoversMax) {
+    return failed(turn, unit, undefined, `lost ${failoversMax + 1} times in a row, the last time: ${reason}`, false)
+  }
   cancelTimers(turn, unit)
   releaseSlot(turn, unit)
   turn.apply({ _tag: "FAILOVER", id: execution.attempt.id, reason })
