@@ -50,17 +50,18 @@ const deadlineMs = 8_000
 const lookMs = 3
 
 /** Until `look` gives something. `what` names it in the failure. */
-export const until = <A, E = never>(
+export const until = <A, E = never, R = never>(
   what: string,
-  look: Effect.Effect<A | undefined | false, E>
-): Effect.Effect<A, E> =>
+  look: Effect.Effect<A | undefined | false, E, R>,
+  withinMs = deadlineMs
+): Effect.Effect<A, E, R> =>
   Effect.gen(function*() {
     const clock = yield* Clock.Clock
-    const end = clock.currentTimeMillisUnsafe() + deadlineMs
+    const end = clock.currentTimeMillisUnsafe() + withinMs
     for (;;) {
       const found = yield* look
       if (found !== undefined && found !== false) return found as A // neither of the two is left
-      if (clock.currentTimeMillisUnsafe() > end) return yield* Effect.die(new Error(`within 8 s: ${what}`))
+      if (clock.currentTimeMillisUnsafe() > end) return yield* Effect.die(new Error(`within ${withinMs} ms: ${what}`))
       yield* Effect.sleep(lookMs)
     }
   })

@@ -2,6 +2,7 @@ import { assert, describe, layer } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -35,7 +36,8 @@ const publish = (mesh: Mesh, event: SystemEvent) =>
 
 const declareDead = (mesh: Mesh, dead: Running) =>
   Effect.gen(function*() {
-    const member = (yield* Registry.members(mesh.nats)).find((one) => one.member === dead.name)
+    const members = yield* Registry.members(mesh.nats)
+    const member = members.find((one) => one.member === dead.name)
     if (member?.ledger === undefined) return yield* Effect.die(new Error(`${dead.name} is not registered`))
     // what the registry's TTL does, before anybody is declared dead
     const bucket = Kv.bucket(mesh.nats, Streams.bucketName.registry)
@@ -433,15 +435,15 @@ describe("C. failover", () => {
         for (let i = 0; i < 8; i++) {
           const instanceId = `C25-${first.name}-${i}`
           const subject = Subject.rpc.workflow("start")
-          const answers = yield* Effect.all(
-            [first.name, second.name, first.name, second.name].map((name) =>
+          const answers = yield* Effect.forEach(
+            [first.name, second.name, first.name, second.name],
+            (name) =>
               Effect.result(
                 Rpc.call(mesh.nats, Subject.forwarded(MemberId.make(name), subject), StartAnswer, {
                   inline,
                   instanceId
                 })
-              )
-            ),
+              ),
             { concurrency: 4 }
           )
           // whoever does not own it says so; nobody starts it twice
@@ -511,26 +513,25 @@ describe("C. failover", () => {
         executor.now = () => clock.currentTimeMillisUnsafe()
         /** Messages of one run that are about it: not the registry's, not what reads the log. */
         const concerns = (id: string, { body, subject }: Passing): boolean =>
-          subject.includes(id) || body.includes(id) || subject.startsWith("heddle.journal.") ||
-          subject.startsWith("_INBOX")
+          subject.includes(id) || body.includes(id) || subject.startsWith("heddle.journal.")
         let count = 0
         let cutAt = 0
         let watched = ""
         let where = ""
-        const probe = (victim: { name: string }) => (passing: Passing): boolean => {
-          if (watched === "" || victim.name !== serving.name || !concerns(watched, passing)) return false
-          if (++count !== cutAt) return false
-          where = `${passing.direction} ${passing.subject}`
-          return true
-        }
-        let serving: { name: string } = { name: "" }
+        let serving = ""
+        /** For the coordinator that is made next. */
         const makeProbe = () => {
-          const victim = { name: `co-${names + 1}` }
-          return probe(victim)
+          const name = `co-${names + 1}`
+          return (passing: Passing): boolean => {
+            if (watched === "" || name !== serving || !concerns(watched, passing)) return false
+            if (++count !== cutAt) return false
+            where = `${passing.direction} ${passing.subject}`
+            return true
+          }
         }
-        let running = yield* coordinator(`co-${names + 1}`, { clock, onMessage: makeProbe() })
-        names += 1
-        serving = running
+        const onMessage = makeProbe()
+        let running = yield* coordinator(`co-${++names}`, { clock, onMessage })
+        serving = running.name
         yield* until("it serves all shards", Effect.sync(() => running.stats().shards === shards))
         const points: Array<string> = []
         for (cutAt = 1;; cutAt++) {
@@ -555,28 +556,24 @@ describe("C. failover", () => {
               yield* Effect.sleep(5)
             }
           })
-          const watch = until(
-            "it is cut, or the run ends",
-            Effect.sync(() =>
-              running.isCut() || executor.logOf(mesh.of(InstanceId.make(id)).id).includes("end c") || undefined
-            )
-          ).pipe(
-            Effect.andThen(Effect.sleep(running.isCut() ? 0 : 40))
-          )
-          yield* Effect.all([
-            client,
-            Effect.gen(function*() {
-              yield* watch
-              if (!running.isCut()) return
-              watched = ""
-              const onMessage = makeProbe()
-              running = yield* takeOver(mesh, running, onMessage)
-              serving = running
-            })
-          ], { concurrency: 2 })
           const one = mesh.of(InstanceId.make(id))
-          const result = yield* one.result
+          const asking = yield* Effect.forkChild(client)
+          yield* until(
+            `crash at ${cutAt} survived`,
+            Effect.gen(function*() {
+              if (running.isCut()) {
+                watched = ""
+                running = yield* takeOver(mesh, running, makeProbe())
+                serving = running.name
+              }
+              const { live, shards: served, unprojected } = running.stats()
+              return one.log().includes("end c") && served === shards && live === 0 && unprojected === 0
+            })
+          )
+          watched = ""
+          yield* Fiber.join(asking)
           const label = `crash at ${cutAt}: ${where}`
+          const result = yield* one.result
           assert.strictEqual(result.state, "FAILED", label)
           assert.strictEqual(result.reason, "task b failed: exit 4", label)
           assert.deepStrictEqual(result.outputs, { x: 1, y: 2 }, label)
