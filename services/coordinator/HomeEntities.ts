@@ -83,18 +83,22 @@ export class HomeEntities<S extends { readonly by: By; readonly name: string }> 
   readonly #decode: (text: string) => Result.Result<S, ContractError>
   readonly #known = new Map<string, { readonly value: S; readonly revision: number }>()
   readonly #noSuch: (name: string) => ContractError
+  readonly #ttlMs: (value: S) => number | undefined
 
   constructor(options: {
     readonly home: Home
     readonly kind: "schedule" | "backfill"
     readonly schema: Decode.Decodable<S>
     readonly noSuch: (name: string) => ContractError
+    /** How long a state is kept; for ever when not given. */
+    readonly ttlMs?: (value: S) => number | undefined
   }) {
     this.home = options.home
     this.#bucket = Kv.bucket(options.home.nats, Streams.bucketName.schedules)
     this.#prefix = `${options.kind}.`
     this.#decode = Decode.decoder(options.schema)
     this.#noSuch = options.noSuch
+    this.#ttlMs = options.ttlMs ?? (() => undefined)
   }
 
   /** Session of the name's home shard, while it is served here. */
@@ -181,9 +185,11 @@ export class HomeEntities<S extends { readonly by: By; readonly name: string }> 
       // `changed` has every field but the one that is added here
       const value = { ...changed, by: { member: this.home.member, session } } as unknown as S
       const text = JSON.stringify(value)
+      const ttlMs = this.#ttlMs(value)
+      const options = ttlMs === undefined ? {} : { ttlMs }
       const outcome = yield* Option.isSome(entry)
-        ? this.#bucket.update(key, text, entry.value.revision)
-        : this.#bucket.create(key, text)
+        ? this.#bucket.update(key, text, entry.value.revision, options)
+        : this.#bucket.create(key, text, options)
       if (outcome._tag === "Won") {
         this.#keep(name, text, outcome.revision)
         return this.get(name) ?? value
@@ -201,7 +207,7 @@ export class HomeEntities<S extends { readonly by: By; readonly name: string }> 
       const current = yield* Effect.fromResult(this.#decode(entry.value.value))
       const session = this.sessionOf(name)
       if (session === undefined || current.by.session > session) return yield* replaced(name)
-      const outcome = yield* this.#bucket.delete(key, entry.value.revision)
+      const outcome = yield* this.#bucket.delete(key, entry.value.revision, { markerTtlMs: Streams.markerMs })
       if (outcome._tag === "Won") return
     }
     return yield* new ContractError({ code: "Unavailable", message: `${name} could not be removed: try again` })

@@ -7,7 +7,7 @@ import * as ScheduleState from "./ScheduleState.ts"
 const at = (text: string): number => Date.parse(`2026-11-21T${text}Z`)
 const texts = (times: ReadonlyArray<number>) => times.map((time) => new Date(time).toISOString().slice(11, 19))
 const request = (spec: Partial<typeof ScheduleSpec.Encoded> = {}): PutSchedule =>
-  Schema.decodeUnknownSync(PutSchedule)({
+  Schema.decodeSync(PutSchedule)({
     metadata: { name: "nightly" },
     spec: { cron: "0 * * * *", workflow: { definition: "report" }, ...spec }
   })

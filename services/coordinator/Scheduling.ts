@@ -1,11 +1,13 @@
 /**
- * Everything that starts instances by itself, as one part of a coordinator's life: schedules (and what else has a home shard). Wiring only.
+ * Everything that starts instances by itself, as one part of a coordinator's life: schedules and backfills. Wiring only.
  */
 import * as Effect from "effect/Effect"
 import type { JetStreamFailed } from "../../shared/jetstream/JetStreamApi.ts"
 import type * as Rpc from "../../shared/jetstream/Rpc.ts"
 import type { AlertMessage } from "../../shared/protocol/Alert.ts"
 import type { Shard } from "../../shared/protocol/Token.ts"
+import * as BackfillRpc from "./BackfillRpc.ts"
+import { Backfills } from "./Backfills.ts"
 import type { Home } from "./HomeEntities.ts"
 import * as ScheduleRpc from "./ScheduleRpc.ts"
 import { Schedules } from "./Schedules.ts"
@@ -31,12 +33,14 @@ export const make = (
   const { alert, fork, timers, ...home } = options
   const start = Starter.make(home.nats)
   const schedules = new Schedules({ home, timers, start, fork, alert })
+  const backfills = new Backfills({ home, timers, start, fork, alert })
   return {
-    endpoints: ScheduleRpc.endpoints(schedules),
+    endpoints: [...ScheduleRpc.endpoints(schedules), ...BackfillRpc.endpoints(backfills)],
     moved: (shards) => {
       const set = new Set(shards)
       schedules.moved(set)
+      backfills.moved(set)
     },
-    run: Effect.asVoid(schedules.run)
+    run: Effect.all([schedules.run, backfills.run], { concurrency: "unbounded", discard: true })
   }
 }

@@ -187,7 +187,10 @@ export const definitions = (options: StreamsOptions = {}): ReadonlyArray<Wanted>
     kv(bucketName.shards, "Who owns which shard; the number of shards", replicas),
     kv(bucketName.pools, "Pools and who owns them", replicas),
     kv(bucketName.snapshots, "State of shards, in pages", replicas),
-    kv(bucketName.schedules, "Schedules and backfills", replicas)
+    kv(bucketName.schedules, "Schedules and backfills; those that have ended with a time to live", replicas, {
+      allow_msg_ttl: true,
+      subject_delete_marker_ttl: nanos(markerMs)
+    })
   ]
 }
 

@@ -10,6 +10,8 @@ import { Timestamp } from "./Time.ts"
 import { InstanceId, Namespace } from "./Token.ts"
 import { WorkflowStatus } from "./Workflow.ts"
 
+export { BackfillName } from "./Schedule.ts"
+
 /** The most dates of one backfill. */
 export const datesMax = 5_000
 export const parallelismMax = 100
