@@ -40,7 +40,7 @@ const decodeRegister = Decode.decoder(RegisterAnswer)
 const decodeFacts = Decode.decoder(FactAnswer)
 const decodeControl = Decode.decoder(ControlRequest)
 const decodeWithdraw = Decode.decoder(Withdraw)
-const answerTimeoutMs = 500
+const answerTimeoutMs = 1_000
 
 /** What becomes of one attempt. */
 export type Act =
@@ -213,6 +213,16 @@ export class Script {
     for (const [key, waiting] of [...this.lane]) {
       if (instance !== undefined && waiting.entry.instance !== instance) continue
       if (task !== undefined && taskOf(waiting.entry.taskInstanceId) !== task) continue
+      this.lane.delete(key)
+      this.register(waiting)
+    }
+  }
+
+  /** Takes the first `max` of what was left on the lane. */
+  takeSome(max: number): void {
+    let left = max
+    for (const [key, waiting] of this.lane) {
+      if (left-- === 0) return
       this.lane.delete(key)
       this.register(waiting)
     }
