@@ -97,6 +97,8 @@ export const transitionText = (transition: Transition, states: States, style: Ou
       return `workflow  given up: ${transition.reason}`
     case "PARENT":
       return `workflow  goes on for ${transition.task} of its parent`
+    case "BEGUN":
+      return `${transition.id}  ${move(states, transition.id, "RUNNING", style)}`
     case "CHILD":
       return `${transition.id}  ${move(states, transition.id, "DISPATCHED", style)}: its child is ${transition.child}`
     case "SERIAL":

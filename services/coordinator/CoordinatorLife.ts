@@ -39,6 +39,7 @@ import { CommandHandler } from "./CommandHandler.ts"
 import { CommandInbox } from "./CommandInbox.ts"
 import * as DefinitionRpc from "./DefinitionRpc.ts"
 import { Definitions } from "./Definitions.ts"
+import { Dependencies } from "./Dependencies.ts"
 import { controls, EffectRunner, failoverOf } from "./EffectRunner.ts"
 import * as Outstanding from "./engine/Outstanding.ts"
 import { ExecutorControl } from "./ExecutorControl.ts"
@@ -198,6 +199,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       lanes: new LanePublisher({ nats, owner: config.member.member, timers, isCurrent }),
       control,
       signals,
+      dependencies: new Dependencies({ nats, buses: () => buses, fork }),
       timers,
       history,
       finished,

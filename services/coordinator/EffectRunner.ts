@@ -6,6 +6,7 @@
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import type { LifecycleEvent } from "../../shared/protocol/Journal.ts"
 import { StreamSequence } from "../../shared/protocol/Token.ts"
+import type { Dependencies } from "./Dependencies.ts"
 import type { Alert, ArmTimer, Control, EngineEffect, Finalize, Withdraw } from "./engine/EngineEffect.ts"
 import * as Outstanding from "./engine/Outstanding.ts"
 import * as View from "./engine/View.ts"
@@ -24,6 +25,7 @@ export interface EffectRunnerOptions {
   readonly lanes: LanePublisher
   readonly control: ExecutorControl
   readonly signals: Signals
+  readonly dependencies: Dependencies
   readonly timers: Timers
   readonly history: HistoryProjector
   readonly finished: FinishedInstances
@@ -100,6 +102,8 @@ export class EffectRunner {
         return this.#options.timers.cancel(timerKey(bus, effect.timer))
       case "Send":
         return this.#options.signals.send(bus, effect)
+      case "Query":
+        return this.#options.dependencies.ask(bus, effect)
       case "Alert":
         return this.#options.alert(bus, effect)
       case "Finalize":

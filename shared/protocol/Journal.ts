@@ -214,6 +214,8 @@ export const Transition = Schema.Union([
     handOff: Schema.optionalKey(Schema.Literals([true])),
     due: maybeDue
   }),
+  /** The coordinator itself runs it. */
+  Schema.TaggedStruct("BEGUN", { id: TaskInstanceId, due: maybeDue }),
   /** A sub-workflow: the instance that the attempt is. */
   Schema.TaggedStruct("CHILD", { id: TaskInstanceId, child: InstanceId, due: maybeDue }),
   Schema.TaggedStruct("RUNNING", { id: TaskInstanceId, of, due: maybeDue }),

@@ -207,6 +207,41 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("what a wo
       for (const running of executor.running.values()) executor.report(running.spec, running.owner, succeeded)
       assert.strictEqual((yield* result(nats, group.instanceId)).state, "SUCCEEDED")
     }))
+
+  it.effect("A65 examples/dependent.yaml: waits for the newest run of another workflow, and fails when it failed or there is none", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      yield* coordinator("co-dependent-1")
+      yield* coordinator("co-dependent-2")
+      const executor = yield* ScriptedExecutor.make(
+        nats,
+        "ex-dependent",
+        (spec) => spec.task === "up" ? undefined : succeeded
+      )
+      const upstream = { metadata: { name: "hello" }, spec: { tasks: [{ name: "up", type: "noop" }] } }
+      const dependent = example("dependent") as { readonly spec: { readonly tasks: ReadonlyArray<object> } }
+      const impatient = {
+        ...dependent,
+        spec: { tasks: dependent.spec.tasks.map((task, i) => i === 0 ? { ...task, retry: { times: 0 } } : task) }
+      }
+      const none = yield* start(nats, { inline: impatient })
+      assert.match((yield* result(nats, none.instanceId)).reason ?? "", /hello has no run/u)
+      for (const [fact, state] of [[succeeded, "SUCCEEDED"], [{ _tag: "FAILED", reason: "no" }, "FAILED"]] as const) {
+        const up = yield* start(nats, { inline: upstream })
+        yield* waitFor(() => executor.running.size === 1)
+        const waiting = yield* start(nats, { inline: impatient })
+        assert.strictEqual((yield* view(nats, waiting.instanceId)).tasks[0]?.state, "RUNNING")
+        for (const running of executor.running.values()) executor.report(running.spec, running.owner, fact)
+        const ended = yield* result(nats, waiting.instanceId)
+        assert.strictEqual(ended.state, state)
+        if (state === "FAILED") assert.match(ended.reason ?? "", /of hello is FAILED/u)
+        else {
+          assert.deepStrictEqual((yield* view(nats, waiting.instanceId)).tasks[0]?.outputs, {
+            runs: { hello: up.instanceId }
+          })
+        }
+      }
+    }))
 })
 
 /** Until `holds`, looked at whenever the event loop has gone round; fails when that takes too long. */

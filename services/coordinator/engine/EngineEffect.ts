@@ -15,6 +15,7 @@ import type {
   TaskName
 } from "../../../shared/protocol/Token.ts"
 import type { WorkflowResult } from "../../../shared/protocol/Workflow.ts"
+import type { Question } from "./Dependent.ts"
 
 /** An attempt may run: put it on the lane. */
 export interface Dispatch {
@@ -70,6 +71,14 @@ export interface Send {
   readonly event: Signal["event"]
 }
 
+/** How other workflows ended: the answer is TASK_SUCCEEDED or TASK_FAILED of this attempt. Asked again until there is one. */
+export interface Query {
+  readonly _tag: "Query"
+  readonly id: string
+  readonly taskInstanceId: TaskInstanceId
+  readonly question: Question
+}
+
 export interface Alert {
   readonly _tag: "Alert"
   readonly id: string
@@ -87,4 +96,4 @@ export interface Finalize {
   readonly replyTo?: string
 }
 
-export type EngineEffect = Dispatch | Withdraw | Control | ArmTimer | CancelTimer | Send | Alert | Finalize
+export type EngineEffect = Dispatch | Withdraw | Control | ArmTimer | CancelTimer | Send | Query | Alert | Finalize

@@ -640,6 +640,17 @@ const evolveAttempt = (
         ? next
         : handOver(next, event.id, id)
     }
+    case "BEGUN":
+      return keep(state, node, task, item, {
+        ...execution,
+        status: "RUNNING",
+        attempt: {
+          ...withoutDue(attempt),
+          status: "RUNNING",
+          startedAt: turn.at,
+          ...(transition.due === undefined ? {} : { timeoutAt: transition.due })
+        }
+      })
     case "CHILD":
       return keep(state, node, task, item, {
         ...execution,

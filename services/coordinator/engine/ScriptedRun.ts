@@ -16,7 +16,7 @@ import type { TaskView, WorkflowView } from "../../../shared/protocol/Workflow.t
 import * as Chain from "./Chain.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Decide from "./Decide.ts"
-import type { Alert, ArmTimer, Control, EngineEffect, Finalize, Send } from "./EngineEffect.ts"
+import type { Alert, ArmTimer, Control, EngineEffect, Finalize, Query, Send } from "./EngineEffect.ts"
 import * as Evolve from "./Evolve.ts"
 import { initial } from "./Initial.ts"
 import * as Outstanding from "./Outstanding.ts"
@@ -81,6 +81,7 @@ export class ScriptedRun {
   readonly lane = new Map<TaskInstanceId, string>()
   readonly controls: Array<Control> = []
   readonly alerts: Array<Alert> = []
+  readonly queries: Array<Query> = []
   /** Messages to other instances, in order. */
   readonly sends: Array<Send> = []
   /** Tickets that were asked for and not given back. */
@@ -126,9 +127,15 @@ export class ScriptedRun {
       check(decision.cause.length === 0, "a turn that changed nothing has a cause")
       return
     }
+    const before = this.state
     this.state = decision.state
     if (decision.transitions.some((transition) => transition._tag === "RECOVERED" || transition._tag === "RUN_TASK")) {
-      for (const attempt of this.dispatched) this.#recovered.add(attempt)
+      // Those that no executor ran (switches, hand-offs) are among them.
+      for (const { execution, items } of ChunkedVector.toArray(before.tasks)) {
+        for (const one of items === undefined ? [execution] : ChunkedVector.toArray(items.executions)) {
+          for (const attempt of one === undefined ? [] : [...one.past, one.attempt]) this.#recovered.add(attempt.id)
+        }
+      }
       for (const transition of decision.transitions) {
         if (transition._tag === "SUBMITTED") this.#recovered.delete(transition.id)
       }
@@ -177,6 +184,9 @@ export class ScriptedRun {
         this.sends.push(effect)
         if (effect.event._tag === "SLOT_ACQUIRE") this.tickets.add(effect.event.ticket)
         if (effect.event._tag === "SLOT_RELEASE") this.tickets.delete(effect.event.ticket)
+        return
+      case "Query":
+        this.queries.push(effect)
         return
       case "Alert":
         this.alerts.push(effect)

@@ -13,7 +13,8 @@ import { formatDuration } from "../../../shared/protocol/Time.ts"
 import { type EpochMs, priorityDefault, type TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Condition from "./Condition.ts"
-import type { ArmTimer, CancelTimer, Control, Dispatch, Send, Withdraw } from "./EngineEffect.ts"
+import * as Dependent from "./Dependent.ts"
+import type { ArmTimer, CancelTimer, Control, Dispatch, Query, Send, Withdraw } from "./EngineEffect.ts"
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
 import * as Semaphore from "./Semaphore.ts"
@@ -53,7 +54,7 @@ export const poolOf = (state: WorkflowState, node: TaskNode): PoolRef => node.po
 
 /** Whether an executor runs it; the coordinator decides the others itself. */
 export const isOnLane = ({ kind }: TaskNode): boolean =>
-  kind !== "switch" && kind !== "condition" && kind !== "sub-workflow"
+  kind !== "switch" && kind !== "condition" && kind !== "sub-workflow" && kind !== "dependent"
 
 export const dispatchEffect = (state: WorkflowState, { execution, node }: Unit, at: EpochMs): Dispatch => {
   const entry: InboundEntry = {
@@ -78,7 +79,12 @@ const withdrawEffect = (state: WorkflowState, { execution, node }: Unit): Withdr
 })
 
 /** Nothing when nobody is known to hold the attempt. To a child where the attempt is one. */
-export const controlEffect = (state: WorkflowState, kind: Control["_tag"], unit: Unit): Control | Send | undefined => {
+export const controlEffect = (
+  state: WorkflowState,
+  kind: Control["_tag"],
+  unit: Unit
+): Control | Query | Send | undefined => {
+  if (unit.node.kind === "dependent") return kind === "Ask" ? Dependent.query(state, unit) : undefined
   const { child, executor, id, startup } = unit.execution.attempt
   if (child !== undefined) return SubWorkflow.tell(state, kind, unit)
   return executor === undefined || startup === undefined
@@ -306,6 +312,7 @@ export const dispatch = (turn: Turn, unit: Unit): void => {
   const problem = Rendering.problem(turn.state, node, item)
   if (problem !== undefined) return turn.publish({ _tag: "TASK_FATAL", id, reason: problem })
   if (node.kind === "sub-workflow") return startChild(turn, unit)
+  if (node.kind === "dependent") return askOthers(turn, unit)
   const pool = poolOf(turn.state, node)
   const { offer } = turn
   if (
@@ -330,6 +337,15 @@ const startChild = (turn: Turn, unit: Unit): void => {
   turn.apply({ _tag: "CHILD", id, child: SubWorkflow.childOf(turn.state, unit), ...runDue(turn, unit) })
   const begun = executionOf(turn.task(node), item)
   if (begun !== undefined) control(turn, "Ask", { node, item, execution: begun })
+  armRunTimer(turn, unit)
+}
+
+const askOthers = (turn: Turn, unit: Unit): void => {
+  const { id } = unit.execution.attempt
+  const question = Dependent.question(turn.state, unit)
+  if (typeof question === "string") return turn.publish({ _tag: "TASK_FATAL", id, reason: question })
+  turn.apply({ _tag: "BEGUN", id, ...runDue(turn, unit) })
+  control(turn, "Ask", unit)
   armRunTimer(turn, unit)
 }
 
@@ -549,6 +565,10 @@ export const withdraw = (turn: Turn, unit: Unit, as: "kill" | "pause"): void => 
 export const intend = (turn: Turn, unit: Unit, intent: "kill" | "pause"): void => {
   const { execution } = unit
   if (intent === "pause" && execution.intent === "kill") return
+  // Nobody has to be told: the answer comes too late.
+  if (unit.node.kind === "dependent") {
+    return intent === "kill" ? killed(turn, unit, undefined) : paused(turn, unit, undefined)
+  }
   if (execution.intent !== intent) turn.apply({ _tag: "INTENT", id: execution.attempt.id, intent })
   control(turn, intent === "kill" ? "Kill" : "Pause", unit)
 }
@@ -558,7 +578,7 @@ export const retry = (turn: Turn, unit: Unit): void => submit(turn, unit.node, u
 export const timedOut = (turn: Turn, unit: Unit, kind: "dispatch" | "run"): void => {
   const { execution, node } = unit
   const { id } = execution.attempt
-  const isPlaced = execution.status === "DISPATCHED" || execution.status === "RUNNING"
+  const isPlaced = node.kind !== "dependent" && (execution.status === "DISPATCHED" || execution.status === "RUNNING")
   if (kind === "dispatch") {
     if (execution.status !== "SUBMITTED" || waitsForSlot(unit) || node.dispatchTimeoutMs === undefined) return
     turn.emit(withdrawEffect(turn.state, unit))

@@ -98,11 +98,11 @@ describe("every problem is named", () => {
         shell("a"),
         shell("b"),
         shell("c", [], { type: "workflow" }),
-        shell("d", [], { type: "dependent" })
+        shell("d", [], { type: "conditions" })
       ]
     }, [
       "spec.tasks[2].type: Unsupported: tasks of type workflow are not implemented yet",
-      "spec.tasks[3].type: Unsupported: tasks of type dependent are not implemented yet",
+      "spec.tasks[3].type: Unsupported: tasks of type conditions are not implemented yet",
       "spec.onCleanup.type: Unsupported: a hook of type switch is not possible"
     ]]
   ]

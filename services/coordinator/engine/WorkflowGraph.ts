@@ -58,7 +58,7 @@ export interface ConditionPlan {
 export interface TaskNode {
   readonly index: number
   readonly name: TaskName
-  readonly kind: "task" | "sub-workflow" | "switch" | "condition" | "commit" | "cleanup"
+  readonly kind: "task" | "sub-workflow" | "dependent" | "switch" | "condition" | "commit" | "cleanup"
   readonly type: string
   readonly lane: LaneName
   /** Its own pool; undefined: the workflow's. */
@@ -137,7 +137,7 @@ export const parsePool = (text: string, namespace: Namespace): PoolRef => {
 
 /** Task types that would be run by the engine itself and are not there yet. */
 const unsupportedTypes: ReadonlySet<string> = new Set([
-  "dependent",
+  "conditions",
   "subworkflow",
   "sub_workflow",
   "workflow"
@@ -509,6 +509,14 @@ export const compile = (
         "Give with.definition: name or name@version."
       )
     }
+    if (task.type === "dependent" && (task.with?.["all"] ?? task.with?.["any"]) === undefined) {
+      report.add(
+        `${path}.with`,
+        `the dependent task ${task.name} names no workflow`,
+        task.with,
+        "Give with.all or with.any: [{workflow: <name>, within: 24h}]."
+      )
+    }
     let condition: ConditionPlan | undefined
     if (isCondition) {
       const own = predecessors[index] ?? []
@@ -611,7 +619,13 @@ export const compile = (
     nodes.push({
       index,
       name: task.name,
-      kind: isSwitch ? "switch" : isCondition ? "condition" : task.type === "sub-workflow" ? "sub-workflow" : "task",
+      kind: isSwitch
+        ? "switch"
+        : isCondition
+        ? "condition"
+        : task.type === "sub-workflow" || task.type === "dependent"
+        ? task.type
+        : "task",
       type: task.type,
       lane: "ready",
       pool: task.pool === undefined ? undefined : parsePool(task.pool, namespace),
@@ -658,7 +672,7 @@ export const compile = (
     const of = kind === "commit" ? spec.onCommit : spec.onCleanup
     if (of === undefined) return undefined
     const path = kind === "commit" ? "spec.onCommit" : "spec.onCleanup"
-    if (unsupportedTypes.has(of.type) || ["switch", "condition", "sub-workflow"].includes(of.type)) {
+    if (unsupportedTypes.has(of.type) || ["switch", "condition", "sub-workflow", "dependent"].includes(of.type)) {
       unsupported(
         `${path}.type`,
         `a hook of type ${of.type} is not possible`,
