@@ -110,6 +110,10 @@ export class Instances {
     }
     const content = fingerprint(request)
     const known = worker.buses.get(instance)
+    const unrestored = worker.unrestored.get(instance)
+    if (known === undefined && unrestored !== undefined) {
+      return answer(conflict(`instance ${instance} exists, but could not be restored: ${unrestored}`))
+    }
     const earlier = known === undefined
       ? finished.get(instance)?.content
       : known.state.start?.content ?? known.startContent
