@@ -70,6 +70,7 @@ export class EffectRunner {
 
   /** What the state says is outstanding, again: after a take-over, or when the lanes were lost. */
   again(bus: WorkflowEventBus, only?: EngineEffect["_tag"]): void {
+    if (isKeptForEver(bus)) bus.unprojected.length = 0
     for (const effect of Outstanding.outstanding(bus.committed)) {
       if (only === undefined || effect._tag === only) this.#carryOut(bus, effect)
     }

@@ -76,7 +76,7 @@ export class Signals {
 
   /** The instance is no longer ours: its next owner says it all again. */
   forget(bus: WorkflowEventBus): void {
-    this.#pending.delete(bus)
+    if (!this.#pending.delete(bus)) return
     this.#whenSent.delete(bus)
     for (const [key, line] of this.#lines) {
       if (line.bus !== bus) continue

@@ -222,7 +222,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("what a wo
       const dependent = example("dependent") as { readonly spec: { readonly tasks: ReadonlyArray<object> } }
       const impatient = {
         ...dependent,
-        spec: { tasks: dependent.spec.tasks.map((task, i) => i === 0 ? { ...task, retry: { times: 0 } } : task) }
+        spec: { tasks: [{ ...dependent.spec.tasks[0], retry: { times: 0 } }, dependent.spec.tasks[1]] }
       }
       const none = yield* start(nats, { inline: impatient })
       assert.match((yield* result(nats, none.instanceId)).reason ?? "", /hello has no run/u)

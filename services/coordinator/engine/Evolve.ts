@@ -334,27 +334,28 @@ const chosen = (
   const { graph } = state
   const halted = Mark.FailedChain | Mark.PausedChain | Mark.KilledChain
   const count = { failed: 0, paused: 0, killed: 0 }
-  const table = graph.nodes.map((node): TaskState => {
+  const table: Array<TaskState> = []
+  for (const node of graph.nodes) {
     const task = ChunkedVector.get(state.tasks, node.index)
-    if (!inside.has(node.index) || (task.marks & Mark.Outside) !== 0) {
-      if ((task.marks & Mark.FailedChain) !== 0) count.failed += 1
-      if ((task.marks & Mark.PausedChain) !== 0) count.paused += 1
-      if ((task.marks & Mark.KilledChain) !== 0) count.killed += 1
-      return (task.marks & (Mark.Inactive | Mark.Outside | halted)) === 0
-        ? { ...task, marks: task.marks | Mark.Held }
-        : task
+    if (inside.has(node.index) && (task.marks & Mark.Outside) === 0) {
+      const floor = Math.max(task.attemptFloor ?? 0, highestAttempt(task.items))
+      table.push({
+        marks: 0,
+        pending: node.predecessors.filter((p) => inside.has(p)).length,
+        ok: 0,
+        failed: 0,
+        skipped: 0,
+        ...(task.execution === undefined ? {} : { execution: task.execution }),
+        ...(floor === 0 ? {} : { attemptFloor: floor })
+      })
+      continue
     }
-    const floor = Math.max(task.attemptFloor ?? 0, highestAttempt(task.items))
-    return {
-      marks: 0,
-      pending: node.predecessors.filter((p) => inside.has(p)).length,
-      ok: 0,
-      failed: 0,
-      skipped: 0,
-      ...(task.execution === undefined ? {} : { execution: task.execution }),
-      ...(floor === 0 ? {} : { attemptFloor: floor })
-    }
-  })
+    if ((task.marks & Mark.FailedChain) !== 0) count.failed += 1
+    if ((task.marks & Mark.PausedChain) !== 0) count.paused += 1
+    if ((task.marks & Mark.KilledChain) !== 0) count.killed += 1
+    const isUntouched = (task.marks & (Mark.Inactive | Mark.Outside | halted)) === 0
+    table.push(isUntouched ? { ...task, marks: task.marks | Mark.Held } : task)
+  }
   return {
     ...state,
     status: "RUNNING",

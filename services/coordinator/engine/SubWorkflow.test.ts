@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Schema from "effect/Schema"
 import type { LifecycleEvent } from "../../../shared/protocol/Journal.ts"
 import type { Send } from "./EngineEffect.ts"
 import * as Outstanding from "./Outstanding.ts"
 import * as Replay from "./Replay.ts"
 import { ScriptedRun, type Spec } from "./ScriptedRun.ts"
+import { activeUnits } from "./Turn.ts"
 
 const stop: LifecycleEvent = { _tag: "WORKFLOW_STOP" }
 const pause: LifecycleEvent = { _tag: "WORKFLOW_PAUSE" }
@@ -45,15 +47,20 @@ class Family {
     child.start({ params: event.params, parent: event.parent })
   }
 
+  /** Delivers the oldest message of one of them. */
+  one(): boolean {
+    const run = [this.parent, ...this.children.values()].find((one) => (this.#read.get(one) ?? 0) < one.sends.length)
+    if (run === undefined) return false
+    const at = this.#read.get(run) ?? 0
+    this.#read.set(run, at + 1)
+    const send = run.sends[at]
+    if (send !== undefined) this.send(send)
+    return true
+  }
+
   settle(): this {
-    for (;;) {
-      const run = [this.parent, ...this.children.values()].find((one) => (this.#read.get(one) ?? 0) < one.sends.length)
-      if (run === undefined) return this
-      const at = this.#read.get(run) ?? 0
-      this.#read.set(run, at + 1)
-      const send = run.sends[at]
-      if (send !== undefined) this.send(send)
-    }
+    while (this.one());
+    return this
   }
 
   /** Everybody's owner dies and what was said is said again. */
@@ -188,3 +195,48 @@ describe("sub-workflow", () => {
     assert.match(deep.state.reason ?? "", /deeper than 16/u)
   })
 })
+
+const small = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum }))
+
+it.prop(
+  "D01 families: whatever happens to parent and child, with owners that die in between, both come to rest and agree",
+  [Schema.Array(Schema.Struct({ what: small(15), which: small(9) })).check(Schema.isMaxLength(60))],
+  ([script]) => {
+    const family = new Family({ retry: { times: 1, interval: "1s" } })
+    const all = () => [family.parent, ...family.children.values()]
+    const step = (run: ScriptedRun, fails: boolean): void => {
+      for (const { execution } of activeUnits(run.state)) {
+        const { id } = execution.attempt
+        if (execution.intent === "kill" && execution.attempt.child === undefined) run.turn({ _tag: "TASK_KILLED", id })
+        else if (run.lane.has(id)) {
+          const name = id.slice(0, id.indexOf(":"))
+          if (fails) run.fail(name)
+          else run.succeed(name)
+        }
+      }
+    }
+    for (const { what, which } of script) {
+      const run = all()[which % all().length]
+      if (run === undefined) continue
+      for (const one of all()) one.pass(700)
+      if (what < 3) run.turn(what === 0 ? pause : stop)
+      else if (what < 6) run.turn(recover(what === 3 ? "resume" : what === 4 ? "recover" : "rerun"))
+      else if (what < 9) step(run, which % 3 === 0)
+      else if (what < 13) family.one()
+      else family.again()
+    }
+    for (let i = 0; i < 500 && all().some((run) => run.state.endedAt === undefined); i++) {
+      family.again()
+      for (const run of all()) {
+        run.pass(1_000)
+        step(run, false)
+      }
+    }
+    family.settle()
+    for (const run of all()) {
+      assert.isDefined(run.state.endedAt, `${run.view.instanceId} ${run.state.status} ${run.summary}`)
+    }
+    family.verified()
+  },
+  { timeout: 60_000, arbitrary: { runs: 200, size: 40 } }
+)
