@@ -17,16 +17,16 @@ const endWithinMs = 15_000
 
 const dev = (...more: ReadonlyArray<string>) =>
   new Command(
-    isDeno ? deno : process.execPath,
+    isDeno ? deno : "npm",
     (folder) => [
-      ...(isDeno ? ["task", "dev"] : ["infra/bootstrap/run.mjs", "dev"]),
+      ...(isDeno ? ["task", "dev"] : ["run", "--silent", "dev", "--"]),
       "-o",
       "json",
       "--data-dir",
       join(folder, "data"),
       ...more
     ],
-    // It looks for packages in its cache even if there is nothing to fetch; the user's is as good as any.
+    // Deno looks for packages in its cache even if there is nothing to fetch; the user's is as good as any.
     process.env["HOME"] === undefined ? {} : { DENO_DIR: join(process.env["HOME"], ".cache", "deno") }
   )
 
