@@ -24,14 +24,14 @@ export const elsewhere: Readonly<Record<string, { readonly file: string; readonl
   D04: { file: "services/coordinator/engine/Properties.test.ts", name: "D01, D02, D04" }
 }
 
-const subWorkflow = "task type sub-workflow"
-const groups = "concurrency groups"
-const condition = "task type condition"
-const serial = "execution types other than parallel"
-const schedules = "schedules"
-const backfill = "backfills"
+const subWorkflow = "no case here yet: task type sub-workflow (built while this list was written)"
+const groups = "no case here yet: concurrency groups (built while this list was written)"
+const condition = "no case here yet: task type condition (built while this list was written)"
+const serial = "no case here yet: execution types other than parallel (built while this list was written)"
+const schedules = "no case here yet: schedules (built while this list was written)"
+const backfill = "no case here yet: backfills (built while this list was written)"
 
-/** The feature that a case needs and this version does not have. */
+/** Why a case has no test here: the feature is not in this version, or was built after the tests. */
 export const notBuilt: Readonly<Record<string, string>> = {
   A05: subWorkflow,
   A06: subWorkflow,
@@ -54,13 +54,13 @@ export const notBuilt: Readonly<Record<string, string>> = {
   A61: serial,
   A62: serial,
   A63: serial,
-  A65: "task type dependent",
+  A65: "no case here yet: task type dependent (built while this list was written)",
   B04: subWorkflow,
   B06: groups,
   B10: subWorkflow,
   B12: groups,
   B15: subWorkflow,
-  B19: "forced success",
+  B19: "no case here yet: forced success (built while this list was written)",
   B22: backfill,
   B23: backfill,
   B24: backfill,

@@ -210,7 +210,7 @@ export class Script {
 
   /** Takes what was left on the lane; `undefined`: everything. */
   take(instance?: InstanceId, task?: string): void {
-    for (const [key, waiting] of [...this.lane]) {
+    for (const [key, waiting] of this.lane) {
       if (instance !== undefined && waiting.entry.instance !== instance) continue
       if (task !== undefined && taskOf(waiting.entry.taskInstanceId) !== task) continue
       this.lane.delete(key)

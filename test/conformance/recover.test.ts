@@ -1,6 +1,6 @@
 import { assert, describe, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { MemberId } from "../../shared/protocol/Token.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
 import * as Script from "./Script.ts"
