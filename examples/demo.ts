@@ -200,7 +200,7 @@ const claimByHand = Effect.fnUntraced(function*(natsUrl: string) {
       const answer = yield* Effect.promise(() =>
         raw.request(Subject.rpc.pool(pool, verb), JSON.stringify(body), { timeout: 10_000 })
       )
-      const result = yield* Schema.decodeUnknownEffect(Schema.fromJsonString(ClaimResult))(answer.string()).pipe(
+      const result = yield* Schema.decodeEffect(Schema.fromJsonString(ClaimResult))(answer.string()).pipe(
         Effect.mapError((error) =>
           new DemoFailed({ message: `the answer to ${verb} is no ClaimResult: ${error.message}` })
         )
@@ -277,7 +277,7 @@ const replay = Effect.fnUntraced(function*(natsUrl: string, instanceId: string) 
   let steps = 0
   let isGood = false
   for (const line of lines) {
-    const step = yield* Schema.decodeUnknownEffect(ReplayLine)(line).pipe(
+    const step = yield* Schema.decodeEffect(ReplayLine)(line).pipe(
       Effect.mapError((error) => new DemoFailed({ message: `not a step: ${error.message}` }))
     )
     if ("verify" in step) {
@@ -389,7 +389,7 @@ const demo = Effect.gen(function*() {
           Effect.mapError((error) => new DemoFailed({ message: error.message }))
         )
         const owner = Option.isSome(entry)
-          ? Option.map(Schema.decodeUnknownOption(Schema.fromJsonString(ShardOwnership))(entry.value.value), (shard) =>
+          ? Option.map(Schema.decodeOption(Schema.fromJsonString(ShardOwnership))(entry.value.value), (shard) =>
             shard.owner)
           : Option.none()
         const victim = services.find((service) =>

@@ -120,6 +120,7 @@ const runVitest = async (args: ReadonlyArray<string>): Promise<Counts> => {
       args: [
         "run",
         "--passWithNoTests",
+        "--silent=passed-only",
         "--reporter=default",
         "--reporter=json",
         `--outputFile.json=${report}`,
