@@ -430,6 +430,143 @@ const replay = Command.make("replay", {
   ])
 )
 
+// ---- schedules and backfills
+
+const scheduleName = argument("name", "Name of the schedule")
+const param = Flag.String("param").pipe(
+  Flag.withAlias("p"),
+  Flag.withMetavar("<key=value>"),
+  Flag.withDescription("A parameter; JSON when it parses as JSON, else text. Can be passed multiple times"),
+  Flag.atLeast(0)
+)
+const next = text("next", "token", "The page after the one that gave this token")
+const ofSchedule = (name: string, verb: "get" | "remove" | "resume", description: string, shown: string) =>
+  Command.make(
+    name,
+    { name: scheduleName },
+    Lazy.handler(() => import("./command/Schedules.ts").then((_) => _[verb]))
+  ).pipe(
+    Command.withDescription(description),
+    Command.withExamples([example(`schedules ${name} nightly`, shown)])
+  )
+
+const schedules = Command.make("schedules").pipe(
+  Command.withDescription("Workflows that start by the clock"),
+  Command.withSubcommands([
+    Command.make("ls", { limit, next }, Lazy.handler(() => import("./command/Schedules.ts").then((_) => _.ls))).pipe(
+      Command.withAlias("list"),
+      Command.withDescription("All schedules: when they fire next, what they started last"),
+      Command.withExamples([example("schedules ls", "By name")])
+    ),
+    ofSchedule("get", "get", "One schedule", "With -o yaml: its whole specification"),
+    Command.make(
+      "put",
+      { file: argument("file", "YAML or JSON of a schedule; - for standard input") },
+      Lazy.handler(() => import("./command/Schedules.ts").then((_) => _.put))
+    ).pipe(
+      Command.withDescription("Make a schedule, or change it: it fires from now on"),
+      Command.withExamples([example("schedules put examples/schedule.yaml", "Prints when it fires next")])
+    ),
+    ofSchedule("delete", "remove", "Delete a schedule; what it started goes on", "It fires no more"),
+    Command.make(
+      "pause",
+      { name: scheduleName, reason: text("reason", "text", "Why; shown until it is resumed") },
+      Lazy.handler(() => import("./command/Schedules.ts").then((_) => _.pause))
+    ).pipe(
+      Command.withDescription("No firing until it is resumed; those times are not made up for"),
+      Command.withExamples([example("schedules pause nightly --reason maintenance", "Off for now")])
+    ),
+    ofSchedule("resume", "resume", "Fire again, from now on", "On again"),
+    Command.make("trigger", {
+      name: scheduleName,
+      at: text(
+        "at",
+        "time",
+        "As though it were this time (RFC 3339 UTC): repeatable, the instance that a firing at that time makes"
+      ),
+      id: text("id", "instanceId", "Id of the instance; made of the schedule's name and the time when not given"),
+      param
+    }, Lazy.handler(() => import("./command/Schedules.ts").then((_) => _.trigger))).pipe(
+      Command.withDescription("Start its workflow now, whether it is paused or not"),
+      Command.withExamples([
+        example("schedules trigger nightly", "Prints the id of the instance"),
+        example("schedules trigger nightly --at 2026-11-21T01:00:00Z", "Make up for one firing")
+      ])
+    ),
+    Command.make("preview", {
+      name: Argument.String("name").pipe(Argument.withDescription("Name of the schedule"), Argument.optional),
+      cron: text("cron", "expression", "Instead of a schedule: a cron expression"),
+      timezone: text("timezone", "name", "With --cron: IANA name of the time zone; UTC when not given"),
+      after: text("after", "time", "After this time (RFC 3339 UTC); now when not given"),
+      count: whole("count", "How many times; 10 when not given")
+    }, Lazy.handler(() => import("./command/Schedules.ts").then((_) => _.preview))).pipe(
+      Command.withDescription("The next times"),
+      Command.withExamples([
+        example("schedules preview nightly", "The next ten"),
+        example("schedules preview --cron '30 2 * * *' --timezone Europe/Berlin --count 3", "Before you put it")
+      ])
+    )
+  ])
+)
+
+const backfillName = argument("name", "Name of the backfill")
+const backfill = Command.make("backfill").pipe(
+  Command.withDescription("One workflow for each date of a range"),
+  Command.withSubcommands([
+    Command.make("start", {
+      definition: Argument.String("definition").pipe(
+        Argument.withDescription("name[@version] of a stored definition; or --file"),
+        Argument.optional
+      ),
+      file: text("file", "path", "YAML or JSON of a backfill, instead of flags").pipe(Flag.withAlias("f")),
+      name: text("name", "name", "Idempotency key: the same name and content again is the same backfill"),
+      from: text("from", "date", "First date, such as 2026-11-01"),
+      to: text("to", "date", "Last date, included"),
+      date: Flag.String("date").pipe(
+        Flag.withMetavar("<date>"),
+        Flag.withDescription("Instead of --from and --to: one date; can be passed multiple times"),
+        Flag.atLeast(0)
+      ),
+      cron: text("cron", "expression", "The times of these dates that match; the start of each date when not given"),
+      timezone: text("timezone", "name", "IANA name of the time zone; UTC when not given"),
+      parallel: whole("parallel", "How many run at once; 1 when not given"),
+      descending: flag("descending", "The last date first"),
+      skipFailed: flag("skip-failed", "Go on after a date that failed; else no further date is started"),
+      param,
+      wait: flag("wait", "Wait for the end; exit code 1 when a date did not succeed")
+    }, Lazy.handler(() => import("./command/Backfills.ts").then((_) => _.start))).pipe(
+      Command.withDescription(
+        "Start a backfill: an instance for each date, with the params date, scheduledAt and previous"
+      ),
+      Command.withExamples([
+        example("backfill start nightly --from 2026-11-01 --to 2026-11-20 --parallel 4 --wait", "Four at a time"),
+        example("backfill start -f examples/backfill.yaml", "From a file")
+      ])
+    ),
+    Command.make("ls", { limit, next }, Lazy.handler(() => import("./command/Backfills.ts").then((_) => _.ls))).pipe(
+      Command.withAlias("list"),
+      Command.withDescription("Backfills, also those that have ended in the last 90 days"),
+      Command.withExamples([example("backfill ls", "How far each is")])
+    ),
+    Command.make(
+      "get",
+      { name: backfillName },
+      Lazy.handler(() => import("./command/Backfills.ts").then((_) => _.get))
+    ).pipe(
+      Command.withDescription("One backfill: what runs, what failed"),
+      Command.withExamples([example("backfill get nightly-1f3a", "Its instances under way and those that failed")])
+    ),
+    Command.make(
+      "stop",
+      { name: backfillName, stopRuns: flag("stop-runs", "Stop the runs under way as well; else they go to their end") },
+      Lazy.handler(() => import("./command/Backfills.ts").then((_) => _.stop))
+    ).pipe(
+      Command.withDescription("Start no further date"),
+      Command.withExamples([example("backfill stop nightly-1f3a --stop-runs", "End it at once")])
+    )
+  ])
+)
+
 // ---- operations
 
 const doctor = Command.make(
@@ -498,7 +635,7 @@ export const root = Command.make("heddle").pipe(
   Command.withSubcommands([
     { group: "Start", commands: [dev, serve] },
     { group: "Sandboxes", commands: [claim, release, claims, pools] },
-    { group: "Workflows", commands: [run, workflows, definitions, replay] },
+    { group: "Workflows", commands: [run, workflows, definitions, schedules, backfill, replay] },
     { group: "Operations", commands: [doctor, members, failovers, errors, bench, completion] }
   ]),
   Command.withGlobalFlags(Globals.all)

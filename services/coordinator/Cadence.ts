@@ -69,11 +69,12 @@ export const make = (spec: CadenceSpec, prefix = ""): Result.Result<Cadence, Con
     )
   }
   // paused and without a function: only asked for times, never runs anything
-  const cron = Result.try(() => new Cron(pattern, { timezone, paused: true }))
+  const cron = Result.try({
+    try: () => new Cron(pattern, { timezone, paused: true }),
+    catch: (cause) => cause instanceof Error ? cause.message.replace(/^Cron\w*: /u, "") : String(cause)
+  })
   if (Result.isFailure(cron)) {
-    const { error } = cron.failure as { readonly error?: unknown }
-    const text = error instanceof Error ? error.message : String(error ?? cron.failure)
-    return Result.fail(invalid(at("cron"), `"${pattern}" is no cron expression: ${text.replace(/^Cron\w*: /u, "")}`))
+    return Result.fail(invalid(at("cron"), `"${pattern}" is no cron expression: ${cron.failure}`))
   }
   const startAt = spec.startAt === undefined ? -Infinity : Date.parse(spec.startAt)
   const endAt = spec.endAt === undefined ? Infinity : Date.parse(spec.endAt)

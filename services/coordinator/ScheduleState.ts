@@ -5,7 +5,7 @@
  * middle starts exactly what was decided, and the instance ids (`instanceOf`) make that harmless. The cursor only grows. Follows design/03 section 6.
  */
 import * as Result from "effect/Result"
-import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { namespaceDefault } from "../../shared/protocol/Pool.ts"
 import {
   type CatchUp,

@@ -24,7 +24,7 @@ import type { EpochMs, InstanceId, Shard } from "../../shared/protocol/Token.ts"
 import * as Cadence from "./Cadence.ts"
 import { type Home, HomeEntities } from "./HomeEntities.ts"
 import * as ScheduleState from "./ScheduleState.ts"
-import * as Starter from "./Starter.ts"
+import type * as Starter from "./Starter.ts"
 import type { Timers } from "./Timers.ts"
 import { Wakes } from "./Wakes.ts"
 

@@ -6,6 +6,8 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import { readFileSync } from "node:fs"
+import { parse } from "yaml"
 import * as Coordinator from "../../services/coordinator/main.ts"
 import { type Connection, Nats, open } from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
@@ -311,5 +313,27 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("backfills
       assert.deepStrictEqual([stopped.state, stopped.started, stopped.succeeded], ["Stopped", 3, 1])
       assert.strictEqual(new Set(executor.ran.map((spec) => spec.instance)).size, 3)
       assert.strictEqual(executor.ran.length, 3, "no date ran twice")
+    }))
+
+  it.effect("the examples: examples/schedule.yaml and examples/backfill.yaml with examples/dated-report.yaml", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      yield* coordinator("co-b4", yield* skipping)
+      const executor = yield* ScriptedExecutor.make(nats, "ex-b4", () => ({ _tag: "SUCCEEDED", outputs: {} }))
+      const example = (name: string): Record<string, unknown> =>
+        parse(readFileSync(new URL(`../../examples/${name}.yaml`, import.meta.url), "utf8"))
+      yield* Rpc.call(nats, Subject.rpc.definition("put"), DefinitionPut, example("dated-report"))
+      const stored = yield* call(nats, "put", ScheduleView, example("schedule"))
+      assert.strictEqual(stored.state, "Active")
+      const { instanceId } = yield* call(nats, "trigger", StartAnswer, { name: stored.name })
+      yield* Rpc.call(nats, Subject.rpc.backfill("start"), BackfillView, example("backfill"))
+      const ended = yield* until(backfillOf(nats, "reports-of-november"), ({ endedAt }) => endedAt !== undefined)
+      assert.deepStrictEqual([ended.state, ended.succeeded], ["Succeeded", 4])
+      yield* until(Effect.sync(() => executor.ran.length), (ran) => ran === 5)
+      assert.deepStrictEqual(
+        executor.ran.filter((spec) => spec.instance !== instanceId).map((spec) => spec.params["date"]).toSorted(),
+        ["2026-11-01", "2026-11-02", "2026-11-03", "2026-11-04"]
+      )
+      yield* call(nats, "delete", Deleted, { name: stored.name })
     }))
 })
