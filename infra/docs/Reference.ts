@@ -18,7 +18,10 @@ import * as Tree from "../../cli/Tree.ts"
 import { errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import * as Catalog from "./Catalog.ts"
 import * as Comments from "./Comments.ts"
+import * as JournalPage from "./JournalPage.ts"
+import * as Overview from "./Overview.ts"
 import * as StateMachines from "./StateMachines.ts"
+import { cell, code, isJson, type Json, typeText } from "./TypeText.ts"
 
 /** Text by path from the top of the checkout. */
 export type Files = ReadonlyMap<string, string>
@@ -26,9 +29,6 @@ export type Files = ReadonlyMap<string, string>
 const root = join(import.meta.dirname, "..", "..")
 const folder = "docs/reference"
 const generated = "<!-- Made by `npm run docs` from shared/protocol and cli. Do not edit. -->"
-
-type Json = { readonly [key: string]: unknown }
-const isJson = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value)
 
 /** A union of one is no union. */
 const simplify = (value: unknown): unknown => {
@@ -85,41 +85,6 @@ const schemaFile = (message: Described): string =>
       2
     )
   }\n`
-
-const code = (text: string) => `\`${text}\``
-const cell = (text: string) => text.replaceAll("|", "\\|").replaceAll("\n", " ")
-
-/** `string`, `0..9`, `"a" or "b"`, `[string]`, `{string: string}`, `object`. */
-const typeText = (schema: unknown): string => {
-  if (!isJson(schema)) return "any"
-  const { additionalProperties, anyOf, const: constant, enum: values, items, maximum, minimum, properties, type } =
-    schema
-  if (constant !== undefined) return JSON.stringify(constant)
-  if (Array.isArray(values)) return values.map((value) => JSON.stringify(value)).join(" or ")
-  const union = anyOf ?? schema["oneOf"]
-  if (Array.isArray(union)) {
-    const texts = [...new Set(union.map(typeText))]
-    return texts.includes("string") && texts.some((text) => text.startsWith("number")) ? "duration" : texts.join(" or ")
-  }
-  if (typeof schema["$ref"] === "string") return schema["$ref"].split("/").at(-1) ?? "object"
-  if (type === "array") return `[${typeText(items)}]`
-  if (type === "object") {
-    if (isJson(properties)) return `{${Object.keys(properties).join(", ")}}`
-    return isJson(additionalProperties) ? `{string: ${typeText(additionalProperties)}}` : "object"
-  }
-  const isSafe = (bound: unknown) => typeof bound === "number" && Math.abs(bound) !== Number.MAX_SAFE_INTEGER
-  const range = !isSafe(minimum) && !isSafe(maximum)
-    ? ""
-    : ` ${isSafe(minimum) ? String(minimum) : ""}..${isSafe(maximum) ? String(maximum) : ""}`
-  if (typeof schema["pattern"] === "string") {
-    return schema["pattern"] === "^[A-Za-z0-9_-]{1,63}$"
-      ? "name"
-      : schema["pattern"].startsWith("^\\d{4}-")
-      ? "time"
-      : "string"
-  }
-  return typeof type === "string" ? `${type}${range}` : "any"
-}
 
 /** Without the sentences, so that a message is known again where another one holds it. */
 const shape = (schema: unknown): string =>
@@ -352,6 +317,8 @@ export const files: Effect.Effect<Files> = Effect.gen(function*() {
     ...all.map((message) => [`${folder}/schemas/${message.name}.json`, schemaFile(message)] as const),
     [`${folder}/wire.md`, wire(all, comments)] as const,
     [`${folder}/state-machines.md`, StateMachines.page()] as const,
+    [`${folder}/README.md`, Overview.page()] as const,
+    [`${folder}/journal.md`, JournalPage.page(comments)] as const,
     [`${folder}/cli.md`, cli(yield* helps)] as const
   ])
 })

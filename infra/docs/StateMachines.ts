@@ -432,6 +432,14 @@ const ends = {
   PAUSED: { _tag: "PAUSED", id: attempt }
 } as const satisfies Readonly<Record<string, Transition>>
 
+/** `a` waits for a slot of its group instead, where it is under way. */
+const waiting = (state: WorkflowState): WorkflowState => {
+  const { execution } = ChunkedVector.get(state.tasks, state.graph.indexOf.get(a) ?? -1)
+  return execution === undefined || isEnded(execution)
+    ? state
+    : put(forced(state, "SUBMITTED"), { _tag: "SLOT", id: attempt, slot: "waiting" })
+}
+
 const topology = { _tag: "TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH", task: a } as const
 
 const ticketOf = (state: WorkflowState): string => state.serial ?? "another"
@@ -539,11 +547,11 @@ const workflowRows: {
     }
   ],
   WORKFLOW_FORCE_SUCCESS: [
-    { when: "a failed task", event: () => ({ _tag: "WORKFLOW_FORCE_SUCCESS", task: TaskName.make("a") }) }
+    { when: "a failed task", event: () => ({ _tag: "WORKFLOW_FORCE_SUCCESS", task: a }) }
   ],
-  WORKFLOW_RUN_TASK: [{ event: () => ({ _tag: "WORKFLOW_RUN_TASK", task: TaskName.make("a") }) }],
+  WORKFLOW_RUN_TASK: [{ event: () => ({ _tag: "WORKFLOW_RUN_TASK", task: a }) }],
   WORKFLOW_FORCE_START: [
-    { when: "a task that waits for a slot", event: () => ({ _tag: "WORKFLOW_FORCE_START", task: TaskName.make("a") }) }
+    { when: "a task that waits for a slot", prepare: waiting, event: () => ({ _tag: "WORKFLOW_FORCE_START", task: a }) }
   ],
   WORKFLOW_RECOVER: (["resume", "recover", "rerun"] as const).map((mode) => ({
     when: mode,
@@ -696,7 +704,7 @@ export const page = (): string => {
     ...diagram(task, "SUBMITTED", (status) => taskEnds.has(status)),
     "",
     "A task that is skipped, blocked or passed has no attempt and is in none of these states. FAILED is left again only while a retry is to come. A pause or kill of a task that an executor has is an intent",
-    "until the executor's fact arrives; nothing leads to FORCED_SUCCESS yet.",
+    "until the executor's fact arrives. WF FORCE_SUCCESS, an event of the workflow, makes a FAILED or KILLED task of a run that rests FORCED_SUCCESS.",
     "",
     ...markdown(task),
     ""

@@ -70,22 +70,29 @@ export class Recorder {
   readonly #runs = new Map<string, RecordedRun>()
   readonly #delivered = new Map<RecordedRun, number>()
   #member = "coordinator-1"
+  #appends = 0
   #batch: Array<string> | undefined
 
   constructor() {
     this.#record({ _tag: "Opened", member: this.#member, startup: "s1", at: this.now })
-    this.#record({ _tag: "Adopted", shard, snapshot: 0, at: this.now })
+    this.#append([JSON.stringify({ _tag: "Adopted", shard, snapshot: 0, at: this.now })])
   }
 
+  /** Of ownership: written by the session, without an id. */
   #record(record: typeof JournalRecord.Encoded): void {
-    this.#append([JSON.stringify(record)])
+    this.#push(`{"v":1,"records":[${JSON.stringify(record)}]}`)
   }
 
   #append(records: ReadonlyArray<string>): void {
+    this.#appends += 1
+    this.#push(`{"v":1,"id":"s1:${this.#appends}","records":[${records.join(",")}]}`)
+  }
+
+  #push(body: string): void {
     this.lines.push({
       sequence: this.lines.length + 1,
       subject: `heddle.journal.${this.#member}-s1`,
-      message: JSON.parse(`{"v":1,"records":[${records.join(",")}]}`)
+      message: JSON.parse(body)
     })
   }
 
@@ -180,7 +187,8 @@ export class Recorder {
   takeOver(): void {
     this.#record({ _tag: "Sealed", by: "coordinator-2", at: this.now })
     this.#member = "coordinator-2"
+    this.#appends = 0
     this.#record({ _tag: "Opened", member: this.#member, startup: "s1", at: this.now })
-    this.#record({ _tag: "Adopted", shard, snapshot: 0, at: this.now })
+    this.#append([JSON.stringify({ _tag: "Adopted", shard, snapshot: 0, at: this.now })])
   }
 }
