@@ -125,9 +125,11 @@ export const run = Effect.fn("CoordinatorLife.run")(
     const finished = new FinishedInstances(config.shardCount)
     const history = new HistoryProjector({ nats, timers })
 
+    /** Whom to pass a request on to: nobody who has given the shard away or is gone, since such a one would never answer. */
     const ownerOf = (shard: Shard): MemberId | undefined => {
-      const owner = shardMap.ownerOf(shard)?.owner
-      return owner === config.member.member ? undefined : owner
+      const owned = shardMap.ownerOf(shard)
+      if (owned === undefined || owned.owner === config.member.member || owned.released !== undefined) return undefined
+      return live.isAlive(owned.owner, owned.startup) ? owned.owner : undefined
     }
 
     const buses: WorkflowEventBusCoordinator = new WorkflowEventBusCoordinator({

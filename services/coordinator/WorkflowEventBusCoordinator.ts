@@ -2,7 +2,7 @@
  * Registers buses with their shard's worker and turns what waits on them into the ledger's next append.
  *
  * A turn: the events that wait for an instance, K at most, go through `decide`; that gives one journal entry. The entries of all instances that had a turn make one
- * append. Effects and answers follow only when the journal has it. A defect in `decide` never loses the event silently: it is tried again by itself, and
+ * append. Effects and answers follow only when the journal has it. A defect in `decide` never loses the event silently: the turn is tried again, then
  * the instance that it belongs to is poisoned with the reason, while all others go on. Follows design/03 sections 1 and 2.
  */
 import { hash as cryptoHash } from "node:crypto"
@@ -165,6 +165,10 @@ export class WorkflowEventBusCoordinator implements TurnSource {
   #turn(bus: WorkflowEventBus, now: EpochMs): Outcome {
     const handled = bus.take(turnEventsMax)
     const decision = this.#decide(bus, handled.flatMap(({ event }) => event === undefined ? [] : [event]), now)
+    if (decision === undefined) {
+      for (const pending of handled) pending.settled?.("Lost")
+      return { bus, handled: [], state: bus.state, entry: undefined, effects: [] }
+    }
     bus.state = decision.state
     for (const pending of handled) pending.decided?.(bus.state)
     if (decision.transitions.length === 0 && decision.effects.length === 0) {
@@ -187,7 +191,8 @@ export class WorkflowEventBusCoordinator implements TurnSource {
     return { bus, handled, state: bus.state, entry: { n: draft.n, text: sealed.text }, effects: decision.effects }
   }
 
-  #decide(bus: WorkflowEventBus, events: ReadonlyArray<LifecycleEvent>, now: EpochMs): Decide.Decision {
+  /** `undefined`: not even the poisoning could be decided, so the events are not taken. */
+  #decide(bus: WorkflowEventBus, events: ReadonlyArray<LifecycleEvent>, now: EpochMs): Decide.Decision | undefined {
     let defect: unknown
     for (let attempt = 0; attempt < decideAttemptsMax; attempt++) {
       try {
@@ -197,7 +202,12 @@ export class WorkflowEventBusCoordinator implements TurnSource {
       }
     }
     this.#listener.defect(bus, defect)
-    return Decide.poison(bus.state, defect instanceof Error ? defect.message : String(defect), now)
+    try {
+      return Decide.poison(bus.state, defect instanceof Error ? defect.message : String(defect), now)
+    } catch (cause) {
+      this.#listener.defect(bus, new Error("its state can't even be poisoned: it takes no events", { cause }))
+      return undefined
+    }
   }
 
   #recorded(outcomes: ReadonlyArray<Outcome>, sequence: number | undefined): void {
