@@ -114,6 +114,15 @@ it("the arguments of a first-party type are checked, and its fields", () => {
         { name: "f", type: "noop", with: { outputs: 3 } },
         // @ts-expect-error a sub-workflow names its definition
         { name: "g", type: "sub-workflow", with: { params: {} } },
+        { name: "g1", type: "dependent", with: { all: [{ workflow: "nightly", within: "24h" }, { workflow: "x" }] } },
+        // @ts-expect-error either a duration or times
+        {
+          name: "g2",
+          type: "dependent",
+          with: { any: [{ workflow: "x", within: "1d", from: "2026-01-31T00:00:00Z" }] }
+        },
+        // @ts-expect-error all or any
+        { name: "g3", type: "dependent", with: { all: [], any: [] } },
         // @ts-expect-error no task type is called "shel"
         { name: "h", type: "shel", with: { run: "true" } },
         // @ts-expect-error no field is called dependson
@@ -124,7 +133,7 @@ it("the arguments of a first-party type are checked, and its fields", () => {
       ]
     }
   })
-  assert.strictEqual(found.spec.tasks.length, 11)
+  assert.strictEqual(found.spec.tasks.length, 14)
 })
 
 it("tasks may be computed: then any text is a name", () => {

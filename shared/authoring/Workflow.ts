@@ -36,6 +36,14 @@ export type When<Name extends string> =
   | { readonly and: ReadonlyArray<When<Name>> }
   | { readonly or: ReadonlyArray<When<Name>> }
 
+/** The newest run of a workflow that started in the window; `is` is `success` when not given. */
+export type Dependency =
+  & { readonly workflow: string; readonly is?: "success" | "failed" }
+  & (
+    | { readonly within: Exclude<Duration, number> | Expression; readonly from?: never; readonly to?: never }
+    | { readonly within?: never; readonly from?: string; readonly to?: string }
+  )
+
 /** What `with` takes of the types that the engine runs itself. */
 export interface EngineTypes<Name extends string> {
   /** Goes on to the first case that holds, else to `default`. */
@@ -55,6 +63,10 @@ export interface EngineTypes<Name extends string> {
     readonly namespace?: string
     readonly params?: { readonly [name: string]: unknown } | Expression
   }
+  /** Waits for how the last runs of other workflows ended: all of them, or any. */
+  readonly dependent:
+    | { readonly all: ReadonlyArray<Dependency>; readonly any?: never }
+    | { readonly any: ReadonlyArray<Dependency>; readonly all?: never }
 }
 
 declare const other: unique symbol

@@ -461,6 +461,25 @@ export const features: Readonly<Record<string, (journal: Recorder) => void>> = {
     complete(first, "load")
     journal.settle()
   },
+  dependent: (journal) => {
+    const spec: Spec = {
+      tasks: [
+        {
+          name: "wait",
+          type: "dependent",
+          timeout: { after: "1h" },
+          with: { all: [{ workflow: "nightly", within: "24h" }] }
+        },
+        shell("after", { dependsOn: ["wait"] })
+      ]
+    }
+    const run = journal.run("dependent-1", spec)
+    run.pass(60_000)
+    run.turn({ _tag: "TASK_SUCCEEDED", id: run.newest("wait"), outputs: { runs: { nightly: "nightly-1" } } })
+    complete(run, "after")
+    const late = journal.run("dependent-2", spec)
+    late.pass(3_600_000)
+  },
   poison: (journal) => {
     const run = journal.run("poison-1", { tasks: [shell("a"), shell("b")] })
     run.register("a")
