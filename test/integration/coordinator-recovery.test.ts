@@ -11,7 +11,7 @@ import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { fnv1a } from "../../shared/protocol/Shard.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
-import { InstanceId, MemberId } from "../../shared/protocol/Token.ts"
+import { MemberId } from "../../shared/protocol/Token.ts"
 import { Accepted, StartAnswer, WorkflowList, WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
@@ -112,7 +112,7 @@ const world = Effect.gen(function*() {
       held.delete(instance)
       const mine = yield* until(
         `a task of ${instance} is held`,
-        Effect.sync(() => [...executor.running.values()].filter(({ spec }) => spec.instance === instance)[0])
+        Effect.sync(() => [...executor.running.values()].find(({ spec }) => spec.instance === instance))
       )
       executor.report(mine.spec, MemberId.make(owner.name), { _tag: "SUCCEEDED", outputs: {} })
     })
@@ -272,7 +272,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("instances
       )
       const entry = stored.flatMap(({ text }) =>
         (JSON.parse(text) as { readonly records: ReadonlyArray<Record<string, unknown>> }).records
-      ).filter((record) => record["_tag"] === "Entry" && record["instance"] === broken).at(-1)
+      ).findLast((record) => record["_tag"] === "Entry" && record["instance"] === broken)
       const last = stored.at(-1)
       yield* Append.append(
         nats,
