@@ -15,6 +15,7 @@ import * as Streams from "../../shared/jetstream/Streams.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { type MemberId, StartupId } from "../../shared/protocol/Token.ts"
 import { ttlMsDefault } from "../../shared/registry/Registry.ts"
+import type { AlertConfig } from "./Alerts.ts"
 import * as CoordinatorLife from "./CoordinatorLife.ts"
 
 export interface CoordinatorConfig {
@@ -28,6 +29,8 @@ export interface CoordinatorConfig {
   readonly streams?: Streams.StreamsOptions
   /** What is known of the server's `sync_interval`, for the durability level. */
   readonly durability?: Durability.DurabilityOptions
+  /** Where alerts are told; absent: in the log. */
+  readonly alerts?: AlertConfig
 }
 
 /** What runs, for the program around it and for tests. */
@@ -44,6 +47,7 @@ export const layer = (config: CoordinatorConfig): Layer.Layer<Coordinator, Contr
 
 const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
   const nats = yield* Nats
+  yield* Durability.read(nats) // refuses a server that is too old before anything is made on it
   yield* Streams.ensure(nats, config.streams)
   const durability = yield* Durability.read(nats, config.durability)
   yield* Effect.logInfo(`durability: ${durability.text}`)
@@ -72,7 +76,8 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
       startup,
       shardCount,
       registryTtlMs: config.ttlMs ?? ttlMsDefault,
-      version: config.version
+      version: config.version,
+      alerts: config.alerts
     }, (present) =>
       Effect.sync(() => {
         stats = present
