@@ -86,7 +86,7 @@ export class WorkflowEventBusCoordinator implements TurnSource {
     this.#workers.delete(shard)
     for (const bus of worker.buses.values()) {
       for (const pending of bus.take(Infinity)) pending.settled?.("Lost")
-      for (const waiter of [...bus.resultWaiters]) waiter(undefined)
+      for (const waiter of bus.resultWaiters) waiter(undefined)
       bus.resultWaiters.clear()
     }
     worker.buses.clear()

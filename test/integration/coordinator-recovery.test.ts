@@ -9,6 +9,7 @@ import { type Connection, open } from "../../shared/jetstream/Nats.ts"
 import * as Read from "../../shared/jetstream/Read.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
+import { DefinitionPut } from "../../shared/protocol/Definition.ts"
 import { fnv1a } from "../../shared/protocol/Shard.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { MemberId } from "../../shared/protocol/Token.ts"
@@ -80,7 +81,7 @@ const shardOf = (instance: string) => fnv1a(instance) % shardCount
 const headOf = (nats: Connection, instance: string) =>
   Effect.map(
     snapshots(nats).get(`shard.${shardOf(instance)}`),
-    Option.map(({ value }) => Schema.decodeUnknownSync(Head)(value))
+    Option.map(({ value }) => Schema.decodeSync(Head)(value))
   )
 /** A checkpoint is due: until the head of this instance's shard is another one. */
 const checkpoint = (nats: Connection, running: Running, instance: string) =>
@@ -310,5 +311,53 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("instances
       yield* finish(orphan, third)
       assert.strictEqual((yield* result(nats, orphan)).state, "SUCCEEDED")
       assert.strictEqual(executor.ran.filter((spec) => spec.instance === orphan).length, 2)
+    }))
+})
+
+layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("many", (it) => {
+  it.effect("10,000 unfinished instances are recovered from pages and journal; afterwards nothing but their states is held", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      const first = yield* begin()
+      const total = 10_000
+      yield* Rpc.call(nats, Subject.rpc.definition("put"), DefinitionPut, {
+        metadata: { name: "waits" },
+        spec: { tasks: [{ name: "a", type: "noop", delay: "10h" }, { name: "b", type: "noop", dependsOn: ["a"] }] }
+      })
+      const startAll = (from: number, to: number) =>
+        Effect.forEach(
+          Array.from({ length: to - from }, () => ({})),
+          () => Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, { definition: "waits" }),
+          { concurrency: 256, discard: true }
+        )
+      yield* startAll(0, total / 2)
+      assert.strictEqual(first.stats().live, total / 2)
+      first.clock.skip(31_000)
+      yield* until(
+        "checkpoints of all shards are written",
+        Effect.map(
+          Effect.forEach([0, 1, 2, 3], (shard) => snapshots(nats).get(`shard.${shard}`)),
+          (heads) => heads.every(Option.isSome)
+        )
+      )
+      yield* startAll(total / 2, total)
+      yield* kill(nats, first)
+      const begun = performance.now()
+      const second = yield* begin()
+      const tookMs = performance.now() - begun
+      assert.strictEqual(second.stats().live, total)
+      assert.isBelow(tookMs, 20_000)
+      assert.isFalse(second.logs.some((line) => line.includes("could not be restored")))
+      // what was read from the journal is handed to the history and let go of
+      yield* until("nothing but the states is held", Effect.sync(() => second.stats().unprojected === 0))
+      assert.strictEqual(
+        second.stats().timers.filter((key) => key.includes("/")).length,
+        total,
+        "each waits for its delay"
+      )
+      const page = yield* Rpc.call(nats, Subject.rpc.workflow("list"), WorkflowList, { limit: 1_000 })
+      assert.strictEqual(page.items.length, 1_000)
+      assert.isDefined(page.next)
+      yield* second.stop
     }))
 })
