@@ -153,5 +153,6 @@ if (failedChecks.length > 0) process.stdout.write(`failed checks: ${failedChecks
 if (isStopped) process.stdout.write("stopped before the end\n")
 const failed = failedChecks.length + tests.failed + (isStopped ? 1 : 0)
 const passed = checksRun - failedChecks.length + tests.passed
-process.stdout.write(`${passed} passed, ${failed} failed${tests.skipped > 0 ? `, ${tests.skipped} skipped` : ""}\n`)
+if (tests.skipped > 0) process.stdout.write(`skipped tests: ${tests.skipped}\n`)
+process.stdout.write(`${passed} passed, ${failed} failed\n`)
 process.exitCode = failed === 0 ? 0 : 1
