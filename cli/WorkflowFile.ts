@@ -90,6 +90,49 @@ export const structuralProblems = (value: unknown): ReadonlyArray<Problem> => {
     })
 }
 
+/** What the graph is made of: without these it would be another one. */
+const graphKeys: ReadonlySet<string | number | undefined> = new Set([
+  "spec",
+  "tasks",
+  "name",
+  "type",
+  "dependsOn",
+  "with"
+])
+
+/**
+ * The definition without what the Schema refuses, so that what else is wrong with it is found in the same go. Undefined where that would change the graph: then a
+ * problem of the graph could be one of the change.
+ */
+export const remainder = (value: unknown): Definition | undefined => {
+  const copy: unknown = structuredClone(value)
+  for (let round = 0; round < 5; round++) {
+    const decoded = decode(copy)
+    if (Result.isSuccess(decoded)) return decoded.success
+    for (const { path } of structuralProblems(copy)) {
+      const keys = YamlSource.segments(path)
+      if (keys[0] === "metadata") {
+        Object.assign(Object(copy), { metadata: { name: "unnamed" } })
+        continue
+      }
+      const parents: Array<Record<string | number, unknown>> = []
+      let at: unknown = copy
+      for (const key of keys) {
+        if (typeof at !== "object" || at === null) return undefined
+        parents.push(at as Record<string | number, unknown>) // an object, or an array by its indices
+        at = parents.at(-1)?.[key]
+      }
+      // What is missing is a field of something that is then taken out as a whole.
+      const depth = at === undefined ? keys.length - 2 : keys.length - 1
+      const key = keys[depth]
+      const holder = parents[depth]
+      if (key === undefined || holder === undefined || typeof key === "number" || graphKeys.has(key)) return undefined
+      delete holder[key]
+    }
+  }
+  return undefined
+}
+
 export const locate = (
   source: YamlSource.YamlSource,
   problems: ReadonlyArray<Problem>

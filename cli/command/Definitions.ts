@@ -108,10 +108,15 @@ export const validate = (input: { readonly file: string; readonly local: boolean
   Effect.gen(function*() {
     const output = yield* Output
     const file = yield* WorkflowFile.read(input.file)
-    const definition = yield* WorkflowFile.definitionOf(file).pipe(
-      Effect.tapError(() => output.format === "table" ? Effect.void : report(file, file.problems))
-    )
-    const decoded = Schema.decodeUnknownSync(Definition)(definition)
+    const { definition } = file
+    if (definition === undefined) {
+      const rest = WorkflowFile.remainder(file.source.value)
+      const more = rest === undefined ? [] : WorkflowFile.locate(file.source, graphProblems(rest))
+      const all = [...file.problems, ...more]
+      if (output.format !== "table") yield* report(file, all)
+      return yield* WorkflowFile.invalid(file, all)
+    }
+    const decoded = yield* Schema.decodeEffect(Definition)(definition).pipe(Effect.orDie) // it was decoded to get here
     const problems = WorkflowFile.locate(file.source, graphProblems(decoded))
     if (problems.length > 0) {
       if (output.format !== "table") yield* report(file, problems)

@@ -1,0 +1,123 @@
+import { assert, it } from "@effect/vitest"
+import { spawnSync } from "node:child_process"
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { vi } from "vitest"
+
+// each test starts the command
+vi.setConfig({ testTimeout: 60_000 })
+
+const root = join(import.meta.dirname, "..", "..")
+const validate = (file: string, input = "", ...more: ReadonlyArray<string>) =>
+  spawnSync(
+    process.execPath,
+    [join(root, "bin", "heddle.mjs"), "definitions", "validate", "--local", file, ...more],
+    { input, encoding: "utf8", cwd: root, env: { ...process.env, NO_COLOR: "1" } }
+  )
+
+const bad = `apiVersion: heddle.dev/v2
+kind: Workflow
+metadata: { name: "bad name" }
+spec:
+  failureStrategy: explode
+  tasks:
+    - name: extract
+      type: shell
+      retry: { times: many }
+      timeout: { strategy: fail }
+      delay: soon
+    - name: load
+      type: shell
+      dependson: [extract]
+      dependsOn: [extrat]
+    - name: load
+      type: noop
+      join: all_sucess
+    - name: one
+      type: noop
+      dependsOn: [two]
+    - name: two
+      type: noop
+      dependsOn: [one]
+    - name: how
+      type: switch
+      with: { cases: [{ when: "1 +", next: nowhere }] }
+    - name: fan
+      type: noop
+      forEach: { items: "1", parallelism: 0 }
+      with: { outputs: "\${{ tasks.ghost.outputs.x }}" }
+    - name: gate
+      type: condition
+`
+
+/** Place and path of each problem, and a word of what is said. */
+const expected: ReadonlyArray<readonly [place: string, path: string, said: RegExp]> = [
+  ["1:13", "apiVersion", /"heddle\.dev\/v1"/u],
+  ["3:19", "metadata.name", /letters, digits/u],
+  ["5:20", "spec.failureStrategy", /"continue" \| "end"/u],
+  ["9:23", "spec.tasks[0].retry.times", /number/u],
+  ["10:7", "spec.tasks[0].timeout.after", /Missing/u],
+  ["11:14", "spec.tasks[0].delay", /a duration such as/u],
+  ["14:7", "spec.tasks[1].dependson", /did you mean dependsOn\?/u],
+  ["15:19", "spec.tasks[1].dependsOn[0]", /extrat, which is no task/u],
+  ["16:13", "spec.tasks[2].name", /used twice/u],
+  ["18:13", "spec.tasks[2].join", /all_success/u],
+  ["24:7", "spec.tasks[4].dependsOn", /cycle: two -> one -> two/u],
+  ["27:31", "spec.tasks[5].with.cases[0].when", /position 4/u],
+  ["27:44", "spec.tasks[5].with.cases[0].next", /no task/u],
+  ["30:25", "spec.tasks[6].forEach.items", /not a list/u],
+  ["30:43", "spec.tasks[6].forEach.parallelism", /between 1 and 10000/u],
+  ["31:24", "spec.tasks[6].with.outputs", /ghost is no task/u],
+  ["32:7", "spec.tasks[7].dependsOn", /no predecessor/u],
+  ["32:7", "spec.tasks[7].with", /leads nowhere/u]
+]
+
+it("validate: every problem of a file at once, of structure, graph and expressions, each with line and column", () => {
+  const { status, stderr, stdout } = validate("-", bad)
+  assert.deepStrictEqual([status, stdout], [2, ""])
+  const [title = "", ...told] = stderr.trimEnd().split("\n").map((line) => line.trim())
+  assert.strictEqual(title, `heddle: <stdin> has ${expected.length} problems.`)
+  assert.deepStrictEqual(
+    told.map((line) => line.split(": ").slice(0, 2).join(": ")),
+    expected.map(([place, path]) => `<stdin>:${place}: ${path}`)
+  )
+  expected.forEach(([, , said], i) => assert.match(told[i] ?? "", said))
+})
+
+it("validate: the same for programs", () => {
+  const { status, stdout } = validate("-", bad, "-o", "json")
+  assert.strictEqual(status, 2)
+  const report: unknown = JSON.parse(stdout)
+  assert.nestedPropertyVal(report, "valid", false)
+  assert.nestedPropertyVal(report, "problems.length", expected.length)
+})
+
+it("validate: where the structure leaves no graph, what is wrong with the structure", () => {
+  const { status, stderr } = validate(
+    "-",
+    "metadata: { name: a }\nspec: { tasks: [{ type: noop }, { name: b, type: noop, dependsOn: [c] }] }\n"
+  )
+  assert.strictEqual(status, 2)
+  assert.match(stderr, /<stdin>:2:\d+: spec\.tasks\[0\]\.name: Missing key/u)
+})
+
+const examples = readdirSync(join(root, "examples")).filter((name) =>
+  name.endsWith(".yaml") && readFileSync(join(root, "examples", name), "utf8").includes("kind: Workflow")
+)
+
+it("examples are valid, in YAML and in TypeScript", () => {
+  for (const name of [...examples, "nightly.ts"]) {
+    const { status, stderr } = validate(join("examples", name))
+    assert.strictEqual(status, 0, `${name}: ${stderr}`)
+  }
+})
+
+it("examples say their schema in the first line, for editors", () => {
+  for (const name of examples) {
+    assert.strictEqual(
+      readFileSync(join(root, "examples", name), "utf8").split("\n")[0],
+      "# yaml-language-server: $schema=../docs/reference/schemas/Definition.json",
+      name
+    )
+  }
+})
