@@ -3,12 +3,18 @@
  *
  * Loaded one by one when they are needed, so that a claim with `--exec` does not read every task type.
  */
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { type Plugin, PluginHost } from "../shared/plugin/Plugin.ts"
+import * as Option from "effect/Option"
+import { type Plugin, PluginError, PluginHost } from "../shared/plugin/Plugin.ts"
+import { ContractError } from "../shared/protocol/ErrorCode.ts"
 import { CliFailure } from "./ExitCode.ts"
 
 const firstParty = {
+  "alert-log": () => import("../plugins/alert-log/plugin.ts"),
+  "alert-nats": () => import("../plugins/alert-nats/plugin.ts"),
+  "alert-webhook": () => import("../plugins/alert-webhook/plugin.ts"),
   fifo: () => import("../plugins/fifo/plugin.ts"),
   inline: () => import("../plugins/inline/plugin.ts"),
   local: () => import("../plugins/local/plugin.ts"),
@@ -32,10 +38,49 @@ export const providerPlugin = Effect.fnUntraced(function*(provider: string) {
   return (yield* Effect.promise(firstParty[provider])).default
 })
 
+/** Config of plugins from the environment: `HEDDLE_ALERT_WEBHOOK_URL`, `HEDDLE_ALERT_NATS_SUBJECT`. */
+const configs = Effect.gen(function*() {
+  const url = yield* Config.option(Config.String("HEDDLE_ALERT_WEBHOOK_URL"))
+  const subject = yield* Config.option(Config.String("HEDDLE_ALERT_NATS_SUBJECT"))
+  return {
+    ...(Option.isSome(url) ? { "alert-webhook": { url: url.value } } : {}),
+    ...(Option.isSome(subject) ? { "alert-nats": { subject: subject.value } } : {})
+  }
+}).pipe(
+  Effect.mapError((error) =>
+    new PluginError({ plugin: "alert", message: `the environment is not valid: ${error.message}` })
+  )
+)
+
 /** All of them, for the services. */
 export const layer = Layer.unwrap(
-  Effect.map(
-    Effect.promise(() => Promise.all(Object.values(firstParty).map((load) => load()))),
-    (modules) => PluginHost.layer(modules.map((module) => module.default))
+  Effect.gen(function*() {
+    const modules = yield* Effect.promise(() => Promise.all(Object.values(firstParty).map((load) => load())))
+    return PluginHost.layer(modules.map((module) => module.default), yield* configs)
+  })
+)
+
+/**
+ * Who is told of what no definition has targets for: `HEDDLE_ALERTS`, names of sinks with commas between them; `log` when not given, nobody when empty. A name that
+ * no plugin offers is an error at once.
+ */
+export const alerts = Effect.gen(function*() {
+  const host = yield* PluginHost
+  const text = yield* Config.String("HEDDLE_ALERTS").pipe(Config.withDefault("log"))
+  const names = text.split(",").map((name) => name.trim()).filter((name) => name !== "")
+  const unknown = names.find((name) => !host.alertSinks.has(name))
+  if (unknown !== undefined) {
+    return yield* new ContractError({
+      code: "InvalidName",
+      message: `HEDDLE_ALERTS names the alert sink "${unknown}", the plugins offer ${
+        [...host.alertSinks.keys()].join(", ")
+      }`
+    })
+  }
+  return { sinks: host.alertSinks, targets: names.map((sink) => ({ sink })) }
+}).pipe(
+  Effect.catchTag(
+    "ConfigError",
+    (error) => Effect.fail(new ContractError({ code: "InvalidMessage", message: `HEDDLE_ALERTS: ${error.message}` }))
   )
 )

@@ -12,6 +12,7 @@ import type { PluginHost } from "../../shared/plugin/Plugin.ts"
 import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { PoolRef } from "../../shared/protocol/Sandbox.ts"
 import type { MemberId } from "../../shared/protocol/Token.ts"
+import * as Plugins from "../Plugins.ts"
 import { version } from "../Version.ts"
 
 export const order = ["failover", "coordinator", "pool-scheduler", "task-executor"] as const
@@ -42,16 +43,15 @@ const given = <K extends string, A>(key: K, value: A | undefined) =>
 const load = async (name: ServiceName, config: ServiceConfig): Promise<ServiceLayer> => {
   const common = { member: config.member, version, ...given("ttlMs", config.ttlMs) }
   switch (name) {
-    case "coordinator":
+    case "coordinator": {
+      const coordinator = await import("../../services/coordinator/main.ts")
       return Layer.effectDiscard(
-        Layer.build(
-          (await import("../../services/coordinator/main.ts")).layer({
-            ...common,
-            durability: config.durability,
-            streams: config.streams
-          })
-        )
+        Effect.flatMap(Plugins.alerts, (alerts) =>
+          Layer.build(
+            coordinator.layer({ ...common, durability: config.durability, streams: config.streams, alerts })
+          ))
       )
+    }
     case "pool-scheduler":
       return Layer.effectDiscard(Layer.build((await import("../../services/pool-scheduler/main.ts")).layer(common)))
     case "task-executor":

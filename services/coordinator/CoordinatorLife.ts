@@ -34,6 +34,7 @@ import * as LiveMembers from "../../shared/registry/LiveMembers.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
 import * as ShardMap from "../../shared/registry/ShardMap.ts"
 import * as LedgerSeal from "../../shared/session/LedgerSeal.ts"
+import { type AlertConfig, Alerts } from "./Alerts.ts"
 import * as Checkpoints from "./Checkpoints.ts"
 import { CommandHandler } from "./CommandHandler.ts"
 import { CommandInbox } from "./CommandInbox.ts"
@@ -66,6 +67,8 @@ export interface LifeConfig {
   readonly shardCount: number
   readonly registryTtlMs: number
   readonly version: string
+  /** Absent: alerts are logged. */
+  readonly alerts: AlertConfig | undefined
 }
 
 /** Why a life ended: the next one may begin. */
@@ -122,6 +125,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
     const live = yield* LiveMembers.make(nats)
     const definitions = new Definitions(nats, now)
     const timers = new Timers(clock)
+    const alerts = new Alerts({ nats, timers, config: config.alerts, now, warn: log, fork })
     const finished = new FinishedInstances(config.shardCount)
     const history = new HistoryProjector({ nats, timers })
 
@@ -205,8 +209,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       timers,
       history,
       finished,
-      alert: (bus, alert) =>
-        log(`alert ${alert.kind}: ${bus.instance}${alert.task === undefined ? "" : `/${alert.task}`}: ${alert.message}`)
+      alert: (bus, alert) => alerts.ofRun(bus, alert)
     })
     const instances: Instances = new Instances({
       nats,
@@ -226,7 +229,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       warn: log,
       timers,
       fork,
-      alert: ({ kind, message }) => log(`alert ${kind}: ${message}`)
+      alert: (alert) => alerts.raise(alert)
     })
     const port = new ExecutorPort({
       buses,
@@ -499,6 +502,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       Effect.andThen(timers.run, Effect.never),
       Effect.andThen(definitions.watch, Effect.never),
       Effect.andThen(scheduling.run, Effect.never),
+      alerts.run,
       Effect.andThen(patiently(ownershipLoop), Effect.never),
       checkpointLoop,
       shardMap.failure,

@@ -29,7 +29,10 @@ export interface EffectRunnerOptions {
   readonly timers: Timers
   readonly history: HistoryProjector
   readonly finished: FinishedInstances
-  readonly alert: (bus: WorkflowEventBus, alert: Alert) => void
+  readonly alert: (
+    bus: WorkflowEventBus,
+    alert: Omit<Alert, "kind"> & { readonly kind: Alert["kind"] | "WorkflowSucceeded" }
+  ) => void
 }
 
 const timerKey = (bus: WorkflowEventBus, timer: string): string => `${bus.instance}/${timer}`
@@ -126,6 +129,10 @@ export class EffectRunner {
     for (const waiter of bus.resultWaiters) waiter(effect.result)
     bus.resultWaiters.clear()
     if (effect.replyTo !== undefined) this.#options.nats.publish(effect.replyTo, JSON.stringify(effect.result))
+    if (effect.result.state === "SUCCEEDED") {
+      const id = `alert:WorkflowSucceeded:${effect.id}`
+      this.#options.alert(bus, { _tag: "Alert", id, kind: "WorkflowSucceeded", message: "the run succeeded" })
+    }
     this.#leave(bus)
   }
 

@@ -1,5 +1,5 @@
 /**
- * A plugin and the host that loads it. A plugin contributes task types, pool providers and placement policies, each under its name.
+ * A plugin and the host that loads it. A plugin contributes task types, pool providers, placement policies and alert sinks, each under its name.
  *
  * Keeps true: what a plugin is and offers (`manifest`) can be read without running any of its code; a plugin made for another version of this SDK is
  * refused with both versions in the message; its config is decoded before anything of it runs; two plugins never offer the same name. Clock, random, logger
@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { Token } from "../protocol/Token.ts"
+import type { AlertSink } from "./AlertSink.ts"
 import type { PlacementPolicy } from "./PlacementPolicy.ts"
 import type { PoolProvider } from "./PoolProvider.ts"
 import type { TaskType } from "./TaskType.ts"
@@ -18,7 +19,7 @@ import type { TaskType } from "./TaskType.ts"
 /** Version of this SDK: a major change breaks plugins, a minor one adds. */
 export const apiVersion = "1.0.0"
 
-export const contributionKinds = ["taskTypes", "poolProviders", "placementPolicies"] as const
+export const contributionKinds = ["taskTypes", "poolProviders", "placementPolicies", "alertSinks"] as const
 export type ContributionKind = typeof contributionKinds[number]
 
 /** What a plugin says of itself. `api`: the SDK versions it works with, `^1` or `^1.2`. `contributes`: names by kind. */
@@ -43,6 +44,7 @@ export interface Contributed {
   readonly taskTypes: ReadonlyMap<string, TaskType>
   readonly poolProviders: ReadonlyMap<string, PoolProvider>
   readonly placementPolicies: ReadonlyMap<string, PlacementPolicy>
+  readonly alertSinks: ReadonlyMap<string, AlertSink>
 }
 
 export interface Plugin {
@@ -65,6 +67,7 @@ export const definePlugin = <Config = typeof noConfig.Type>(options: {
     readonly taskTypes?: Contributions<Config, TaskType>
     readonly poolProviders?: Contributions<Config, PoolProvider>
     readonly placementPolicies?: Contributions<Config, PlacementPolicy>
+    readonly alertSinks?: Contributions<Config, AlertSink>
   }
 }): Plugin => {
   // Without a schema, Config is the empty struct: the default of the type parameter.
@@ -104,7 +107,8 @@ export const definePlugin = <Config = typeof noConfig.Type>(options: {
         return Result.succeed({
           taskTypes: build(options.contributes.taskTypes, decoded.success),
           poolProviders: build(options.contributes.poolProviders, decoded.success),
-          placementPolicies: build(options.contributes.placementPolicies, decoded.success)
+          placementPolicies: build(options.contributes.placementPolicies, decoded.success),
+          alertSinks: build(options.contributes.alertSinks, decoded.success)
         })
       } catch (error) {
         return Result.fail(
@@ -142,7 +146,8 @@ const make = Effect.fnUntraced(function*(plugins: ReadonlyArray<Plugin>, configs
     manifests: plugins.map((_) => _.manifest),
     taskTypes: new Map<string, TaskType>(),
     poolProviders: new Map<string, PoolProvider>(),
-    placementPolicies: new Map<string, PlacementPolicy>()
+    placementPolicies: new Map<string, PlacementPolicy>(),
+    alertSinks: new Map<string, AlertSink>()
   }
   const from = new Map<string, string>()
   for (const plugin of plugins) {

@@ -6,6 +6,7 @@
  * and takes time in proportion to tasks and edges. What the engine can't do yet is refused here (`Unsupported: ...`), never ignored.
  */
 import * as Result from "effect/Result"
+import type { AlertTarget } from "../../../shared/protocol/Alert.ts"
 import type { Definition, DefinitionRef, Join, TaskDefinition } from "../../../shared/protocol/Definition.ts"
 import type { Problem } from "../../../shared/protocol/ErrorCode.ts"
 import type { LaneName } from "../../../shared/protocol/Lane.ts"
@@ -116,6 +117,8 @@ export interface WorkflowGraph {
   readonly serial: "wait" | "discard" | "priority" | undefined
   /** The graph of a semaphore, which has no tasks (engine/Semaphore.ts). */
   readonly isSemaphore: boolean
+  /** Who is told of the run; the deployment's targets when absent. */
+  readonly alerts?: ReadonlyArray<AlertTarget>
   readonly timeout: TimeoutPolicy | undefined
   /** The table of a run of the whole graph before it starts. */
   readonly fresh: ChunkedVector.ChunkedVector<TaskState>
@@ -752,6 +755,7 @@ export const compile = (
     groups: [...new Set(nodes.flatMap((node) => node.group?.name ?? []))],
     serial: serialOf(spec.executionType),
     isSemaphore: false,
+    ...(spec.alerts === undefined ? {} : { alerts: spec.alerts }),
     timeout,
     fresh: ChunkedVector.fromArray(
       nodes.map((node): TaskState => ({
