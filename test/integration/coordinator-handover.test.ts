@@ -198,10 +198,17 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("clients",
       const ids = Array.from({ length: 16 }, (_, index) => `wait-${index}`)
       for (const instanceId of ids) yield* start(nats, { inline: definition("one"), instanceId })
       yield* until("they run", () => executor.ran.length === ids.length)
-      const waiting = yield* Effect.forEach(ids, (id) => Effect.forkChild(Effect.result(result(nats, id, "25s"))))
+      let told = 0
+      const waiting = yield* Effect.forEach(
+        ids,
+        (id) => Effect.forkChild(Effect.tap(Effect.result(result(nats, id, "25s")), () => Effect.sync(() => told++)))
+      )
       yield* until("all wait", () => first.stats().waiters === ids.length)
       const begun = performance.now()
       const second = yield* coordinator("wait-b")
+      // the first lives on with the rest: those whose shard has moved are told
+      yield* until("some have moved", () => first.stats().waiters < ids.length)
+      yield* until("those are told", () => told === ids.length - first.stats().waiters)
       yield* first.stop
       const answers = yield* Effect.forEach(waiting, (fiber) => Fiber.join(fiber))
       assert.isBelow(performance.now() - begun, 10_000)
