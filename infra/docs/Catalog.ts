@@ -4,6 +4,8 @@
  * Schemas and subjects come from shared/protocol; only the sentences stand here.
  */
 import type * as Schema from "effect/Schema"
+import * as Alert from "../../shared/protocol/Alert.ts"
+import * as Backfill from "../../shared/protocol/Backfill.ts"
 import * as Claim from "../../shared/protocol/Claim.ts"
 import * as Definition from "../../shared/protocol/Definition.ts"
 import * as ErrorCode from "../../shared/protocol/ErrorCode.ts"
@@ -12,6 +14,7 @@ import * as Member from "../../shared/protocol/Member.ts"
 import * as Pool from "../../shared/protocol/Pool.ts"
 import * as Report from "../../shared/protocol/Report.ts"
 import { type PoolRef, Sandbox } from "../../shared/protocol/Sandbox.ts"
+import * as Schedule from "../../shared/protocol/Schedule.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import * as SystemEvent from "../../shared/protocol/SystemEvent.ts"
 import { formatDuration } from "../../shared/protocol/Time.ts"
@@ -67,6 +70,30 @@ export const messages = [
   { name: "WorkflowList", schema: Workflow.WorkflowList, text: "A page of instances." },
   { name: "ResultRequest", schema: Workflow.ResultRequest },
   { name: "WorkflowResult", schema: Workflow.WorkflowResult, text: "How a run ended." },
+  { name: "PutSchedule", schema: Schedule.PutSchedule, text: "A cron schedule: YAML, JSON, or the same object." },
+  { name: "ScheduleRef", schema: Schedule.ScheduleRef, text: "Names a schedule." },
+  { name: "ScheduleTrigger", schema: Schedule.ScheduleTrigger, text: "Starts what a schedule starts, by hand." },
+  { name: "ScheduleListQuery", schema: Schedule.ScheduleListQuery, text: "Asks for a page of schedules." },
+  { name: "SchedulePreviewQuery", schema: Schedule.SchedulePreviewQuery },
+  { name: "SchedulePreview", schema: Schedule.SchedulePreview, text: "Times to come." },
+  { name: "ScheduleView", schema: Schedule.ScheduleView, text: "A schedule with its next and last firing." },
+  { name: "ScheduleList", schema: Schedule.ScheduleList, text: "A page of schedules, by name." },
+  { name: "Deleted", schema: Schedule.Deleted, text: "It is gone." },
+  { name: "StartBackfill", schema: Backfill.StartBackfill, text: "A backfill: YAML, JSON, or the same object." },
+  { name: "BackfillRef", schema: Backfill.BackfillRef, text: "Names a backfill." },
+  { name: "BackfillStop", schema: Backfill.BackfillStop, text: "Starts no further date." },
+  { name: "BackfillListQuery", schema: Backfill.BackfillListQuery, text: "Asks for a page of backfills." },
+  {
+    name: "BackfillView",
+    schema: Backfill.BackfillView,
+    text: "A backfill with its dates under way and those that failed."
+  },
+  { name: "BackfillList", schema: Backfill.BackfillList, text: "A page of backfills, by name." },
+  {
+    name: "AlertMessage",
+    schema: Alert.AlertMessage,
+    text: "What an alert sink is told; the same `id` may come twice."
+  },
   { name: "HistoryQuery", schema: Workflow.HistoryQuery },
   { name: "Entry", schema: Journal.Entry },
   { name: "LifecycleEvent", schema: Journal.LifecycleEvent },
@@ -103,7 +130,13 @@ export const defaults: Readonly<Record<string, string>> = {
   "StartRequest.instanceId": "made by the coordinator",
   "StartRequest.namespace": `\`"${Pool.namespaceDefault}"\``,
   "StartRequest.priority": "the definition's",
-  "ResultRequest.wait": "`\"30s\"`"
+  "ResultRequest.wait": "`\"30s\"`",
+  "PutSchedule.spec.timezone": "`\"UTC\"`",
+  "PutSchedule.spec.catchUp": "`\"last\"`",
+  "PutSchedule.spec.misfireWindow": `\`"${formatDuration(Schedule.misfireWindowDefaultMs)}"\``,
+  "StartBackfill.spec.parallelism": "`1`",
+  "StartBackfill.spec.order": "`\"ascending\"`",
+  "StartBackfill.spec.onFailure": "`\"stop\"`"
 }
 
 // A subject with placeholders, made by the same function as the real one: the placeholder is no valid name, which is the point.
@@ -233,6 +266,58 @@ export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: Reado
     ]
   },
   {
+    title: "Schedules and backfills",
+    items: [
+      {
+        subject: Subject.rpc.schedule("put"),
+        request: "PutSchedule",
+        answer: "ScheduleView",
+        text: "Makes or changes one; it fires from now on."
+      },
+      { subject: Subject.rpc.schedule("get"), request: "ScheduleRef", answer: "ScheduleView", text: "" },
+      { subject: Subject.rpc.schedule("list"), request: "ScheduleListQuery", answer: "ScheduleList", text: "" },
+      {
+        subject: Subject.rpc.schedule("delete"),
+        request: "ScheduleRef",
+        answer: "Deleted",
+        text: "What it started goes on."
+      },
+      {
+        subject: Subject.rpc.schedule("pause"),
+        request: "ScheduleRef",
+        answer: "ScheduleView",
+        text: "Times that pass meanwhile are not made up for."
+      },
+      { subject: Subject.rpc.schedule("resume"), request: "ScheduleRef", answer: "ScheduleView", text: "From now on." },
+      {
+        subject: Subject.rpc.schedule("trigger"),
+        request: "ScheduleTrigger",
+        answer: "StartAnswer",
+        text: "Also when it is paused."
+      },
+      {
+        subject: Subject.rpc.schedule("preview"),
+        request: "SchedulePreviewQuery",
+        answer: "SchedulePreview",
+        text: "The next times."
+      },
+      {
+        subject: Subject.rpc.backfill("start"),
+        request: "StartBackfill",
+        answer: "BackfillView",
+        text: "Idempotent by name; other content under the same name is `Conflict`."
+      },
+      { subject: Subject.rpc.backfill("get"), request: "BackfillRef", answer: "BackfillView", text: "" },
+      { subject: Subject.rpc.backfill("list"), request: "BackfillListQuery", answer: "BackfillList", text: "" },
+      {
+        subject: Subject.rpc.backfill("stop"),
+        request: "BackfillStop",
+        answer: "BackfillView",
+        text: "Runs under way go to their end, or are stopped with `stopRuns`."
+      }
+    ]
+  },
+  {
     title: "Mesh",
     items: [
       { subject: Subject.rpc.memberList, request: "{}", answer: "MemberList", text: "Registry." },
@@ -268,6 +353,11 @@ export const streams: ReadonlyArray<
     subject: Subject.logs(instance, "<task>:<run>:<attempt>" as unknown as TaskInstanceId),
     message: "LogLine",
     text: "What a task wrote."
+  },
+  {
+    subject: Subject.alert("<sink>"),
+    message: "AlertMessage",
+    text: "Alerts on their way to their sinks, kept 30 days."
   },
   { subject: Subject.system("<kind>"), message: "SystemEvent", text: "System event bus." }
 ]

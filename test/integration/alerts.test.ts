@@ -1,5 +1,4 @@
 import { assert, layer } from "@effect/vitest"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -14,23 +13,21 @@ import * as Subject from "../../shared/protocol/Subject.ts"
 import { MemberId } from "../../shared/protocol/Token.ts"
 import { StartAnswer, WorkflowResult } from "../../shared/protocol/Workflow.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
-import { SkippingClock } from "../conformance/SkippingClock.ts"
 import * as ScriptedExecutor from "./ScriptedExecutor.ts"
 
 const connect = Effect.flatMap(Broker, (broker) => open({ url: broker.url, name: "test" }))
 
-const coordinator = (name: string, alerts: AlertConfig, clock?: SkippingClock) =>
+const coordinator = (name: string, alerts: AlertConfig) =>
   Effect.gen(function*() {
     const broker = yield* Broker
     const scope = yield* Scope.make()
     const connection = yield* Scope.provide(open({ url: broker.url, name }), scope) // keeps the live clock
-    const built = Layer.buildWithScope(
+    yield* Layer.buildWithScope(
       Coordinator.layer({ member: MemberId.make(name), version: "test", shardCount: 4, ttlMs: 30_000, alerts }).pipe(
         Layer.provide(Layer.succeed(Nats, connection))
       ),
       scope
     )
-    yield* clock === undefined ? built : Effect.provideService(built, Clock.Clock, clock)
     yield* Effect.addFinalizer(() => Scope.close(scope, Exit.void))
     return { stop: Scope.close(scope, Exit.void) }
   })
@@ -64,7 +61,7 @@ const one = (name: string, spec: Record<string, unknown> = {}) => ({
 })
 
 layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("alerts", (it) => {
-  it.effect("to the deployment's sinks, or to those of the definition, by kind; A52 no target: nobody", () =>
+  it.effect("A52 no target: nobody is told; else the deployment's sinks, or those of the definition, by kind", () =>
     Effect.gen(function*() {
       const nats = yield* connect
       const chat = recorder("chat")
