@@ -167,6 +167,13 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
         WorkflowResult,
         { instanceId, wait: "20s" },
         { timeoutMs: 22_000 }
+      ).pipe(
+        // the coordinator's own connection may come back later than ours
+        Effect.retry({
+          times: 50,
+          while: (error) => error.code === "Unavailable",
+          schedule: Schedule.spaced("100 millis")
+        })
       )
       assert.strictEqual(result.state, "SUCCEEDED")
       assert.strictEqual(executor.ran.length, 1)
