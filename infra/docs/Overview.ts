@@ -54,7 +54,8 @@ export const page = (): string =>
     "- Names are known when they are written out. Tasks that are computed (`days.map(...)`) have any text as name, and then any text is taken as predecessor; `heddle definitions validate` still checks.",
     "- A task type of another plugin: `type: taskType(\"http\")`, unchecked; or checked, with its arguments declared once:",
     "  `declare module \"heddle/authoring\" { interface TaskTypes { http: { readonly url: string } } }`.",
-    "- `heddle/authoring` is the only export of the package. It is TypeScript without a build step: a file that `heddle` runs finds it wherever it stands; for the editor's sake the project needs heddle as a",
+    "- `heddle/authoring` is the only export of the package. It is TypeScript without a build step: on Node a file that `heddle` runs finds it wherever it stands (on Deno in this",
+    "  checkout, or with an import map); for the editor's sake a project needs heddle as a",
     "  dependency (a checkout: `npm install ../heddle`), and Node 24 runs it there only through that link, since it strips no types below `node_modules`.",
     ""
   ].join("\n")

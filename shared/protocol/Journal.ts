@@ -273,5 +273,10 @@ export const JournalRecord = Schema.Union([Opened, Sealed, Adopted, Released, En
 export type JournalRecord = typeof JournalRecord.Type
 
 /** The body of one journal message. */
-export const JournalMessage = Schema.Struct({ v: Schema.Literals([1]), records: Schema.Array(JournalRecord) })
+export const JournalMessage = Schema.Struct({
+  v: Schema.Literals([1]),
+  /** `<startup>:<number>` of the append, by which its writer tells whether one whose answer was lost was stored; messages of a session have none. */
+  id: Schema.optionalKey(Schema.String),
+  records: Schema.Array(JournalRecord)
+})
 export type JournalMessage = typeof JournalMessage.Type
