@@ -58,11 +58,13 @@ export interface AlertsOptions {
 export class Alerts {
   readonly #options: AlertsOptions
   readonly #context: AlertContext
+  readonly #isSuccessTold: boolean
   #unstored = 0
   #stored = 0
 
   constructor(options: AlertsOptions) {
     this.#options = options
+    this.#isSuccessTold = sinksOf(options.config?.targets ?? [], "WorkflowSucceeded").length > 0
     this.#context = {
       publish: (subject, body) =>
         Effect.suspend(() =>
@@ -76,6 +78,8 @@ export class Alerts {
   /** What the engine said of a run: to the targets of its definition. */
   ofRun(bus: WorkflowEventBus, alert: Omit<Alert, "kind"> & { readonly kind: AlertMessage["kind"] }): void {
     const { alerts, definition } = bus.state.graph
+    // every run that succeeds comes here, and hardly anybody wants to hear of it
+    if (alerts === undefined && alert.kind === "WorkflowSucceeded" && !this.#isSuccessTold) return
     this.raise({
       id: `${bus.instance}/${alert.id}`,
       kind: alert.kind,
