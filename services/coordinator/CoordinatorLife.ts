@@ -302,10 +302,18 @@ export const run = Effect.fn("CoordinatorLife.run")(
     const unprojectedOnly = (one: Projected): Effect.Effect<void, ContractError> =>
       one.unprojected.length === 0
         ? Effect.void // from a checkpoint: that was written after the history had it all
-        : Effect.map(InstanceLoader.projectedUpTo(nats, one.shard, one.instance), (n) => {
-          const missing = one.unprojected.filter((entry) => entry.n > n)
-          one.unprojected.splice(0, one.unprojected.length, ...missing)
-        })
+        : InstanceLoader.projectedUpTo(nats, one.shard, one.instance).pipe(
+          Effect.catchIf((error) => error.code !== "Unavailable", (error) =>
+            Effect.sync(() => {
+              // what is damaged there is this instance's alone; an entry that stands there twice is known by its n
+              log(`the history of ${one.instance}: ${error.message}`)
+              return 0
+            })),
+          Effect.map((n) => {
+            const missing = one.unprojected.filter((entry) => entry.n > n)
+            one.unprojected.splice(0, one.unprojected.length, ...missing)
+          })
+        )
 
     const ownership: ShardOwnership = new ShardOwnership({
       nats,

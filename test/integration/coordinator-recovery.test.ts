@@ -12,7 +12,7 @@ import * as Streams from "../../shared/jetstream/Streams.ts"
 import { DefinitionPut } from "../../shared/protocol/Definition.ts"
 import { fnv1a } from "../../shared/protocol/Shard.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
-import { MemberId } from "../../shared/protocol/Token.ts"
+import { InstanceId, MemberId, Shard } from "../../shared/protocol/Token.ts"
 import { Accepted, StartAnswer, WorkflowList, WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
@@ -139,6 +139,27 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("history",
       assert.deepStrictEqual(ns, upTo(ns.length))
       assert.strictEqual((yield* view(nats, "late-history")).state, "SUCCEEDED")
       assert.strictEqual(executor.ran.length, 2, "each task ran once")
+    }))
+})
+
+layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("damaged history", (it) => {
+  it.effect("a message of the history that is none stops neither the take-over nor the run", () =>
+    Effect.gen(function*() {
+      const { executor, finish, first, held, nats } = yield* world
+      held.add("scribbled")
+      yield* start(nats, "scribbled", inline("two", 2))
+      yield* until("it runs", Effect.sync(() => executor.ran.length === 1))
+      yield* kill(nats, first)
+      yield* Append.publish(
+        nats,
+        Subject.history(Shard.make(shardOf("scribbled")), InstanceId.make("scribbled")),
+        "not a message of ours"
+      )
+      const second = yield* begin()
+      yield* finish("scribbled", second)
+      assert.strictEqual((yield* result(nats, "scribbled")).state, "SUCCEEDED")
+      assert.strictEqual((yield* start(nats, "another", inline("one", 1))).instanceId, "another")
+      yield* second.stop
     }))
 })
 
