@@ -29,8 +29,7 @@ const passing: ReadonlySet<string> = new Set([
   "Overloaded",
   "Unavailable",
   "ShuttingDown",
-  "DeadlineExceeded",
-  "Internal"
+  "DeadlineExceeded"
 ])
 /** Failures that go away by themselves. */
 export const isPassing = (error: ContractError): boolean => passing.has(error.code)
