@@ -84,7 +84,7 @@ const successes = (workflow: WorkflowView): ReadonlyArray<number> =>
 describe("kill -9", () => {
   it("of a coordinator: another takes its shards, the running task is taken over with one attempt", async () => {
     await using mesh = await Mesh.start({ ...local, coordinators: 2 })
-    await start(mesh, "taken-over", chains(2, 3, 0.5))
+    await start(mesh, "taken-over", chains(2, 6, 0.6))
     await running(mesh, "taken-over", 2)
     // whichever serves the instance: both are killed in turn, each with the other there
     await mesh.kill("coordinator-1")
