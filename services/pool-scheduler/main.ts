@@ -52,13 +52,13 @@ export interface PoolSchedulerConfig {
   readonly ttlMs?: number
   /** Between two lists of a pool's sandboxes, default 10 s. */
   readonly repairMs?: number
-  /** Tasks that may follow one another in a sandbox without going through the pool, default 32; 0: none. */
+  /** Tasks that may follow one another in a sandbox without going through the pool, default 128; 0: none. */
   readonly handOffMax?: number
   /** From the expiry of another scheduler's registration to the take-over of its pools, default 5 s. */
   readonly ownerGraceMs?: number
 }
 const repairMsDefault = 10_000
-const handOffMaxDefault = 32
+const handOffMaxDefault = 128
 
 /** What runs, for the program around it and for tests. */
 export class PoolSchedulerService extends Context.Service<PoolSchedulerService, {
