@@ -358,7 +358,8 @@ export const run = Effect.fn("CoordinatorLife.run")(
       startup: config.startup,
       now,
       buses,
-      ownership
+      ownership,
+      control
     })
 
     // from here on requests can come

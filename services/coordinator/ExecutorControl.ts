@@ -50,6 +50,11 @@ export class ExecutorControl {
     this.#attempt(bus, control, 0, this.#options.now())
   }
 
+  /** The executor is known to be gone: its attempt fails over, unless its end is told in the inbox and only has to be handled. */
+  gone(bus: WorkflowEventBus, control: Control, reason: string): void {
+    this.#lost(bus, control, 0, reason)
+  }
+
   #attempt(bus: WorkflowEventBus, control: Control, tries: number, seenAt: number): void {
     const { nats, now, owner } = this.#options
     const request: ControlRequest = {

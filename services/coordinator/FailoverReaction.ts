@@ -11,8 +11,9 @@ import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import type { SystemEvent } from "../../shared/protocol/SystemEvent.ts"
 import type { MemberId, StartupId } from "../../shared/protocol/Token.ts"
-import { failoverOf } from "./EffectRunner.ts"
-import * as Registrations from "./engine/Registration.ts"
+import { controls } from "./EffectRunner.ts"
+import * as Outstanding from "./engine/Outstanding.ts"
+import type { ExecutorControl } from "./ExecutorControl.ts"
 import type { ShardOwnership } from "./ShardOwnership.ts"
 import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
 
@@ -32,6 +33,7 @@ export interface FailoverReactionOptions {
   readonly now: () => number
   readonly buses: WorkflowEventBusCoordinator
   readonly ownership: ShardOwnership
+  readonly control: ExecutorControl
 }
 
 export class FailoverReaction {
@@ -80,7 +82,7 @@ export class FailoverReaction {
 
   /** The attempts that this life of the executor held fail over. */
   #executorLost(executor: MemberId, startup: StartupId, reason: string): Effect.Effect<Counts> {
-    const { buses } = this.#options
+    const { buses, control } = this.#options
     return Effect.gen(function*() {
       let tasks = 0
       let instances = 0
@@ -88,10 +90,12 @@ export class FailoverReaction {
       for (const worker of buses.workers) {
         for (const bus of worker.buses.values()) {
           if (++looked % pageSize === 0) yield* Effect.yieldNow
-          const held = Registrations.heldBy(bus.state, executor, startup)
+          const held = controls(Outstanding.outstanding(bus.state)).filter((one) =>
+            one.executor === executor && one.startup === startup
+          )
           if (held.length > 0) instances += 1
           tasks += held.length
-          for (const taskInstanceId of held) buses.publish(bus, { event: failoverOf({ taskInstanceId }, reason) })
+          for (const one of held) control.gone(bus, one, reason)
         }
       }
       return { shards: 0, instances, tasks }
