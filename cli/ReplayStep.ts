@@ -25,7 +25,7 @@ export const causeText = (event: LifecycleEvent): string => {
     case "WORKFLOW_FAILED":
       return `${event._tag}${reasonOf(event)}`
     case "WORKFLOW_TIMEOUT":
-      return `WORKFLOW_TIMEOUT of run ${event.run}`
+      return `WORKFLOW_TIMEOUT of run ${event.run}${event.limit === undefined ? "" : " (the system's maximum)"}`
     case "WORKFLOW_PAUSED":
     case "WORKFLOW_SUCCEED":
     case "WORKFLOW_FINALIZE":
@@ -90,7 +90,9 @@ export const transitionText = (transition: Transition, states: States, style: Ou
     case "ENDING":
       return `workflow  nothing starts any more${reasonOf(transition)}`
     case "TIMED_OUT":
-      return `workflow  time-out${transition.fail ? ", will be FAILED" : ""}`
+      return `workflow  ${transition.limit === undefined ? "time-out" : "the system's maximum run time"}${
+        transition.fail ? ", will be FAILED" : ""
+      }`
     case "RESOLVED":
       return `workflow  will be ${transition.status}${reasonOf(transition)}`
     case "POISONED":

@@ -35,6 +35,8 @@ import * as Registry from "../../shared/registry/Registry.ts"
 import * as ShardMap from "../../shared/registry/ShardMap.ts"
 import * as LedgerSeal from "../../shared/session/LedgerSeal.ts"
 import { type AlertConfig, Alerts } from "./Alerts.ts"
+import { Archive } from "./Archive.ts"
+import type { ArchivePolicy } from "./ArchivePolicy.ts"
 import * as Checkpoints from "./Checkpoints.ts"
 import { CommandHandler } from "./CommandHandler.ts"
 import { CommandInbox } from "./CommandInbox.ts"
@@ -69,6 +71,10 @@ export interface LifeConfig {
   readonly version: string
   /** Absent: alerts are logged. */
   readonly alerts: AlertConfig | undefined
+  /** Absent: runs may take as long as they take. */
+  readonly runMaxMs: number | undefined
+  /** Absent: nothing is archived. */
+  readonly archive: ArchivePolicy | undefined
 }
 
 /** Why a life ended: the next one may begin. */
@@ -217,6 +223,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       definitions,
       finished,
       shardCount: config.shardCount,
+      runMaxMs: config.runMaxMs,
       random
     })
     const scheduling = Scheduling.make({
@@ -230,6 +237,14 @@ export const run = Effect.fn("CoordinatorLife.run")(
       timers,
       fork,
       alert: (alert) => alerts.raise(alert)
+    })
+    const archive = new Archive({
+      nats,
+      definitions,
+      buses,
+      policy: config.archive ?? { afterMs: undefined, namespaces: new Map() },
+      now,
+      warn: log
     })
     const port = new ExecutorPort({
       buses,
@@ -270,6 +285,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
         )
       }
       scheduling.moved(adoption.shards.map(({ shard }) => shard))
+      archive.moved()
       fork(patiently(resume(adoption)))
     }
     /** Does again what the adopted states say is outstanding, in pages; and brings their derived history up to date first, so that nothing finished leaves memory without one. */
@@ -410,13 +426,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
         })
       ]
     )
-    const forwardedPrefix = Subject.forwarded(config.member.member, "")
-    yield* nats.subscribe(`${forwardedPrefix}>`, (message) => {
-      const subject = message.subject.slice(forwardedPrefix.length)
-      if (!service.dispatch(subject, message)) {
-        Rpc.refuse(message, new ContractError({ code: "UnknownSubject", message: `no rpc ${subject.slice(0, 200)}` }))
-      }
-    })
+    yield* Rpc.takeForwarded(nats, Subject.forwarded(config.member.member, ""), service)
     const registration = yield* Registry.register(
       nats,
       {
@@ -512,6 +522,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       Effect.andThen(definitions.watch, Effect.never),
       Effect.andThen(scheduling.run, Effect.never),
       alerts.run,
+      archive.run,
       Effect.andThen(patiently(ownershipLoop), Effect.never),
       checkpointLoop,
       shardMap.failure,

@@ -69,10 +69,7 @@ export const atHome = <A, Answer>(
       )
     }
     const { message, subject } = context
-    home.nats.publish(Subject.forwarded(owner, subject), message.data, {
-      headers: message.headers,
-      ...(message.reply === undefined ? {} : { reply: message.reply })
-    })
+    Rpc.passOn(home.nats, Subject.forwarded(owner, subject), message)
     return Effect.succeed(Rpc.forwarded)
   })
 

@@ -23,7 +23,7 @@ import * as Evolve from "./engine/Evolve.ts"
 import * as Initial from "./engine/Initial.ts"
 import { WorkflowEventBus } from "./WorkflowEventBus.ts"
 
-/** Body of a message of HEDDLE_HISTORY. */
+/** Body of a message of HEDDLE_HISTORY and of HEDDLE_ARCHIVE. */
 export const HistoryMessage = Schema.Struct({
   v: Schema.Literals([1]),
   instance: InstanceId,
@@ -72,31 +72,53 @@ export const projectedUpTo = (
     )
   )
 
-/** All entries, oldest first, each once. Empty: no such instance. */
+const unavailable = (where: string) => (error: { readonly message: string }) =>
+  new ContractError({ code: "Unavailable", message: `the ${where} does not answer: ${error.message}` })
+
+/** Whether `found` begins at the first entry and has no hole. */
+const isFromStart = (found: ReadonlyMap<number, HistoryEntry>): boolean => found.size > 0 && found.has(1)
+
+/** All entries, oldest first, each once; from the archive what has left the history. Empty: no such instance. */
 export const entries = (
   nats: Connection,
   shard: Shard,
   instance: InstanceId
 ): Effect.Effect<ReadonlyArray<HistoryEntry>, ContractError> =>
-  Effect.suspend(() => {
+  Effect.gen(function*() {
     const byN = new Map<number, HistoryEntry>()
-    return Read.readRange(nats, Streams.name.history, { filter: Subject.history(shard, instance), from: 1 }).pipe(
-      Stream.mapError((error) =>
-        new ContractError({ code: "Unavailable", message: `the history does not answer: ${error.message}` })
-      ),
-      Stream.runForEach((stored) =>
-        Effect.map(Effect.fromResult(entriesOf(stored.text)), (found) => {
-          for (const one of found) if (!byN.has(one.entry.n)) byN.set(one.entry.n, one)
-        })
-      ),
-      Effect.map(() => [...byN.values()].sort((a, b) => a.entry.n - b.entry.n))
-    )
+    yield* collect(nats, Streams.name.history, Subject.history(shard, instance), "history", byN)
+    // in this order: what was moved while the history was read is in the archive by now
+    if (!isFromStart(byN)) yield* collect(nats, Streams.name.archive, Subject.archive(shard, instance), "archive", byN)
+    return [...byN.values()].sort((a, b) => a.entry.n - b.entry.n)
   })
+
+const collect = (
+  nats: Connection,
+  stream: string,
+  filter: string,
+  where: string,
+  byN: Map<number, HistoryEntry>
+): Effect.Effect<void, ContractError> =>
+  Read.readRange(nats, stream, { filter, from: 1 }).pipe(
+    Stream.mapError(unavailable(where)),
+    Stream.runForEach((stored) =>
+      Effect.map(Effect.fromResult(entriesOf(stored.text)), (found) => {
+        for (const one of found) if (!byN.has(one.entry.n)) byN.set(one.entry.n, one)
+      })
+    )
+  )
 
 /** A bus at the instance's last entry (or the last one below `before`), not registered with any worker. */
 export const load = Effect.fn("InstanceLoader.load")(
   function*(nats: Connection, definitions: Definitions, shard: Shard, instance: InstanceId, before = Infinity) {
     const found = (yield* entries(nats, shard, instance)).filter(({ entry }) => entry.n < before)
+    return yield* restored(definitions, shard, instance, found)
+  }
+)
+
+/** A bus at the last of `found` (oldest first), its chain checked. None: they do not begin with a start. */
+export const restored = Effect.fnUntraced(
+  function*(definitions: Definitions, shard: Shard, instance: InstanceId, found: ReadonlyArray<HistoryEntry>) {
     const start = found[0]?.entry.cause.find((event) => event._tag === "WORKFLOW_START")
     if (start === undefined) return Option.none<WorkflowEventBus>()
     const graph = yield* definitions.byRef(start.start.definition)

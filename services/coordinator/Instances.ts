@@ -42,6 +42,8 @@ export interface InstancesOptions {
   readonly definitions: Definitions
   readonly finished: FinishedInstances
   readonly shardCount: number
+  /** Maximum run time of what starts from now on. */
+  readonly runMaxMs: number | undefined
   readonly random: typeof Random.Service
 }
 
@@ -96,7 +98,7 @@ export class Instances {
     extra: { readonly replyTo: string | undefined; readonly team: StartData["team"]; readonly parent?: Parent },
     answer: (result: ContractError | undefined) => void
   ): void {
-    const { buses, finished } = this.#options
+    const { buses, finished, runMaxMs } = this.#options
     const shard = this.shardOf(instance)
     const worker = buses.worker(shard)
     if (worker === undefined) return answer(notOurs(shard))
@@ -142,6 +144,7 @@ export class Instances {
       ...(extra.team === undefined ? {} : { team: extra.team }),
       ...(extra.replyTo === undefined ? {} : { replyTo: extra.replyTo }),
       ...(extra.parent === undefined ? {} : { parent: extra.parent }),
+      ...(runMaxMs === undefined ? {} : { runMaxMs }),
       content
     }
     const event: LifecycleEvent = { _tag: "WORKFLOW_START", start }

@@ -96,11 +96,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
     if (owner === undefined) {
       return new ContractError({ code: "Unavailable", message: `no coordinator serves shard ${shard} now: try again` })
     }
-    const headers = message.headers
-    nats.publish(Subject.forwarded(owner, subject), body ?? message.data, {
-      headers,
-      ...(message.reply === undefined ? {} : { reply: message.reply })
-    })
+    Rpc.passOn(nats, Subject.forwarded(owner, subject), message, body === undefined ? {} : { body })
     return undefined
   }
   const isOurs = (instance: InstanceId): boolean => buses.worker(instances.shardOf(instance)) !== undefined

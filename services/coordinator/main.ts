@@ -16,6 +16,7 @@ import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { type MemberId, StartupId } from "../../shared/protocol/Token.ts"
 import { ttlMsDefault } from "../../shared/registry/Registry.ts"
 import type { AlertConfig } from "./Alerts.ts"
+import type { ArchivePolicy } from "./ArchivePolicy.ts"
 import * as CoordinatorLife from "./CoordinatorLife.ts"
 
 export interface CoordinatorConfig {
@@ -31,6 +32,10 @@ export interface CoordinatorConfig {
   readonly durability?: Durability.DurabilityOptions
   /** Where alerts are told; absent: in the log. */
   readonly alerts?: AlertConfig
+  /** The longest that a run which starts now may take (`RunMax`); absent: no maximum. */
+  readonly runMaxMs?: number | undefined
+  /** When the history of finished instances goes to the archive; absent: never. */
+  readonly archive?: ArchivePolicy
 }
 
 /** What runs, for the program around it and for tests. */
@@ -77,7 +82,9 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
       shardCount,
       registryTtlMs: config.ttlMs ?? ttlMsDefault,
       version: config.version,
-      alerts: config.alerts
+      alerts: config.alerts,
+      runMaxMs: config.runMaxMs,
+      archive: config.archive
     }, (present) =>
       Effect.sync(() => {
         stats = present

@@ -42,6 +42,8 @@ export const StartData = Schema.Struct({
   team: Schema.optionalKey(Token),
   replyTo: Schema.optionalKey(Schema.String),
   parent: Schema.optionalKey(Parent),
+  /** The longest that the run may take, whatever its definition says: the coordinator's setting at the time of the start. */
+  runMaxMs: Schema.optionalKey(Schema.Int),
   /** Fingerprint of the request, for a start that is repeated with the same instance id. */
   content: Schema.optionalKey(Schema.String)
 })
@@ -74,8 +76,8 @@ export const WorkflowLifecycleEvent = Schema.Union([
   Schema.TaggedStruct("WORKFLOW_SUCCEED", {}),
   Schema.TaggedStruct("WORKFLOW_FAILED", reason),
   Schema.TaggedStruct("WORKFLOW_FINALIZE", {}),
-  /** `run`: a timer of an earlier run is ignored. */
-  Schema.TaggedStruct("WORKFLOW_TIMEOUT", { run: Schema.Int }),
+  /** `run`: a timer of an earlier run is ignored. `limit`: it is the system's maximum, not the definition's time-out. */
+  Schema.TaggedStruct("WORKFLOW_TIMEOUT", { run: Schema.Int, limit: Schema.optionalKey(Schema.Literals([true])) }),
   /** A failed task of a run that rests counts as succeeded from now on. */
   Schema.TaggedStruct("WORKFLOW_FORCE_SUCCESS", { task: TaskName, ...reason }),
   /** One task of a run that has ended, again, or it and what is before or after it. */
@@ -154,6 +156,8 @@ export type LifecycleEvent = typeof LifecycleEvent.Type
 const of = Schema.Int
 const maybeOf = Schema.optionalKey(of)
 const maybeDue = Schema.optionalKey(EpochMs)
+/** When the workflow's time-out strikes, and when the system's maximum run time is over. */
+const deadlines = { due: maybeDue, limit: maybeDue }
 
 /** What changed. The fold of these over an instance's entries is its state; nothing else is needed. Tasks are named, attempts are named by their id. */
 export const Transition = Schema.Union([
@@ -161,17 +165,17 @@ export const Transition = Schema.Union([
   /** `params`: all of the run's, when the definition computes some of them. */
   Schema.TaggedStruct("STARTED", {
     of,
-    due: maybeDue,
+    ...deadlines,
     params: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown))
   }),
-  Schema.TaggedStruct("RERUN", { of, due: maybeDue }),
-  Schema.TaggedStruct("RECOVERED", { of, due: maybeDue }),
-  Schema.TaggedStruct("RUN_TASK", { of, due: maybeDue }),
+  Schema.TaggedStruct("RERUN", { of, ...deadlines }),
+  Schema.TaggedStruct("RECOVERED", { of, ...deadlines }),
+  Schema.TaggedStruct("RUN_TASK", { of, ...deadlines }),
   Schema.TaggedStruct("WORKFLOW", { status: WorkflowStatus, ...reason }),
   /** Failure strategy `end`: nothing starts any more, the run will be FAILED. */
   Schema.TaggedStruct("ENDING", reason),
-  /** The workflow's time-out struck; with `fail` the result is FAILED. */
-  Schema.TaggedStruct("TIMED_OUT", { fail: Schema.Boolean }),
+  /** The workflow's time-out struck, or (`limit`) the system's maximum; with `fail` the result is FAILED. */
+  Schema.TaggedStruct("TIMED_OUT", { fail: Schema.Boolean, limit: Schema.optionalKey(Schema.Literals([true])) }),
   /** The result is decided and will be taken when the cleanup task has ended. */
   Schema.TaggedStruct("RESOLVED", { status: WorkflowStatus, ...reason }),
   /** Given up after a defect of the engine itself: FAILED, nothing runs. */
@@ -180,7 +184,7 @@ export const Transition = Schema.Union([
   Schema.TaggedStruct("PARENT", { task: TaskInstanceId }),
   /** Waits for the slot of its serial definition, under this ticket. */
   Schema.TaggedStruct("SERIAL", { ticket: Schema.String }),
-  Schema.TaggedStruct("SERIAL_GRANTED", { due: maybeDue }),
+  Schema.TaggedStruct("SERIAL_GRANTED", deadlines),
   // a semaphore
   Schema.TaggedStruct("SLOT_QUEUED", { of }),
   Schema.TaggedStruct("SLOT_GIVEN", { from: InstanceId, ticket: Schema.String }),

@@ -240,8 +240,14 @@ const withoutDue = (attempt: Attempt): Attempt => {
   return rest
 }
 
+/** When the time-out of a run that begins, or goes on, strikes, and when the system's maximum is over. */
+interface Deadlines {
+  readonly due?: EpochMs
+  readonly limit?: EpochMs
+}
+
 /** Everything of a run begins again; attempts of fan-outs go on counting where the old ones ended. */
-const recovered = (state: WorkflowState, due: EpochMs | undefined): WorkflowState => {
+const recovered = (state: WorkflowState, { due, limit }: Deadlines): WorkflowState => {
   const { graph } = state
   const again = new Uint8Array(graph.nodes.length)
   const table: Array<TaskState> = []
@@ -311,6 +317,7 @@ const recovered = (state: WorkflowState, due: EpochMs | undefined): WorkflowStat
     endedAt: undefined,
     reason: undefined,
     timeoutAt: due,
+    limitAt: limit,
     timedOut: false,
     ending: false,
     resolved: undefined,
@@ -329,7 +336,7 @@ const recovered = (state: WorkflowState, due: EpochMs | undefined): WorkflowStat
 const chosen = (
   state: WorkflowState,
   inside: ReadonlySet<number>,
-  due: EpochMs | undefined
+  { due, limit }: Deadlines
 ): WorkflowState => {
   const { graph } = state
   const halted = Mark.FailedChain | Mark.PausedChain | Mark.KilledChain
@@ -362,6 +369,7 @@ const chosen = (
     endedAt: undefined,
     reason: undefined,
     timeoutAt: due,
+    limitAt: limit,
     timedOut: false,
     ending: false,
     resolved: undefined,
@@ -406,6 +414,7 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         pool: start.pool === undefined ? state.graph.pool : parsePool(start.pool, state.graph.namespace),
         startedAt: turn.at,
         timeoutAt: transition.due,
+        limitAt: transition.limit,
         parent: start.parent === undefined
           ? undefined
           : { instance: start.parent.instance, task: start.parent.task },
@@ -422,12 +431,13 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         pool: state.pool,
         startedAt: turn.at,
         timeoutAt: transition.due,
+        limitAt: transition.limit,
         parent: state.parent,
         serial: state.serial,
         tasks: state.start === undefined ? state.graph.fresh : WorkflowExecutionGraph.table(state.graph, state.start)
       }
     case "RECOVERED":
-      return recovered(state, transition.due)
+      return recovered(state, transition)
     case "WORKFLOW": {
       const { reason, status } = transition
       const rests = status === "PAUSED" || status === "STOPPED" || status === "FAILED" || status === "SUCCEEDED"
@@ -436,13 +446,19 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         status,
         reason: reason ?? state.reason,
         endedAt: rests ? turn.at : undefined,
-        timeoutAt: rests ? undefined : state.timeoutAt
+        timeoutAt: rests ? undefined : state.timeoutAt,
+        limitAt: rests ? undefined : state.limitAt
       }
     }
     case "ENDING":
       return { ...state, ending: true, reason: transition.reason ?? state.reason }
     case "TIMED_OUT":
-      return { ...state, timedOut: transition.fail, timeoutAt: undefined }
+      // Both may strike: what the first has decided stays.
+      return {
+        ...state,
+        timedOut: state.timedOut || transition.fail,
+        ...(transition.limit === undefined ? { timeoutAt: undefined } : { limitAt: undefined })
+      }
     case "RESOLVED":
       return {
         ...state,
@@ -458,7 +474,8 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         poisoned: true,
         reason: transition.reason,
         endedAt: turn.at,
-        timeoutAt: undefined
+        timeoutAt: undefined,
+        limitAt: undefined
       }
     case "RUN_TASK": {
       const event = turn.cause[transition.of]
@@ -467,7 +484,7 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
       }
       const { dependType = "TASK_ONLY", task } = event
       const inside = WorkflowExecutionGraph.reach(state.graph, { startNodes: [task], dependType })
-      return chosen(state, inside, transition.due)
+      return chosen(state, inside, transition)
     }
     case "FORCED_SUCCESS": {
       const node = requireNode(state.graph, transition.task)
@@ -496,9 +513,9 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         ? state
         : { ...state, parent: { instance: state.parent.instance, task: transition.task } }
     case "SERIAL":
-      return { ...state, status: "SERIAL_WAIT", serial: transition.ticket, timeoutAt: undefined }
+      return { ...state, status: "SERIAL_WAIT", serial: transition.ticket, timeoutAt: undefined, limitAt: undefined }
     case "SERIAL_GRANTED":
-      return { ...state, status: "RUNNING", timeoutAt: transition.due }
+      return { ...state, status: "RUNNING", timeoutAt: transition.due, limitAt: transition.limit }
     case "SLOT_QUEUED":
     case "SLOT_GIVEN":
     case "SLOT_REFUSED":

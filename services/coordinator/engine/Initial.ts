@@ -20,6 +20,7 @@ export const initial = (graph: WorkflowGraph, instance: InstanceId, shard: Shard
   endedAt: undefined,
   reason: undefined,
   timeoutAt: undefined,
+  limitAt: undefined,
   timedOut: false,
   ending: false,
   resolved: undefined,

@@ -22,11 +22,7 @@ export const outstanding = (state: WorkflowState): ReadonlyArray<EngineEffect> =
     return effects
   }
   if (state.status === "SERIAL_WAIT") effects.push(...WorkflowFlow.serialAcquire(state))
-  if (state.timeoutAt !== undefined) {
-    effects.push(
-      TaskFlow.arm(TaskFlow.timerOf.workflow(state.run), state.timeoutAt, { _tag: "WORKFLOW_TIMEOUT", run: state.run })
-    )
-  }
+  effects.push(...WorkflowFlow.deadlines(state))
   for (const unit of activeUnits(state)) {
     const { execution, node } = unit
     const { attempt } = execution

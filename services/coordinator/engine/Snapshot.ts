@@ -102,6 +102,7 @@ const SnapshotJson = Schema.Struct({
   endedAt: optionalKey(EpochMs),
   reason: optionalKey(Schema.String),
   timeoutAt: optionalKey(EpochMs),
+  limitAt: optionalKey(EpochMs),
   timedOut: Schema.Boolean,
   ending: Schema.Boolean,
   resolved: optionalKey(Schema.Struct({ status: WorkflowStatus, reason: optionalKey(Schema.String) })),
@@ -153,8 +154,21 @@ const taskOf = ({ items, ...task }: TaskStateJson): TaskState => ({
 
 /** To be written with JSON.stringify as it is. */
 export const snapshotOf = (state: WorkflowState): SnapshotJson => {
-  const { endedAt, graph, parent, partial, reason, resolved, semaphore, serial, start, tasks, timeoutAt, ...rest } =
-    state
+  const {
+    endedAt,
+    graph,
+    limitAt,
+    parent,
+    partial,
+    reason,
+    resolved,
+    semaphore,
+    serial,
+    start,
+    tasks,
+    timeoutAt,
+    ...rest
+  } = state
   const changed: Array<readonly [number, TaskStateJson]> = []
   for (let index = 0; index < tasks.length; index++) {
     const task = ChunkedVector.get(tasks, index)
@@ -168,6 +182,7 @@ export const snapshotOf = (state: WorkflowState): SnapshotJson => {
     ...(endedAt === undefined ? {} : { endedAt }),
     ...(reason === undefined ? {} : { reason }),
     ...(timeoutAt === undefined ? {} : { timeoutAt }),
+    ...(limitAt === undefined ? {} : { limitAt }),
     ...(resolved === undefined ? {} : { resolved }),
     ...(partial === undefined ? {} : { partial }),
     ...(parent === undefined ? {} : { parent }),
@@ -187,6 +202,7 @@ export const fromSnapshot = (json: unknown, graph: WorkflowGraph): Result.Result
   const {
     definition,
     endedAt,
+    limitAt,
     nodes,
     parent,
     partial,
@@ -223,6 +239,7 @@ export const fromSnapshot = (json: unknown, graph: WorkflowGraph): Result.Result
     endedAt,
     reason,
     timeoutAt,
+    limitAt,
     resolved,
     parent,
     partial,

@@ -35,7 +35,8 @@ export const timerOf = {
   delay: (id: TaskInstanceId) => `delay:${id}`,
   run: (id: TaskInstanceId) => `timeout:${id}`,
   dispatch: (id: TaskInstanceId) => `dispatch:${id}`,
-  workflow: (run: number) => `workflow:${run}`
+  workflow: (run: number) => `workflow:${run}`,
+  limit: (run: number) => `limit:${run}`
 }
 
 // ---- effects, also for Outstanding

@@ -6,8 +6,9 @@
  * when no task is active; the result is chosen in the order of the table; after it nothing is left but `Finalize`.
  */
 import type { StartData } from "../../../shared/protocol/Journal.ts"
+import { formatDuration } from "../../../shared/protocol/Time.ts"
 import { type EpochMs, priorityDefault, type TaskInstanceId } from "../../../shared/protocol/Token.ts"
-import type { Send } from "./EngineEffect.ts"
+import type { ArmTimer, Send } from "./EngineEffect.ts"
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
 import * as Semaphore from "./Semaphore.ts"
@@ -19,17 +20,28 @@ import * as WorkflowExecutionGraph from "./WorkflowExecutionGraph.ts"
 import { nodeAt, type TaskNode } from "./WorkflowGraph.ts"
 import { Mark, type WorkflowState } from "./WorkflowState.ts"
 
-const dueOf = (turn: Turn): { readonly due?: EpochMs } => {
+/** Of a run that begins, or goes on, now. */
+const deadlinesOf = (turn: Turn, start = turn.state.start): { readonly due?: EpochMs; readonly limit?: EpochMs } => {
   const { timeout } = turn.state.graph
-  return timeout === undefined ? {} : { due: turn.at + timeout.afterMs }
+  return {
+    ...(timeout === undefined ? {} : { due: turn.at + timeout.afterMs }),
+    ...(start?.runMaxMs === undefined ? {} : { limit: turn.at + start.runMaxMs })
+  }
 }
 
-/** The timer of the workflow's time-out, for the run that is going on. */
-const armTimeout = (turn: Turn): void => {
-  const { run, timeoutAt } = turn.state
-  if (timeoutAt !== undefined) {
-    turn.emit(TaskFlow.arm(TaskFlow.timerOf.workflow(run), timeoutAt, { _tag: "WORKFLOW_TIMEOUT", run }))
-  }
+/** The timers of the workflow's time-out and of the system's maximum, for the run that is going on. */
+export const deadlines = ({ limitAt, run, timeoutAt }: WorkflowState): ReadonlyArray<ArmTimer> => {
+  const { limit, workflow } = TaskFlow.timerOf
+  return [
+    ...(timeoutAt === undefined ? [] : [TaskFlow.arm(workflow(run), timeoutAt, { _tag: "WORKFLOW_TIMEOUT", run })]),
+    ...(limitAt === undefined
+      ? []
+      : [TaskFlow.arm(limit(run), limitAt, { _tag: "WORKFLOW_TIMEOUT", run, limit: true })])
+  ]
+}
+
+const armDeadlines = (turn: Turn): void => {
+  turn.effects.push(...deadlines(turn.state))
 }
 
 /** First START: the run begins. */
@@ -39,7 +51,7 @@ export const begin = (turn: Turn, start: StartData): void => {
   turn.apply({
     _tag: "STARTED",
     of: turn.of,
-    ...dueOf(turn),
+    ...deadlinesOf(turn, start),
     ...(isBroken || params === undefined ? {} : { params })
   })
   if (isBroken) return turn.publish({ _tag: "WORKFLOW_FAILED", reason: `spec.params: ${params.message}` })
@@ -69,7 +81,7 @@ const go = (turn: Turn): void => {
   if (graph.isSemaphore) return
   SubWorkflow.emitAll(turn, SubWorkflow.begun(turn.state))
   if (graph.serial === undefined || start?.dryRun === true) {
-    armTimeout(turn)
+    armDeadlines(turn)
     return triggerAll(turn)
   }
   turn.apply({ _tag: "SERIAL", ticket: Semaphore.ticketOfRun(run, turn.at) })
@@ -121,8 +133,8 @@ export const slotGranted = (turn: Turn, ticket: string): void => {
   const { state } = turn
   if (state.serial === ticket && state.endedAt === undefined) {
     if (state.status !== "SERIAL_WAIT") return
-    turn.apply({ _tag: "SERIAL_GRANTED", ...dueOf(turn) })
-    armTimeout(turn)
+    turn.apply({ _tag: "SERIAL_GRANTED", ...deadlinesOf(turn) })
+    armDeadlines(turn)
     return triggerAll(turn)
   }
   turn.effects.push(...serialRelease({ ...state, serial: ticket }))
@@ -146,7 +158,7 @@ export const slotRefused = (turn: Turn, ticket: string): void => {
 /** START of a run that is under way (a rebuild): what is ready is triggered, what is active looks after itself. */
 export const rebuild = (turn: Turn): void => {
   const units = activeUnits(turn.state)
-  armTimeout(turn)
+  armDeadlines(turn)
   triggerAll(turn)
   for (const unit of units) turn.publish({ _tag: "TASK_START", id: unit.execution.attempt.id })
 }
@@ -267,7 +279,11 @@ const verdict = (state: WorkflowState): readonly [Rest, reason?: string] => {
       return killed ? ["STOPPED"] : ["SUCCEEDED"]
     case "READY_STOP":
       // A chain that was paused before the stop will not go on either.
-      if (killed || (paused && !failed)) return state.timedOut ? ["FAILED", "the workflow timed out"] : ["STOPPED"]
+      if (killed || (paused && !failed)) {
+        return state.timedOut
+          ? ["FAILED", state.reason ?? "the workflow timed out"]
+          : ["STOPPED"]
+      }
       return failed ? ["FAILED", whyFailed(state)] : ["SUCCEEDED"]
     default:
       if (failed) return ["FAILED", whyFailed(state)]
@@ -318,9 +334,10 @@ const conclude = (turn: Turn, status: WorkflowState["status"], reason: string | 
 
 /** The run takes its result and rests. */
 export const rest = (turn: Turn, status: Rest, reason: string | undefined): void => {
-  const { run, timeoutAt } = turn.state
+  const { limitAt, run, timeoutAt } = turn.state
   if (turn.state.active > 0) return
   if (timeoutAt !== undefined) turn.emit(TaskFlow.cancel(TaskFlow.timerOf.workflow(run)))
+  if (limitAt !== undefined) turn.emit(TaskFlow.cancel(TaskFlow.timerOf.limit(run)))
   turn.effects.push(...serialRelease(turn.state))
   turn.apply({ _tag: "WORKFLOW", status, ...(reason === undefined ? {} : { reason }) })
   SubWorkflow.emitAll(turn, SubWorkflow.ended(turn.state))
@@ -374,7 +391,9 @@ export const stopAgain = (turn: Turn): void => {
   if (turn.state.resolved === undefined) toEachActive(turn, "TASK_KILL")
 }
 
-export const timeout = (turn: Turn, run: number): void => {
+/** The workflow's time-out strikes, or (`isLimit`) the maximum that the system gives every run, which no definition can soften to a warning. */
+export const timeout = (turn: Turn, run: number, isLimit: boolean): void => {
+  if (isLimit) return runTooLong(turn, run)
   const { state } = turn
   const policy = state.graph.timeout
   if (policy === undefined || run !== state.run || state.timeoutAt === undefined) return
@@ -389,10 +408,20 @@ export const timeout = (turn: Turn, run: number): void => {
   if (isStop) stop(turn, "the workflow timed out")
 }
 
+const runTooLong = (turn: Turn, run: number): void => {
+  const { limitAt, resolved, start, status } = turn.state
+  if (run !== turn.state.run || limitAt === undefined) return
+  const isStop = (status === "RUNNING" || status === "READY_PAUSE") && resolved === undefined
+  const reason = `the run takes longer than the system's maximum of ${formatDuration(start?.runMaxMs ?? 0)}`
+  turn.apply({ _tag: "TIMED_OUT", fail: isStop, limit: true })
+  turn.emit({ _tag: "Alert", id: `alert:RunMax:${run}@${limitAt}`, kind: "WorkflowTimeout", message: reason })
+  if (isStop) stop(turn, reason)
+}
+
 /** Resume, recover or rerun of a run that rests. */
 export const recover = (turn: Turn, mode: "resume" | "recover" | "rerun"): void => {
   if (refusal(turn.state, mode) !== undefined) return
-  turn.apply({ _tag: mode === "rerun" ? "RERUN" : "RECOVERED", of: turn.of, ...dueOf(turn) })
+  turn.apply({ _tag: mode === "rerun" ? "RERUN" : "RECOVERED", of: turn.of, ...deadlinesOf(turn) })
   go(turn)
 }
 
@@ -421,7 +450,7 @@ const noSuchTask = (state: WorkflowState, name: string): string =>
 /** One task of a run that has ended, again. */
 export const runTask = (turn: Turn, name: string): void => {
   if (refusalOfRunTask(turn.state, name) !== undefined) return
-  turn.apply({ _tag: "RUN_TASK", of: turn.of, ...dueOf(turn) })
+  turn.apply({ _tag: "RUN_TASK", of: turn.of, ...deadlinesOf(turn) })
   go(turn)
 }
 

@@ -125,7 +125,9 @@ export interface WorkflowState {
   readonly reason: string | undefined
   /** The workflow's time-out, while it is armed. */
   readonly timeoutAt: EpochMs | undefined
-  /** The time-out struck with strategy `fail`: a stop whose result is FAILED. */
+  /** When the system's maximum run time is over, while that is armed. */
+  readonly limitAt: EpochMs | undefined
+  /** The time-out struck with strategy `fail`, or the maximum run time was over: a stop whose result is FAILED. */
   readonly timedOut: boolean
   /** Failure strategy `end` has struck: nothing starts any more. */
   readonly ending: boolean

@@ -15,7 +15,7 @@ export const failover: WorkflowStateAction = {
   WORKFLOW_SUCCEED: (turn) => WorkflowFlow.rest(turn, "SUCCEEDED", undefined),
   WORKFLOW_FAILED: (turn, { reason }) => WorkflowFlow.rest(turn, "FAILED", reason),
   WORKFLOW_FINALIZE: ignore,
-  WORKFLOW_TIMEOUT: (turn, { run }) => WorkflowFlow.timeout(turn, run),
+  WORKFLOW_TIMEOUT: (turn, { limit, run }) => WorkflowFlow.timeout(turn, run, limit === true),
   WORKFLOW_FORCE_SUCCESS: ignore,
   WORKFLOW_RUN_TASK: ignore,
   WORKFLOW_FORCE_START: ignore,
