@@ -13,7 +13,8 @@ export const inlineDefault = "inline=256,inline"
 
 const form = /^([A-Za-z0-9_-]{1,63})=(\d{1,6})(?:,([A-Za-z0-9_-]{1,63}))?$/
 
-export const parse = (text: string): Effect.Effect<PoolSpec, CliFailure> => {
+/** One pool of fixed size. */
+export const parse = (text: string): Effect.Effect<PoolSpec & { readonly size: number }, CliFailure> => {
   const match = form.exec(text)
   return match === null
     ? Effect.fail(

@@ -21,7 +21,7 @@ import type { PoolProvider, ProviderPool } from "../../shared/plugin/PoolProvide
 import type { Snapshot } from "../../shared/protocol/Claim.ts"
 import { claimTtlDefaultMs } from "../../shared/protocol/Claim.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
-import type { PoolSpec } from "../../shared/protocol/Pool.ts"
+import { type PoolSpec, sizeOf } from "../../shared/protocol/Pool.ts"
 import { ControlAnswer, type ControlRequest } from "../../shared/protocol/Report.ts"
 import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
@@ -199,7 +199,7 @@ export const run = (
       {
         pool,
         sessionId: owned.session,
-        size: spec.size,
+        size: sizeOf(spec),
         labels: spec.labels ?? {},
         startedAt: nats.clock.currentTimeMillisUnsafe()
       },
@@ -306,7 +306,7 @@ export const run = (
       {
         sessionId: owned.session,
         poolName: pool.name,
-        size: spec.size,
+        size: sizeOf(spec),
         ...(spec.release === undefined ? {} : { release: spec.release }),
         ...(spec.queueLengthMax === undefined ? {} : { queueLengthMax: spec.queueLengthMax }),
         ...(spec.inflightCasMax === undefined ? {} : { inflightCasMax: spec.inflightCasMax }),

@@ -5,7 +5,7 @@
  * pool under the same session is `PoolOwnership`'s. Candidates try one after the other, in the order of rendezvous hashing, so a take-over is rarely a race.
  */
 import type { PoolOwnership } from "../../shared/protocol/Member.ts"
-import type { PoolSpec } from "../../shared/protocol/Pool.ts"
+import { type PoolSpec, sizeOf } from "../../shared/protocol/Pool.ts"
 import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
 import { fnv1a } from "../../shared/protocol/Shard.ts"
 import type { EpochMs, MemberId, StartupId } from "../../shared/protocol/Token.ts"
@@ -322,7 +322,7 @@ export class PoolDirectory {
     const fixed = (one: PoolSpec): string => JSON.stringify({ ...one, size: 0, teams: {} })
     if (fixed(before) !== fixed(JSON.parse(entry.specText) as PoolSpec)) return false // our own text
     entry.runningText = entry.specText
-    live.scheduler.setSize(spec.size)
+    live.scheduler.setSize(sizeOf(spec))
     live.scheduler.setWeights(new Map(Object.entries(spec.teams ?? {})))
     return true
   }

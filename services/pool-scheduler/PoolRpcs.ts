@@ -11,7 +11,7 @@ import * as Streams from "../../shared/jetstream/Streams.ts"
 import type { PluginHost } from "../../shared/plugin/Plugin.ts"
 import { Snapshot } from "../../shared/protocol/Claim.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
-import { namespaceDefault, type PoolList, PoolSpec, type PoolView } from "../../shared/protocol/Pool.ts"
+import { namespaceDefault, type PoolList, PoolSpec, type PoolView, sizeOf } from "../../shared/protocol/Pool.ts"
 import type { PoolRef } from "../../shared/protocol/Sandbox.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import type { PoolDirectory } from "./PoolDirectory.ts"
@@ -89,7 +89,7 @@ export const endpoints = ({ directory, host, nats }: PoolRpcsOptions): ReadonlyA
           return {
             ...pool,
             provider: spec.provider,
-            size: spec.size,
+            size: sizeOf(spec),
             owner: directory.ownerOf(pool)?.owner ?? null,
             spec: { ...spec, namespace: pool.namespace }
           }
@@ -117,7 +117,7 @@ export const endpoints = ({ directory, host, nats }: PoolRpcsOptions): ReadonlyA
               return {
                 ...pool,
                 provider: spec.provider,
-                size: spec.size,
+                size: sizeOf(spec),
                 owner,
                 spec,
                 ...(snapshot === undefined ? {} : { snapshot })

@@ -27,6 +27,9 @@ export interface ClaimMark {
   readonly holder: string
   /** The pool session under which it was claimed. */
   readonly sessionId: SessionId
+  /** Whose quota it counts against, and for whom it was asked: kept so that a later owner knows. */
+  readonly team?: string | undefined
+  readonly user?: string | undefined
   /** The lease. A scheduler that takes over starts it anew: a live holder renews within its ttl. 0 = a task's claim, which ends with its executor. */
   readonly ttlMs: number
 }
@@ -37,6 +40,11 @@ export interface SandboxState {
   readonly phase: SandboxPhase
   readonly version: Version
   readonly claim?: ClaimMark
+  /** A claimed one that stands still (`ProviderPool.pause`). */
+  readonly isPaused?: boolean
+  /** When it was made, and how many claims it has served, where the provider knows; else the scheduler counts from when it saw it first. */
+  readonly createdAt?: EpochMs
+  readonly uses?: number
   /** Kept by an operator: neither claimed nor scaled down. */
   readonly isProtected?: boolean
 }
@@ -56,6 +64,7 @@ export interface ClaimWrite {
   readonly annotations?: Readonly<Record<string, string>> | undefined
   readonly images?: Readonly<Record<string, string>> | undefined
   readonly env?: Readonly<Record<string, string>> | undefined
+  readonly targetPhase?: "Running" | undefined
 }
 
 export type HardError = {
@@ -122,6 +131,26 @@ export interface DeleteWrite {
 }
 export type DeleteOutcome = { readonly _tag: "Done" } | { readonly _tag: "Conflict" } | HardError | Unknown | Fenced
 
+/** Holds a claimed sandbox still, or lets it go on. Only while `claimId` holds it; its lease runs on meanwhile. */
+export interface PauseWrite {
+  readonly uid: SandboxUid
+  readonly claimId: ClaimId
+  readonly sessionId: SessionId
+}
+export type PauseOutcome = ReleaseOutcome
+
+/** What an owner tells of its pool, for a provider that shows it to people (a status subresource). `pendingRequests` is `Snapshot.queueLen`. */
+export interface PoolStatus {
+  readonly pendingRequests: number
+  readonly idle: number
+  readonly claimed: number
+  readonly creating: number
+  readonly total: number
+  readonly target: number
+  readonly sessionId: SessionId
+  readonly isDraining: boolean
+}
+
 /** One pool, opened by its owner. Lives in the scope of `open`: closing it ends the watch, not the sandboxes. */
 export interface ProviderPool {
   /** All sandboxes: at start, after a `Gap`, and as a slow repair; never on the hot path. */
@@ -133,6 +162,11 @@ export interface ProviderPool {
   release(write: ReleaseWrite, done: (outcome: ReleaseOutcome) => void): void
   create(write: CreateWrite, done: (outcome: CreateOutcome) => void): void
   delete(write: DeleteWrite, done: (outcome: DeleteOutcome) => void): void
+  /** Both, of a provider with the capability `pause`. */
+  pause?(write: PauseWrite, done: (outcome: PauseOutcome) => void): void
+  resume?(write: PauseWrite, done: (outcome: PauseOutcome) => void): void
+  /** Told at most every 3 s, when `pendingRequests` crosses zero or changes by a fifth, or the rest changes. Best effort: a later one replaces an earlier one. */
+  status?(status: PoolStatus): void
 }
 
 export interface Capabilities {
@@ -142,6 +176,8 @@ export interface Capabilities {
   readonly synchronous: boolean
   /** Sandboxes outlive the scheduler's process: a new owner finds them by `list`. */
   readonly persistent: boolean
+  /** A claimed sandbox can be held still and go on (`ProviderPool.pause`, `resume`). */
+  readonly pause?: boolean
 }
 
 /** The provider could not be opened, listed or watched. `isConfig`: the pool's `config` is wrong, `problems` say where. */

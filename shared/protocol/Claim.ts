@@ -3,7 +3,7 @@
  */
 import * as Schema from "effect/Schema"
 import { ErrorBody } from "./ErrorCode.ts"
-import { Labels, Sandbox } from "./Sandbox.ts"
+import { Labels, PoolRef, Sandbox } from "./Sandbox.ts"
 import { DurationMs, Timestamp } from "./Time.ts"
 import { ClaimId, Priority, SessionId, Token } from "./Token.ts"
 
@@ -16,6 +16,14 @@ export const claimTtlMaxMs = 7 * 24 * 3_600_000
 export const claimCountMax = 1_000
 
 const bounded = (maximumMs: number) => DurationMs.check(Schema.isBetween({ minimum: 0, maximum: maximumMs }))
+
+/** A place: the node, the zone, or both (labels `heddle.dev/node` and `heddle.dev/zone` of the sandbox). */
+export const Place = Schema.Struct({ node: Schema.optionalKey(Schema.String), zone: Schema.optionalKey(Schema.String) })
+export type Place = typeof Place.Type
+
+/** Where the sandbox should be. `required`: waits for one there. `preferred`: there if one is idle there, else anywhere. */
+export const Affinity = Schema.Struct({ required: Schema.optionalKey(Place), preferred: Schema.optionalKey(Place) })
+export type Affinity = typeof Affinity.Type
 
 /** Everything optional: `{}` claims one sandbox for 10 minutes, waiting 30 s at most. */
 export const ClaimRequest = Schema.Struct({
@@ -32,6 +40,8 @@ export const ClaimRequest = Schema.Struct({
   labels: Schema.optionalKey(Labels),
   annotations: Schema.optionalKey(Labels),
   env: Schema.optionalKey(Labels),
+  affinity: Schema.optionalKey(Affinity),
+  /** A batch: that many sandboxes or, when the deadline passes first, none. One claim id, one lease, one release. */
   count: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: claimCountMax })))
 })
 export type ClaimRequest = typeof ClaimRequest.Type
@@ -55,6 +65,11 @@ export const ClaimResult = Schema.Struct({
   claimId: ClaimId,
   outcome: ClaimOutcome,
   sandbox: Schema.optionalKey(Sandbox),
+  /** Of a batch (`count` above 1), instead of `sandbox`. */
+  sandboxes: Schema.optionalKey(Schema.Array(Sandbox)),
+  /** The pool that it came from, when the claim was made to an env. */
+  pool: Schema.optionalKey(PoolRef),
+  isPaused: Schema.optionalKey(Schema.Boolean),
   sessionId: SessionId,
   leaseExpiresAt: Schema.optionalKey(Timestamp),
   queuedMs: Schema.Finite,
@@ -84,6 +99,12 @@ export const Snapshot = Schema.Struct({
   claimed: Schema.Int,
   total: Schema.Int,
   laneQueued: Schema.Int,
-  dispatchQueued: Schema.Int
+  dispatchQueued: Schema.Int,
+  /** Sandboxes that the pool means to have now. */
+  target: Schema.optionalKey(Schema.Int),
+  /** Sandboxes under creation. */
+  creating: Schema.optionalKey(Schema.Int),
+  /** The part of `queueLen` that waits for its team's quota. */
+  quotaBlocked: Schema.optionalKey(Schema.Int)
 })
 export type Snapshot = typeof Snapshot.Type

@@ -10,13 +10,65 @@ import { MemberId, Namespace, PoolName, Token } from "./Token.ts"
 export const queueLengthMaxDefault = 10_000
 export const inflightCasMaxDefault = 128
 
+const Count = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 100_000 }))
+
+/** One scale policy plugin with its config: `{policy: "schedule", config: {...}}`. */
+export const ScalePolicyUse = Schema.Struct({
+  policy: Token,
+  config: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown))
+})
+export type ScalePolicyUse = typeof ScalePolicyUse.Type
+
+/** Makes a pool follow its demand between `min` and `max`; `{}` is the buffer policy: idle buffer + waiting + claimed. design/04 point 12. */
+export const Autoscale = Schema.Struct({
+  /** The largest of their targets counts; `[{policy: "buffer"}]` when not given. */
+  policies: Schema.optionalKey(Schema.Array(ScalePolicyUse)),
+  /** Between two increases that no waiting claim asks for; 0 when not given. */
+  upCooldown: Schema.optionalKey(DurationMs),
+  /** From the last increase or demand to the first decrease; 60 s when not given. */
+  downCooldown: Schema.optionalKey(DurationMs)
+})
+export type Autoscale = typeof Autoscale.Type
+
+/** A sandbox is replaced instead of being used again once it has served `maxUses` claims or is older than `maxAge`. */
+export const Recycle = Schema.Struct({
+  maxUses: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))),
+  maxAge: Schema.optionalKey(DurationMs)
+})
+export type Recycle = typeof Recycle.Type
+
+/** Sandboxes that one team may hold at once. */
+export const Quotas = Schema.Struct({
+  /** Of a team that `teams` does not name; unlimited when not given. */
+  default: Schema.optionalKey(Count),
+  teams: Schema.optionalKey(Schema.Record(Schema.String, Count)),
+  /** A claim over its team's quota waits for one of the team's to end (default), or is refused with `QuotaExceeded`. */
+  whenReached: Schema.optionalKey(Schema.Literals(["wait", "refuse"]))
+})
+export type Quotas = typeof Quotas.Type
+
 /** What a pool is made of. `provider` names a pool provider plugin; `config` is decoded by that plugin's schema. */
 export const PoolSpec = Schema.Struct({
   namespace: Schema.optionalKey(Namespace),
   name: PoolName,
   provider: Token,
-  /** Sandboxes kept (fixed size); an autoscaled pool keeps between `min` and `max`. */
-  size: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 100_000 })),
+  /** Sandboxes kept by a pool of fixed size, which names it. An autoscaled pool keeps between `min` and `max` and begins with `size`, or `min`. */
+  size: Schema.optionalKey(Count),
+  /** Never fewer, also without demand; 0 when not given: scales to zero (together with `minIdle` 0). */
+  min: Schema.optionalKey(Count),
+  /** Never more; 100 000 when not given. */
+  max: Schema.optionalKey(Count),
+  /** The idle buffer: sandboxes kept idle beyond the demand; 1 when not given. */
+  minIdle: Schema.optionalKey(Count),
+  autoscale: Schema.optionalKey(Autoscale),
+  /** Sandboxes begun per second at most, in bursts of `creatingMax` at most; unlimited when not given. */
+  createPerSecond: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThan(0))),
+  /** Sandboxes under creation at once; 32 when not given. */
+  creatingMax: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000 }))),
+  recycle: Schema.optionalKey(Recycle),
+  quotas: Schema.optionalKey(Quotas),
+  /** Gives nothing out any more and lets its sandboxes go as their claims end (`heddle pools drain`). */
+  drain: Schema.optionalKey(Schema.Boolean),
   config: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown)),
   labels: Schema.optionalKey(Labels),
   /** Placement policy plugin of the task lanes; `fifo` when not given. */
@@ -35,6 +87,23 @@ export type PoolSpec = typeof PoolSpec.Type
 /** The pool that a bare name means. */
 export const namespaceDefault: Namespace = Namespace.make("default")
 
+export const sizeMax = 100_000
+export const minIdleDefault = 1
+export const creatingMaxDefault = 32
+export const downCooldownDefaultMs = 60_000
+
+/** A fixed pool has its `size`; an autoscaled one follows demand. */
+export const isAutoscaled = (spec: PoolSpec): boolean => spec.autoscale !== undefined
+
+/** What a pool keeps at its start, before any demand is known. */
+export const sizeOf = (spec: PoolSpec): number =>
+  spec.drain === true
+    ? 0
+    : isAutoscaled(spec)
+    ? Math.max(spec.min ?? 0, Math.min(spec.size ?? spec.min ?? 0, spec.max ?? sizeMax))
+    : spec.size ?? 0
+
+/** A pool with its owner and counters. `size`: what it keeps now; of an autoscaled pool the target of this moment. */
 export const PoolView = Schema.Struct({
   namespace: Namespace,
   name: PoolName,
@@ -47,3 +116,19 @@ export const PoolView = Schema.Struct({
 export type PoolView = typeof PoolView.Type
 export const PoolList = Schema.Struct({ items: Schema.Array(PoolView), next: Schema.optionalKey(Schema.String) })
 export type PoolList = typeof PoolList.Type
+
+/** What `heddle.rpc.pool.delete` is told: claims that hold a sandbox keep it until they end, waiting ones are answered. */
+export const PoolDelete = Schema.Struct({ namespace: Schema.optionalKey(Namespace), name: PoolName })
+export type PoolDelete = typeof PoolDelete.Type
+
+/** Changes what a pool keeps, and nothing else of it. */
+export const PoolScale = Schema.Struct({
+  namespace: Schema.optionalKey(Namespace),
+  name: PoolName,
+  size: Schema.optionalKey(Count),
+  min: Schema.optionalKey(Count),
+  max: Schema.optionalKey(Count),
+  minIdle: Schema.optionalKey(Count),
+  drain: Schema.optionalKey(Schema.Boolean)
+})
+export type PoolScale = typeof PoolScale.Type

@@ -7,6 +7,10 @@ import { Namespace, PoolName, SandboxUid } from "./Token.ts"
 export const Labels = Schema.Record(Schema.String, Schema.String)
 export type Labels = typeof Labels.Type
 
+/** Labels of a sandbox by which claims ask to be near something (`affinity`); its provider sets them where it knows them. */
+export const nodeLabel = "heddle.dev/node"
+export const zoneLabel = "heddle.dev/zone"
+
 /** `Starting -> Idle -> Running -> Stopping -> Idle | Gone`. */
 export const SandboxPhase = Schema.Literals(["Starting", "Idle", "Running", "Stopping", "Gone"])
 export type SandboxPhase = typeof SandboxPhase.Type

@@ -10,8 +10,9 @@ export const rpc = {
   definition: (verb: "put" | "get" | "list" | "validate" | "delete") => `heddle.rpc.definition.${verb}`,
   workflow: (verb: WorkflowVerb) => `heddle.rpc.workflow.${verb}`,
   pool: (pool: PoolRef, verb: PoolVerb) => `heddle.rpc.pool.${pool.namespace}.${pool.name}.${verb}`,
-  pools: (verb: "list" | "apply") => `heddle.rpc.pool.${verb}`,
+  pools: (verb: "list" | "apply" | "scale" | "delete") => `heddle.rpc.pool.${verb}`,
   env: (namespace: string, env: string) => `heddle.rpc.env.${namespace}.${env}.claim`,
+  envs: (verb: "list" | "apply" | "delete") => `heddle.rpc.env.${verb}`,
   schedule: (verb: ScheduleVerb) => `heddle.rpc.schedule.${verb}`,
   backfill: (verb: BackfillVerb) => `heddle.rpc.backfill.${verb}`,
   memberList: "heddle.rpc.member.list",
@@ -44,6 +45,8 @@ export const poolVerbs = [
   "cancel",
   "get",
   "snapshot",
+  "pause",
+  "resume",
   "dequeue",
   "settle",
   "withdraw"
@@ -55,12 +58,16 @@ export const command = (shard: Shard, instance: InstanceId) => `heddle.wf.${shar
 export const commandsOfShard = (shard: Shard) => `heddle.wf.${shard}.*.cmd`
 /** Derived journal of one instance, for people and tools. */
 export const history = (shard: Shard, instance: InstanceId) => `heddle.wf.${shard}.${instance}.history`
+/** Where the history of a finished instance goes, same messages. */
+export const archive = (shard: Shard, instance: InstanceId) => `heddle.archive.${shard}.${instance}`
 export const journal = (ledger: Ledger) => `heddle.journal.${ledger}`
 export const lane = (pool: PoolRef, name: LaneName) => `heddle.pool.${pool.namespace}.${pool.name}.lane.${name}`
 export const claim = (pool: PoolRef) => `heddle.pool.${pool.namespace}.${pool.name}.claim`
 export const claimResult = (pool: PoolRef, claimId: ClaimId) =>
   `heddle.pool.${pool.namespace}.${pool.name}.result.${claimId}`
 export const poolEvent = (pool: PoolRef) => `heddle.pool.${pool.namespace}.${pool.name}.event`
+/** Counters of a pool, told by its owner while they change: core NATS, the newest counts (`PoolTidings`). */
+export const poolTidings = (pool: PoolRef) => `heddle.pool.${pool.namespace}.${pool.name}.tidings`
 export const logs = (instance: InstanceId, task: TaskInstanceId) => `heddle.logs.${instance}.${task}`
 /** Alerts on their way to one sink. */
 export const alert = (sink: string) => `heddle.alert.${sink}`

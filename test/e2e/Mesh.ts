@@ -292,7 +292,7 @@ export class Mesh {
       decodePool(await this.ask(rpc.pools("apply"), spec))
       return true
     })
-    await this.awaitIdle(spec, spec.size)
+    await this.awaitIdle(spec, spec.size ?? 0)
   }
 
   /** Waits until `count` sandboxes of a pool are idle. */
