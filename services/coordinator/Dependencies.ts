@@ -85,9 +85,9 @@ export class Dependencies {
         const holds = question.mode === "all" ? held.length === found.length : held.length > 0
         if (holds) {
           const outputs = Object.fromEntries(
-            question.of.flatMap(({ workflow }, i) => {
+            question.of.flatMap(({ name }, i) => {
               const instance = found[i]?.instance
-              return instance === undefined ? [] : [[workflow, instance] as const]
+              return instance === undefined ? [] : [[name, instance] as const]
             })
           )
           return (id) => ({ _tag: "TASK_SUCCEEDED", id, outputs: { runs: outputs } })
@@ -106,12 +106,13 @@ export class Dependencies {
       do {
         const page: typeof WorkflowList.Type = yield* Rpc.call(nats, Subject.rpc.workflow("list"), WorkflowList, {
           definition: one.workflow,
+          namespace: one.namespace,
           limit: pageMax,
           ...(next === undefined ? {} : { next })
         })
         for (const { instanceId, startedAt } of page.items) {
           const at = Date.parse(startedAt)
-          if (at < one.from) return { holds: false, text: `${one.workflow} has no run ${window}`, instance: undefined }
+          if (at < one.from) return { holds: false, text: `${one.name} has no run ${window}`, instance: undefined }
           if (at > one.to || instanceId === self) continue
           while (isWanted()) {
             const result = yield* Rpc.call(
@@ -124,7 +125,7 @@ export class Dependencies {
             if (result === undefined) continue
             return {
               holds: (result.state === "SUCCEEDED") === (one.is === "success"),
-              text: `${instanceId} of ${one.workflow} is ${result.state}`,
+              text: `${instanceId} of ${one.name} is ${result.state}`,
               instance: instanceId
             }
           }
@@ -132,7 +133,7 @@ export class Dependencies {
         }
         next = page.next
       } while (next !== undefined)
-      return { holds: false, text: `${one.workflow} has no run ${window}`, instance: undefined }
+      return { holds: false, text: `${one.name} has no run ${window}`, instance: undefined }
     })
   }
 }

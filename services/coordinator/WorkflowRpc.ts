@@ -292,6 +292,9 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
     const take = (summary: typeof WorkflowSummary.Type): void => {
       if (query.state !== undefined && summary.state !== query.state) return
       if (query.definition !== undefined && summary.definition.name !== query.definition) return
+      if (query.namespace !== undefined && (summary.definition.namespace ?? namespaceDefault) !== query.namespace) {
+        return
+      }
       if (query.next !== undefined && keyOf(summary) >= query.next) return
       found.push(summary)
     }

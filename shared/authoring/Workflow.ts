@@ -38,7 +38,7 @@ export type When<Name extends string> =
 
 /** The newest run of a workflow that started in the window; `is` is `success` when not given. */
 export type Dependency =
-  & { readonly workflow: string; readonly is?: "success" | "failed" }
+  & { readonly workflow: string; readonly namespace?: string; readonly is?: "success" | "failed" }
   & (
     | { readonly within: Exclude<Duration, number> | Expression; readonly from?: never; readonly to?: never }
     | { readonly within?: never; readonly from?: string; readonly to?: string }

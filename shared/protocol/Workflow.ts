@@ -128,13 +128,20 @@ export type WorkflowView = typeof WorkflowView.Type
 export const WorkflowSummary = Schema.Struct({
   instanceId: InstanceId,
   state: WorkflowStatus,
-  definition: Schema.Struct({ name: Schema.String, version: Schema.Int }),
+  /** No `namespace` in what was written before summaries had one: the default one. */
+  definition: Schema.Struct({
+    namespace: Schema.optionalKey(Namespace),
+    name: Schema.String,
+    version: Schema.Int
+  }),
   startedAt: Timestamp,
   endedAt: Schema.optionalKey(Timestamp)
 })
 export const WorkflowListQuery = Schema.Struct({
   state: Schema.optionalKey(WorkflowStatus),
   definition: Schema.optionalKey(Schema.String),
+  /** Of the definition; any when not given. */
+  namespace: Schema.optionalKey(Namespace),
   limit: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000 }))),
   next: Schema.optionalKey(Schema.String)
 })

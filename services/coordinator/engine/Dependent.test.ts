@@ -15,7 +15,11 @@ it("A65 asks for the last run in the window; the answer is the task's end; asked
   const self = dependent()
   assert.strictEqual(self.task("wait").state, "RUNNING")
   assert.deepStrictEqual(self.queries.map(({ question }) => question), [
-    { instance: self.state.instance, mode: "all", of: [{ workflow: "nightly", from: 0, to: 1_000, is: "success" }] }
+    {
+      instance: self.state.instance,
+      mode: "all",
+      of: [{ workflow: "nightly", namespace: "default", name: "nightly", from: 0, to: 1_000, is: "success" }]
+    }
   ])
   assert.deepStrictEqual(Outstanding.outstanding(self.state).map(({ id }) => id), ["query:wait:1:1"])
   self.turn({ _tag: "TASK_SUCCEEDED", id: self.newest("wait"), outputs: { nightly: "n-1" } })
@@ -40,4 +44,16 @@ it("A65 paused, stopped and timed out at once; an unusable question is FATAL", (
   )
   assert.match(dependent({ with: { all: "x" } }).state.reason ?? "", /give all/u)
   for (const run of [paused, late]) assert.deepStrictEqual(Replay.verify(run.entries, run.graph), [])
+})
+
+it("A65 of its own namespace unless another is named", () => {
+  const self = dependent({ with: { any: [{ workflow: "nightly", namespace: "sales" }, { workflow: "nightly" }] } })
+  assert.deepStrictEqual(
+    self.queries[0]?.question.of.map(({ name, namespace }) => [namespace, name]),
+    [["sales", "sales/nightly"], ["default", "nightly"]]
+  )
+  assert.match(
+    dependent({ with: { all: [{ workflow: "nightly", namespace: "a.b" }] } }).state.reason ?? "",
+    /with\.all\[0\]\.namespace: "a\.b" is no name/u
+  )
 })

@@ -6,16 +6,18 @@
  */
 import * as Schema from "effect/Schema"
 import { parseDurationMs } from "../../../shared/protocol/Time.ts"
-import { type EpochMs, type InstanceId, SessionId, Token } from "../../../shared/protocol/Token.ts"
+import { type EpochMs, type InstanceId, Namespace, SessionId, Token } from "../../../shared/protocol/Token.ts"
 import type { Query } from "./EngineEffect.ts"
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
 import type { Unit } from "./Turn.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
 
-/** The newest run of `workflow` that started in the window; `is`: how it must have ended. */
+/** The newest run of `workflow` of `namespace` that started in the window; `is`: how it must have ended. `name`: its key in the outputs. */
 export interface Dependency {
   readonly workflow: string
+  readonly namespace: Namespace
+  readonly name: string
   readonly from: EpochMs
   readonly to: EpochMs
   readonly is: "success" | "failed"
@@ -30,6 +32,7 @@ export interface Question {
 
 export const dependenciesMax = 100
 const isName = Schema.is(Token)
+const isNamespace = Schema.is(Namespace)
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
@@ -38,22 +41,24 @@ const timeOf = (value: unknown): EpochMs | undefined => {
   return Number.isFinite(at) ? at : undefined
 }
 
-/** `within` counts back from `at`, when the task was submitted. */
-const dependency = (value: unknown, path: string, at: EpochMs): Dependency | string => {
+/** `within` counts back from `at`, when the task was submitted. `own`: the namespace of the workflow that asks, meant when none is named. */
+const dependency = (value: unknown, path: string, at: EpochMs, own: Namespace): Dependency | string => {
   if (!isRecord(value) || !isName(value["workflow"])) return `${path}: name a workflow`
-  const { from, is = "success", to, within, workflow } = value
+  const { from, is = "success", namespace = own, to, within, workflow } = value
+  if (!isNamespace(namespace)) return `${path}.namespace: ${JSON.stringify(namespace)} is no name`
+  const of = { workflow, namespace, name: namespace === own ? workflow : `${namespace}/${workflow}` }
   if (is !== "success" && is !== "failed") return `${path}.is: success or failed`
   if (within !== undefined) {
     const ms = typeof within === "string" ? parseDurationMs(within) : undefined
     return ms === undefined
       ? `${path}.within: a duration such as "24h"`
-      : { workflow, from: at - ms, to: at, is }
+      : { ...of, from: at - ms, to: at, is }
   }
   const begin = from === undefined ? 0 : timeOf(from)
   const end = to === undefined ? at : timeOf(to)
   return begin === undefined || end === undefined
     ? `${path}: from and to are times such as "2026-01-31T00:00:00Z"`
-    : { workflow, from: begin, to: end, is }
+    : { ...of, from: begin, to: end, is }
 }
 
 /** What is asked, or why it can't be. */
@@ -68,7 +73,7 @@ export const question = (state: WorkflowState, unit: Unit): Question | string =>
   const mode = all === undefined ? "any" : "all"
   const of: Array<Dependency> = []
   for (const [i, value] of list.entries()) {
-    const one = dependency(value, `with.${mode}[${i}]`, unit.execution.attempt.submittedAt)
+    const one = dependency(value, `with.${mode}[${i}]`, unit.execution.attempt.submittedAt, state.graph.namespace)
     if (typeof one === "string") return one
     of.push(one)
   }

@@ -120,6 +120,6 @@ export const result = (state: WorkflowState): WorkflowResult => ({
 export const summary = (state: WorkflowState): typeof WorkflowSummary.Type => ({
   instanceId: state.instance,
   state: state.status,
-  definition: definitionOf(state),
+  definition: { namespace: state.graph.namespace, ...definitionOf(state) },
   ...times(state)
 })
