@@ -5,7 +5,7 @@
  * is unknown is looked up at the bucket's leader before it is told `NoSuchPool`: its pool may have been applied a moment ago through another replica.
  */
 import type { Connection } from "../../shared/jetstream/Nats.ts"
-import type * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import { ContractError, errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
@@ -74,13 +74,11 @@ export const route = <A>(
             })
           )
         }
-        const { reply } = message
-        const headers = { ...message.headers, [hopsHeader]: String(hops + 1) }
-        const isSent = routing.nats.publish(Subject.forwarded(found.owner, subject), message.data, {
-          headers,
-          ...(reply === undefined ? {} : { reply })
+        return Rpc.passOn(routing.nats, Subject.forwarded(found.owner, subject), message, {
+          headers: { [hopsHeader]: String(hops + 1) },
+          taken: respond.passedOn,
+          refused: refusals.refuse
         })
-        return isSent ? respond.passedOn() : refusals.refuse(noOwner(pool))
       }
       case "Closing":
         return refusals.closing()

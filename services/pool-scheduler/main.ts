@@ -148,13 +148,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
     ...TaskRpcs.endpoints(routing),
     ...PoolRpcs.endpoints({ nats, directory, host })
   ])
-  const forwarded = Subject.forwarded(config.member, "")
-  yield* nats.subscribe(`${forwarded}>`, (message) => {
-    const subject = message.subject.slice(forwarded.length)
-    if (!service.dispatch(subject, message)) {
-      Rpc.refuse(message, new ContractError({ code: "UnknownSubject", message: `no rpc has the subject ${subject}` }))
-    }
-  })
+  yield* Rpc.takeForwarded(nats, Subject.forwarded(config.member, ""), service)
 
   // From here on last in, first out: pools end while requests are still answered, and the registration goes last.
   const running = yield* FiberMap.make<string>()

@@ -43,13 +43,21 @@ export class Message {
     body: string | Uint8Array,
     options?: { readonly headers?: Headers }
   ) => boolean
+  private readonly answerTo: string | undefined
 
   constructor(
     raw: Msg,
-    publish: (subject: string, body: string | Uint8Array, options?: { readonly headers?: Headers }) => boolean
+    publish: (subject: string, body: string | Uint8Array, options?: { readonly headers?: Headers }) => boolean,
+    answerTo?: string
   ) {
     this.raw = raw
     this.publish = publish
+    this.answerTo = answerTo
+  }
+
+  /** The same message, whose answer goes to another subject: of a request that somebody passed on. */
+  answeredTo(subject: string): Message {
+    return new Message(this.raw, this.publish, subject)
   }
 
   get subject(): string {
@@ -57,7 +65,7 @@ export class Message {
   }
   /** Where an answer goes; `undefined` when the sender wants none. */
   get reply(): string | undefined {
-    return this.raw.reply || undefined
+    return this.answerTo ?? (this.raw.reply || undefined)
   }
   get data(): Uint8Array {
     return this.raw.data
@@ -84,7 +92,7 @@ export class Message {
   }
   /** Answers the sender. `false`: the sender wants no answer, or it was dropped because the connection is down. */
   respond(body: string | Uint8Array, headers?: Headers): boolean {
-    const reply = this.raw.reply
+    const reply = this.reply
     return reply ? this.publish(reply, body, headers === undefined ? undefined : { headers }) : false
   }
 }

@@ -8,6 +8,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
+import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import { ContractError, ErrorAnswer, type ErrorCode, errorCodes } from "../protocol/ErrorCode.ts"
@@ -531,6 +532,85 @@ export const serve = <R = never>(
     }
   })
 
+/** Where the one who takes a request that was passed on sends its answer. */
+const answerToHeader = "Heddle-Answer-To"
+/** How long the one whom a request is passed on to may need to say that it has it. */
+export const takenWaitDefaultMs = 2_000
+/** A subject that can be published to; what stands in a header was checked by no server. */
+const literalSubject = /^[^\s.*>\p{Cc}]+(\.[^\s.*>\p{Cc}]+)*$/u
+const subjectCharsMax = 512
+
+export interface PassOnOptions {
+  /** Instead of the message's own. */
+  readonly body?: string
+  /** Beside the message's own. */
+  readonly headers?: Headers
+  readonly takenWaitMs?: number
+  /** The other one has it and will answer. */
+  readonly taken?: () => void
+  /** Instead of answering the message itself with this. */
+  readonly refused?: (error: ContractError) => void
+}
+
+/**
+ * Passes a request on to another replica (`to`: a subject that `takeForwarded` serves there), which answers the client itself. The other one says at once that it has the
+ * request; if nobody listens there (its process is gone), or nothing is heard for `takenWaitMs`, the request is answered `Unavailable` from here, so that nobody waits
+ * for a process that is gone. `details.sent` tells whether it may have been done. Synchronous.
+ */
+export const passOn = (nats: Connection, to: string, message: Message, options: PassOnOptions = {}): void => {
+  const { reply } = message
+  const headers = {
+    ...message.headers,
+    ...options.headers,
+    ...(reply === undefined ? {} : { [answerToHeader]: reply })
+  }
+  nats.requestUnsafe(
+    to,
+    options.body ?? message.data,
+    { headers, timeoutMs: options.takenWaitMs ?? takenWaitDefaultMs },
+    (result) => {
+      if (Result.isSuccess(result)) return options.taken?.()
+      const { failure } = result
+      const sent = failure._tag === "RequestTimeout" || failure._tag === "ConnectionLost" && failure.sent
+      const error = new ContractError({
+        code: "Unavailable",
+        message: `the owner does not take the request: ${failure.message}. It will have another one soon: try again`,
+        details: { sent }
+      })
+      if (options.refused === undefined) refuse(message, error)
+      else options.refused(error)
+    }
+  )
+}
+
+/** Serves what other replicas pass on: everything below `prefix` (`heddle.member.<id>.forwarded.`), as if it had come on the rest of its subject. */
+export const takeForwarded = (
+  nats: Connection,
+  prefix: string,
+  service: Service
+): Effect.Effect<void, never, Scope.Scope> =>
+  nats.subscribe(`${prefix}>`, (message) => {
+    const subject = message.subject.slice(prefix.length)
+    const answerTo = message.header(answerToHeader)
+    let request = message
+    if (answerTo !== undefined) {
+      if (answerTo.length > subjectCharsMax || !literalSubject.test(answerTo)) {
+        return refuse(
+          message,
+          new ContractError({ code: "InvalidMessage", message: `header ${answerToHeader} is no subject` })
+        )
+      }
+      message.respond("")
+      request = message.answeredTo(answerTo)
+    }
+    if (!service.dispatch(subject, request)) {
+      refuse(
+        request,
+        new ContractError({ code: "UnknownSubject", message: `no rpc ${printable(subject).slice(0, 200)}` })
+      )
+    }
+  })
+
 const readError = Decode.decoder(ErrorAnswer)
 
 export interface CallOptions {
@@ -566,10 +646,11 @@ export const call = <A>(
         case "NoResponders":
           return new ContractError({
             code: "Unavailable",
-            message: `no service answers on ${subject}. ${errorCodes.Unavailable.fix}`
+            message: `no service answers on ${subject}. ${errorCodes.Unavailable.fix}`,
+            details: { sent: false }
           })
         case "RequestTimeout":
-          return new ContractError({ code: "DeadlineExceeded", message: error.message })
+          return new ContractError({ code: "DeadlineExceeded", message: error.message, details: { sent: true } })
         case "ConnectionLost":
           return new ContractError({
             code: "Unavailable",
@@ -583,3 +664,63 @@ export const call = <A>(
     Effect.flatMap((message) => Effect.fromResult(read(message)))
   )
 }
+
+const isSent = (error: ContractError): boolean =>
+  typeof error.details === "object" && error.details !== null && "sent" in error.details && error.details.sent === true
+
+/** Whether the same request may succeed a moment later. `isRepeatable`: doing it twice is doing it once, so it is asked again also when it may have been done. */
+export const isPassing = (error: ContractError, isRepeatable: boolean): boolean =>
+  error.code === "NotOwner" || error.code === "Overloaded" ||
+  error.code === "Unavailable" && (isRepeatable || !isSent(error)) ||
+  isRepeatable && (error.code === "ShuttingDown" || error.code === "DispatchQueueClosed")
+
+export interface PatientOptions extends CallOptions {
+  /** For all attempts together. */
+  readonly timeoutMs: number
+  /** Doing it twice is doing it once: carries an id, only reads, or sets what it names. */
+  readonly isRepeatable: boolean
+  /** For one attempt of a repeatable request, after which it is asked again; default two fifths of `timeoutMs`. */
+  readonly attemptMs?: number
+  /** Before the first attempt that repeats. */
+  readonly waiting?: (error: ContractError) => Effect.Effect<void>
+}
+const backoffFirstMs = 50
+const backoffMaxMs = 1_000
+
+/**
+ * `call`, again and again within `timeoutMs` while it is refused for a reason that passes: no service or owner for the moment, a replica that ends. A repeatable request is
+ * also asked again when no answer comes, since whoever took it may have died with it. The last error is the one that is told.
+ */
+export const callPatiently = <A>(
+  nats: Connection,
+  subject: string,
+  answer: Decode.Decodable<A>,
+  body: unknown,
+  options: PatientOptions
+): Effect.Effect<A, ContractError> =>
+  Effect.gen(function*() {
+    const now = () => nats.clock.currentTimeMillisUnsafe()
+    const until = now() + options.timeoutMs
+    const attemptMs = options.attemptMs ?? Math.ceil(options.timeoutMs * 0.4)
+    let backoffMs = backoffFirstMs
+    let isFirst = true
+    while (true) {
+      const leftMs = Math.max(1, until - now())
+      const timeoutMs = options.isRepeatable ? Math.min(leftMs, attemptMs) : leftMs
+      const outcome = yield* Effect.result(
+        call(nats, subject, answer, body, { ...options, timeoutMs })
+      )
+      if (Result.isSuccess(outcome)) return outcome.success
+      const error = outcome.failure
+      // an answer that did not come; a service's own DeadlineExceeded has no such mark
+      const isSilence = error.code === "DeadlineExceeded" && isSent(error)
+      const mayPass = isPassing(error, options.isRepeatable) || isSilence && options.isRepeatable
+      const random = yield* Random.next
+      const waitMs = isSilence ? 0 : Math.ceil(backoffMs * (0.5 + random))
+      if (!mayPass || now() + waitMs >= until) return yield* error
+      if (isFirst && options.waiting !== undefined) yield* options.waiting(error)
+      isFirst = false
+      yield* Effect.sleep(waitMs)
+      backoffMs = Math.min(backoffMaxMs, backoffMs * 2)
+    }
+  })

@@ -90,6 +90,16 @@ const send = (nats: Nats.Connection, subject: string, body: string | Uint8Array)
     (message) => ({ body: JSON.parse(message.text), code: message.header("Nats-Service-Error-Code") })
   )
 
+/** Asks a replica that passes the request on to `to`. */
+const passedOn = Effect.fn("passedOn")(
+  function*(client: Nats.Connection, to: string, body: string, takenWaitMs = 2_000) {
+    const replica = yield* Nats.open({ url: broker.url, name: "replica" })
+    const subject = client.inbox()
+    yield* replica.subscribe(subject, (message) => Rpc.passOn(replica, to, message, { takenWaitMs }))
+    return yield* send(client, subject, body)
+  }
+)
+
 describe("Rpc", () => {
   it.live("answers, hands over the wildcards, and tells the contract's errors", () =>
     Effect.gen(function*() {
@@ -219,22 +229,73 @@ describe("Rpc", () => {
       yield* close
     }))
 
-  it.live("a request that another replica passed on is answered to its sender", () =>
+  it.live("a request that another replica passes on is answered to its sender by the one who takes it", () =>
     Effect.gen(function*() {
       const { client, close, server, service } = yield* setUp()
-      yield* server.subscribe("test.member.a.forwarded.>", (message) => {
-        if (!service.dispatch(message.subject.slice("test.member.a.forwarded.".length), message)) {
-          Rpc.refuse(message, new ContractError({ code: "UnknownSubject", message: message.subject }))
-        }
+      const prefix = "test.member.a.forwarded."
+      yield* Rpc.takeForwarded(server, prefix, service)
+      const answer = yield* passedOn(client, `${prefix}test.pool.default.gpu.claim`, "{}")
+      assert.deepStrictEqual([answer.body.text, answer.body.pool], ["claimed", "default/gpu"])
+      const other = yield* passedOn(client, `${prefix}test.other`, "{}")
+      assert.strictEqual(other.body.error.code, "UnknownSubject")
+      // asked without being passed on: answered as any request
+      const asked = yield* send(client, `${prefix}test.pool.default.gpu.claim`, "{}")
+      assert.strictEqual(asked.body.text, "claimed")
+      // an answer is never published to what is no subject
+      for (const header of ["a b", "a..b", "*", ">", "a.\u0001", "x".repeat(600)]) {
+        const { text } = yield* client.request(`${prefix}test.echo`, JSON.stringify({ text: "x" }), {
+          headers: { "Heddle-Answer-To": header }
+        })
+        assert.strictEqual(JSON.parse(text).error.code, "InvalidMessage", header)
+      }
+      yield* close
+    }))
+
+  it.live("a request passed on to one who is gone is answered Unavailable at once, to one who is silent after its time", () =>
+    Effect.gen(function*() {
+      const { client, close, server } = yield* setUp()
+      const started = performance.now()
+      const gone = yield* passedOn(client, "test.member.gone.forwarded.test.echo", "{}", 30_000)
+      assert.isBelow(performance.now() - started, 5_000)
+      assert.deepStrictEqual([gone.body.error.code, gone.body.error.details], ["Unavailable", { sent: false }])
+      yield* server.subscribe("test.member.silent.>", () => undefined)
+      const silent = yield* passedOn(client, "test.member.silent.forwarded.test.echo", "{}", 200)
+      assert.deepStrictEqual([silent.body.error.code, silent.body.error.details], ["Unavailable", { sent: true }])
+      yield* close
+    }))
+
+  it.live("asked patiently: what passes is asked again within the deadline, a command whose fate is unknown is not", () =>
+    Effect.gen(function*() {
+      const { client, close, server } = yield* setUp()
+      const refusals = ["NotOwner", "Unavailable", "ShuttingDown"] as const
+      let asked = 0
+      yield* server.subscribe("test.moving", (message) => {
+        const code = refusals[asked++]
+        if (code !== undefined) return Rpc.refuse(message, new ContractError({ code, message: "moving" }))
+        if (asked > refusals.length + 1) message.respond(`{"text":"done"}`) // the fourth is taken by one who dies with it
       })
-      assert.strictEqual(
-        (yield* send(client, "test.member.a.forwarded.test.pool.default.gpu.claim", "{}")).body.pool,
-        "default/gpu"
+      const ask = (isRepeatable: boolean, timeoutMs: number) =>
+        Rpc.callPatiently(client, "test.moving", EchoAnswer, {}, { timeoutMs, isRepeatable, attemptMs: 300 })
+      assert.deepStrictEqual(yield* ask(true, 20_000), { text: "done" })
+      assert.strictEqual(asked, 5)
+
+      asked = 2
+      assert.strictEqual((yield* Effect.flip(ask(false, 20_000))).code, "ShuttingDown") // it may have been done before the end
+      asked = 0
+      assert.strictEqual((yield* Effect.flip(ask(false, 2_000))).code, "ShuttingDown")
+      assert.strictEqual(asked, 3) // NotOwner and Unavailable were not done
+      assert.strictEqual((yield* Effect.flip(ask(false, 300))).code, "DeadlineExceeded")
+      assert.strictEqual(asked, 4)
+
+      const waits: Array<string> = []
+      const nobody = yield* Effect.flip(
+        Rpc.callPatiently(client, "test.nobody.yet", EchoAnswer, {}, {
+          timeoutMs: 500,
+          isRepeatable: false,
+          waiting: (error) => Effect.sync(() => void waits.push(error.code))
+        })
       )
-      assert.strictEqual(
-        (yield* send(client, "test.member.a.forwarded.test.other", "{}")).body.error.code,
-        "UnknownSubject"
-      )
+      assert.deepStrictEqual([nobody.code, waits], ["Unavailable", ["Unavailable"]])
       yield* close
     }))
 })
