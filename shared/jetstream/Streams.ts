@@ -22,6 +22,7 @@ export const name = {
   commands: "HEDDLE_COMMANDS",
   journal: "HEDDLE_JOURNAL",
   history: "HEDDLE_HISTORY",
+  archive: "HEDDLE_ARCHIVE",
   ready: "HEDDLE_READY",
   claims: "HEDDLE_CLAIMS",
   results: "HEDDLE_RESULTS",
@@ -119,6 +120,13 @@ export const definitions = (options: StreamsOptions = {}): ReadonlyArray<Wanted>
       max_age: nanos(journalAgeMs),
       duplicate_window: nanos(10_000),
       ...(replicas === 1 ? { persist_mode: "async" } : {})
+    } as Wanted, replicas),
+    stream({
+      name: name.archive,
+      subjects: ["heddle.archive.*.*"],
+      description: "What the history had of finished instances, kept until somebody removes it",
+      retention: "limits",
+      compression: "s2"
     } as Wanted, replicas),
     stream({
       name: name.ready,
