@@ -11,8 +11,9 @@ import * as Random from "effect/Random"
 import { hostname } from "node:os"
 import * as Durability from "../../shared/jetstream/Durability.ts"
 import { Nats } from "../../shared/jetstream/Nats.ts"
+import * as Outage from "../../shared/jetstream/Outage.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
-import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import { ContractError, type ErrorCode } from "../../shared/protocol/ErrorCode.ts"
 import { type MemberId, StartupId } from "../../shared/protocol/Token.ts"
 import { ttlMsDefault } from "../../shared/registry/Registry.ts"
 import type { AlertConfig } from "./Alerts.ts"
@@ -68,6 +69,7 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
     timers: []
   })
 
+  const isBegun = () => Deferred.isDoneUnsafe(ready)
   const life = Effect.gen(function*() {
     const startup = yield* newStartup
     yield* CoordinatorLife.run(nats, {
@@ -96,7 +98,16 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
         )
       )
   })
-  yield* Effect.forever(life).pipe(
+  const anew = life.pipe(
+    Outage.outlast(nats, {
+      forMs: beginForMs,
+      isPassing: (error) => isBegun() && isPassing(error),
+      failed: (error) =>
+        Effect.logWarning(`coordinator ${config.member} serves nothing and begins anew: ${error.message}`),
+      waitMs: { first: 200, max: 2_000 }
+    })
+  )
+  yield* Effect.raceFirst(Effect.forever(anew), nats.failure).pipe(
     Effect.onExit((exit) =>
       Effect.sync(() => {
         if (Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return
@@ -113,6 +124,12 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
   yield* Deferred.await(ready)
   return Coordinator.of({ member: config.member, durability, stats: () => stats() })
 })
+
+/** How long a broker that is there may keep a new life from beginning before the service ends. */
+const beginForMs = 60_000
+/** What an outage of the broker explains, and what a ledger that was sealed meanwhile does: the next life has another. */
+const isPassing = (error: { readonly _tag: string; readonly code?: ErrorCode }): boolean =>
+  error._tag !== "ContractError" || error.code === "Unavailable" || error.code === "NotOwner"
 
 const newStartup = Effect.gen(function*() {
   const random = yield* Random.Random

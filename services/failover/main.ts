@@ -11,6 +11,7 @@ import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import { hostname } from "node:os"
 import { Nats } from "../../shared/jetstream/Nats.ts"
+import * as Outage from "../../shared/jetstream/Outage.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { Member } from "../../shared/protocol/Member.ts"
@@ -38,6 +39,9 @@ export class Failover extends Context.Service<Failover, {
   readonly startup: () => StartupId
   readonly isActive: () => boolean
 }>()("heddle/failover/Failover") {}
+
+/** How long a broker that is there may keep a new life from beginning before the service ends. */
+const beginForMs = 60_000
 
 const FailoverQuery = Schema.Struct({
   limit: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: FailoverRecords.recordsMax })))
@@ -112,7 +116,15 @@ const make = Effect.fnUntraced(function*(config: FailoverConfig) {
     )
   }, Effect.scoped)
 
-  yield* Effect.forever(Effect.suspend(life)).pipe(
+  const anew = Effect.suspend(life).pipe(
+    Outage.outlast(nats, {
+      forMs: beginForMs,
+      isPassing: (error) => current !== undefined && (error._tag !== "ContractError" || error.code === "Unavailable"),
+      failed: (error) => Effect.logWarning(`failover service ${config.member} begins anew: ${error.message}`),
+      waitMs: { first: 200, max: 2_000 }
+    })
+  )
+  yield* Effect.raceFirst(Effect.forever(anew), nats.failure).pipe(
     Effect.onExit((exit) =>
       Effect.sync(() => {
         if (Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return

@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import { hostname } from "node:os"
 import { Nats } from "../../shared/jetstream/Nats.ts"
+import * as Outage from "../../shared/jetstream/Outage.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import { PluginHost } from "../../shared/plugin/Plugin.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
@@ -41,6 +42,8 @@ export interface TaskExecutorConfig {
   readonly ttlMs?: number
 }
 export const slotsDefault = 256
+/** How long a broker that is there may keep a new life from beginning before the service ends. */
+const beginForMs = 60_000
 const finishMsDefault = 10_000
 const settleMsDefault = 15_000
 
@@ -138,7 +141,16 @@ const make = Effect.fnUntraced(function*(config: TaskExecutorConfig) {
   }, Effect.scoped)
 
   const lives = Effect.raceFirst(
-    Effect.forever(Effect.suspend(life)),
+    Effect.forever(
+      Effect.suspend(life).pipe(
+        Outage.outlast(nats, {
+          forMs: beginForMs,
+          isPassing: (error) => current !== undefined && error.code === "Unavailable",
+          failed: (error) => Effect.logWarning(`task executor ${config.member} begins anew: ${error.message}`),
+          waitMs: { first: 200, max: 2_000 }
+        })
+      )
+    ),
     shards.failure.pipe(Effect.mapError(unavailable))
   )
   yield* lives.pipe(

@@ -14,6 +14,7 @@ import type * as Scope from "effect/Scope"
 import { errCode, JetStreamFailed, retryTransient } from "./JetStreamApi.ts"
 import type { Headers, Message } from "./Message.ts"
 import type { Connection } from "./Nats.ts"
+import * as Outage from "./Outage.ts"
 import * as PullConsumer from "./PullConsumer.ts"
 import type { DeliveryInfo } from "./StoredMessage.ts"
 
@@ -44,7 +45,7 @@ export interface ConsumeOptions {
   readonly maxMessages?: number
   /** `none`: messages are done with when they are sent; `ack` and the like do nothing. */
   readonly acknowledge?: "explicit" | "none"
-  /** How long a lost consumer may fail to come back before `run` fails, default 60 s. */
+  /** How long a lost consumer may fail to come back before `failure` fails, default 60 s; time without a connection does not count. */
   readonly recreateForMs?: number
 }
 
@@ -214,7 +215,7 @@ export const consume: (
         Effect.mapError((error) =>
           error.errCode === errCode.streamNotFound ? new JetStreamFailed({ ...error, isTransient: true }) : error
         ),
-        retryTransient(recreateForMs),
+        Outage.outlast(nats, { forMs: recreateForMs, isPassing: (error) => error.isTransient }),
         Effect.mapError(failed)
       )
       note({ _tag: "Recreated", pending: again.num_pending })

@@ -11,9 +11,10 @@ import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Append from "./Append.ts"
-import { type JetStreamFailed, retryTransient } from "./JetStreamApi.ts"
+import type { JetStreamFailed } from "./JetStreamApi.ts"
 import type { Headers, Message } from "./Message.ts"
 import type { Connection } from "./Nats.ts"
+import * as Outage from "./Outage.ts"
 import * as PullConsumer from "./PullConsumer.ts"
 import * as Read from "./Read.ts"
 import type { DeliveryInfo } from "./StoredMessage.ts"
@@ -225,7 +226,7 @@ const watch = (
         num_replicas: 1,
         inactive_threshold: PullConsumer.nanos(60_000),
         filter_subject: filter
-      }).pipe(retryTransient(recreateForMs))
+      }).pipe(Outage.outlast(nats, { forMs: recreateForMs, isPassing: (error) => error.isTransient }))
       if (info.num_pending === 0) caughtUp()
       pull = PullConsumer.start(nats, {
         stream,
@@ -264,4 +265,5 @@ const watch = (
     })))
   }))
 
+/** How long a broker that is there may refuse to make a lost consumer again. */
 const recreateForMs = 60_000

@@ -17,6 +17,7 @@ import { shardCountDefault } from "../protocol/Shard.ts"
 import { ask, errCode, type JetStreamFailed, retryTransient } from "./JetStreamApi.ts"
 import * as Kv from "./Kv.ts"
 import type { Connection } from "./Nats.ts"
+import * as Outage from "./Outage.ts"
 
 export const name = {
   commands: "HEDDLE_COMMANDS",
@@ -309,7 +310,7 @@ export const ensure: (nats: Connection, options?: StreamsOptions) => Effect.Effe
 
 /**
  * `ensure`, now and again after every reconnect while the scope is open: a restarted server has lost its memory streams. What a service calls. If the streams cannot
- * be had again, the connection's `failure` fails.
+ * be had again from a broker that is there, the connection's `failure` fails.
  */
 export const maintain: (nats: Connection, options?: StreamsOptions) => Effect.Effect<void, ContractError, Scope.Scope> =
   Effect.fn("Streams.maintain")(
@@ -318,7 +319,11 @@ export const maintain: (nats: Connection, options?: StreamsOptions) => Effect.Ef
       const reconnected = yield* Queue.sliding<void>(1)
       yield* nats.onReconnect(() => Queue.offerUnsafe(reconnected, undefined))
       yield* Queue.take(reconnected).pipe(
-        Effect.andThen(ensure(nats, options)),
+        Effect.andThen(
+          ensure(nats, options).pipe(
+            Outage.outlast(nats, { forMs: againForMs, isPassing: (error) => error.code === "Unavailable" })
+          )
+        ),
         Effect.forever,
         Effect.catchCause((cause) =>
           Cause.hasInterruptsOnly(cause)
@@ -329,6 +334,8 @@ export const maintain: (nats: Connection, options?: StreamsOptions) => Effect.Ef
       )
     }
   )
+
+const againForMs = 60_000
 
 /** `HEDDLE_REPLICAS`, `HEDDLE_LOGS_BYTES_MAX`. */
 export const optionsConfig: Config.Config<StreamsOptions> = Config.all({

@@ -1,0 +1,68 @@
+/**
+ * The broker is away for longer than every registration, retry and read of the services waits: they stop acting as owners, but none of them ends.
+ *
+ * When it is back they take over again what was theirs, in the same processes; what ran goes on, and new work is done. (A short outage, and one of the services being
+ * away, stand in failover.test.ts.)
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Schema from "effect/Schema"
+import { setTimeout as sleep } from "node:timers/promises"
+import { MemberList } from "../../shared/protocol/Member.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import { Namespace, PoolName } from "../../shared/protocol/Token.ts"
+import { Mesh } from "./Mesh.ts"
+
+/** Longer than the longest wait in a service (60 s: a consumer that is made again). */
+const awayMs = 66_000
+const pool = { namespace: Namespace.make("default"), name: PoolName.make("default") }
+const workflow = (name: string, run: string) => ({
+  metadata: { name },
+  spec: {
+    tasks: [
+      { name: "one", type: "shell", with: { run }, retry: { times: 3, interval: "1s" } },
+      { name: "two", type: "shell", with: { run: "true" }, dependsOn: ["one"] }
+    ]
+  }
+})
+
+const stateOf = async (mesh: Mesh, instanceId: string): Promise<unknown> => {
+  const view = await mesh.ask(Subject.rpc.workflow("get"), { instanceId })
+  return typeof view === "object" && view !== null && "state" in view ? view.state : undefined
+}
+
+describe("an outage of the broker", () => {
+  it("of more than a minute: every service is the same process afterwards, and does its work", async () => {
+    await using mesh = await Mesh.start({
+      coordinators: 2,
+      ttl: "2s",
+      grace: "1s",
+      pools: [{ name: "default", provider: "local", size: 2 }]
+    })
+    const pids = [...mesh.processes.values()].filter(({ role }) => role !== "nats-server").map(({ pid }) => pid)
+    for (const id of ["before-1", "before-2", "before-3"]) {
+      await mesh.ask(Subject.rpc.workflow("start"), { instanceId: id, inline: workflow("before", "sleep 3") })
+    }
+    await mesh.kill("nats-server", "SIGTERM")
+    await mesh.alive("the services, while the broker is away", sleep(awayMs))
+    await mesh.start("nats-server")
+
+    await mesh.until("all members are back", async () => {
+      const { items } = Schema.decodeUnknownSync(MemberList)(await mesh.ask(Subject.rpc.memberList, {}))
+      return items.length === pids.length
+    })
+    for (const id of ["before-1", "before-2", "before-3"]) {
+      await mesh.until(`${id} is done`, async () => (await stateOf(mesh, id)) === "SUCCEEDED")
+    }
+    await mesh.until("a new workflow is taken", async () => {
+      await mesh.ask(Subject.rpc.workflow("start"), { instanceId: "after", inline: workflow("after", "true") })
+      return true
+    })
+    await mesh.until("the new workflow is done", async () => (await stateOf(mesh, "after")) === "SUCCEEDED")
+    await mesh.until("a claim is served", async () => {
+      const claim = await mesh.ask(Subject.rpc.pool(pool, "claim"), { claimId: "after", deadline: "5s" }, 10_000)
+      return typeof claim === "object" && claim !== null && "outcome" in claim && claim.outcome === "Claimed"
+    })
+    const now = [...mesh.processes.values()].filter(({ role }) => role !== "nats-server").map(({ pid }) => pid)
+    assert.deepStrictEqual(now.sort(), pids.sort())
+  })
+})
