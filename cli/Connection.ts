@@ -13,9 +13,10 @@ import { readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { Nats } from "../shared/jetstream/Nats.ts"
 import * as Rpc from "../shared/jetstream/Rpc.ts"
-import type { ContractError } from "../shared/protocol/ErrorCode.ts"
+import { ContractError } from "../shared/protocol/ErrorCode.ts"
 import type { CliFailure } from "./ExitCode.ts"
 import * as Globals from "./Globals.ts"
+import { Output } from "./Output.ts"
 
 /** What a running `heddle dev` leaves in its data folder. */
 export const Endpoint = Schema.Struct({ natsUrl: Schema.String, pid: Schema.Int })
@@ -84,13 +85,64 @@ export const provide = <A, E, R>(use: Effect.Effect<A, E, R | Link>) =>
 
 export const nats = Effect.flatMap(Link, (link) => link.nats)
 
-/** One request of the contract; `extraMs` is how long the service itself may wait before it answers. */
+/**
+ * Requests that may be asked again although nobody knows whether they were done: they only read, set what they name, or carry an id that makes a repetition join
+ * the first. The others (`rerun`, `recover`, a trigger without an id, ...) are asked again only when they were surely not done.
+ */
+const repeatableVerbs: Readonly<Record<string, ReadonlySet<string>>> = {
+  definition: new Set(["put", "get", "list", "validate"]),
+  workflow: new Set(["start", "get", "list", "result", "history", "pause", "stop"]),
+  pool: new Set(["list", "apply", "claim", "release", "renew", "cancel", "get", "snapshot"]),
+  schedule: new Set(["put", "get", "list", "pause", "resume", "preview"]),
+  backfill: new Set(["get", "list", "stop"]),
+  member: new Set(["list"]),
+  failover: new Set(["list"])
+}
+
+/** `start` and `claim` join by the id in their body. */
+export const isRepeatable = (subject: string, body: unknown): boolean => {
+  const tokens = subject.split(".")
+  const kind = tokens[2] ?? ""
+  const verb = tokens.at(-1) ?? ""
+  if (repeatableVerbs[kind]?.has(verb) !== true) return false
+  const id = kind === "workflow" && verb === "start" ? "instanceId" : verb === "claim" ? "claimId" : undefined
+  return id === undefined || typeof body === "object" && body !== null && id in body
+}
+
+/** A wait that a service holds is asked again after so long, in case that the one who held it is gone. */
+const heldWaitMaxMs = 10_000
+
+/**
+ * One request of the contract, asked again within `--timeout` while the reason passes (a shard or pool that changes hands, a replica that ends, none there yet).
+ * `extraMs` is how long the service itself may wait before it answers.
+ */
 export const call = Effect.fnUntraced(function*<A, I>(
   subject: string,
   answer: Schema.Codec<A, I>,
   body: unknown,
   extraMs: number = 0
 ) {
-  const timeoutMs = (yield* requestTimeoutMs) + extraMs
-  return yield* Rpc.call(yield* nats, subject, answer, body, { timeoutMs })
+  const timeoutMs = yield* requestTimeoutMs
+  const output = yield* Output
+  const error = (failure: ContractError) =>
+    failure.code === "DeadlineExceeded" && !isRepeatable(subject, body)
+      ? new ContractError({
+        code: "DeadlineExceeded",
+        message: `${failure.message}; whether it was done is not known: look before you ask again`
+      })
+      : failure
+  return yield* Rpc.callPatiently(yield* nats, subject, answer, body, {
+    timeoutMs: timeoutMs + extraMs,
+    isRepeatable: isRepeatable(subject, body),
+    ...(extraMs > 0 ? { attemptMs: Math.min(timeoutMs + extraMs, Math.max(heldWaitMaxMs, timeoutMs)) } : {}),
+    waiting: (failure) =>
+      output.format === "table"
+        ? output.note(`heddle: ${failure.message.split(". ", 1)[0]}; trying for ${Math.ceil(timeoutMs / 1_000)} s`)
+        : Effect.void
+  }).pipe(Effect.mapError(error))
+})
+
+/** One request, asked once: for `heddle doctor`, which tells what it finds. */
+export const callOnce = Effect.fnUntraced(function*<A, I>(subject: string, answer: Schema.Codec<A, I>, body: unknown) {
+  return yield* Rpc.call(yield* nats, subject, answer, body, { timeoutMs: yield* requestTimeoutMs })
 })

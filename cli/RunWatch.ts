@@ -233,8 +233,10 @@ export const watch = (instanceId: string, options: Options) =>
     const started = yield* Clock.currentTimeMillis
     let drawn = 0
     let downSince: number | undefined
+    // this loop asks again by itself, and for longer than one request may take
+    const look = Connection.callOnce(Subject.rpc.workflow("get"), WorkflowView, { instanceId })
     while (true) {
-      const looked = yield* Effect.result(get(instanceId))
+      const looked = yield* Effect.result(look)
       const now = yield* Clock.currentTimeMillis
       if (looked._tag === "Failure") {
         const error = looked.failure

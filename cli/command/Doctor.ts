@@ -175,7 +175,7 @@ const mesh = Effect.gen(function*() {
   }
   checks.push(...streamChecks(found.success))
   if (found.success.every(([, config]) => config === undefined)) return checks
-  const members = yield* Effect.result(Connection.call(Subject.rpc.memberList, MemberList, {}))
+  const members = yield* Effect.result(Connection.callOnce(Subject.rpc.memberList, MemberList, {}))
   if (Result.isFailure(members)) {
     checks.push(
       problem(
@@ -186,7 +186,7 @@ const mesh = Effect.gen(function*() {
     )
   } else checks.push(...memberChecks(members.success))
   checks.push(durabilityCheck(level.success, Result.isSuccess(members) ? members.success : { items: [] }))
-  const pools = yield* Effect.result(Connection.call(Subject.rpc.pools("list"), PoolList, {}))
+  const pools = yield* Effect.result(Connection.callOnce(Subject.rpc.pools("list"), PoolList, {}))
   if (Result.isFailure(pools)) {
     checks.push(
       problem(

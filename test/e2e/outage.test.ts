@@ -1,4 +1,6 @@
 /**
+ * What is away for a while, and what everybody else meets meanwhile.
+ *
  * The broker is away for longer than every registration, retry and read of the services waits: they stop acting as owners, but none of them ends.
  *
  * When it is back they take over again what was theirs, in the same processes; what ran goes on, and new work is done. (A short outage, and one of the services being
@@ -6,11 +8,15 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
+import { execFile } from "node:child_process"
+import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
+import { promisify } from "node:util"
+import { root } from "../../infra/bootstrap/nats-server.mjs"
 import { MemberList } from "../../shared/protocol/Member.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { Namespace, PoolName } from "../../shared/protocol/Token.ts"
-import { Mesh } from "./Mesh.ts"
+import { Mesh, type Refused } from "./Mesh.ts"
 
 /** Longer than the longest wait in a service (60 s: a consumer that is made again). */
 const awayMs = 66_000
@@ -64,5 +70,42 @@ describe("an outage of the broker", () => {
     })
     const now = [...mesh.processes.values()].filter(({ role }) => role !== "nats-server").map(({ pid }) => pid)
     assert.deepStrictEqual(now.sort(), pids.sort())
+  })
+})
+
+/** `heddle …` as a person would type it. */
+const heddle = (mesh: Mesh, ...args: ReadonlyArray<string>) =>
+  promisify(execFile)(process.execPath, [join(root, "cli", "heddle.ts"), ...args, "--nats", mesh.natsUrl, "-o", "json"])
+
+describe("an owner that is killed", () => {
+  it("before its registration expires, every request is answered at once: done, or to be asked again; a command waits for the next owner", async () => {
+    const pools = ["a", "b", "c", "d"].map((name) => ({ name, provider: "simulated", size: 4 }))
+    await using mesh = await Mesh.start({ coordinators: 2, poolSchedulers: 2, ttl: "5s", grace: "1s", pools })
+    await Promise.all([mesh.kill("coordinator-1"), mesh.kill("pool-scheduler-1")])
+    /** The code of a refusal, and how long it took. */
+    const told = async (subject: string, body: unknown) => {
+      const begun = performance.now()
+      const code = await mesh.ask(subject, body, 10_000).then(() => "done", (error: Refused) => error.code)
+      return { code, ms: performance.now() - begun }
+    }
+    const ids = Array.from({ length: 30 }, (_, at) => `killed-${at}`)
+    const inline = { metadata: { name: "quick" }, spec: { tasks: [{ name: "one", type: "noop" }] } }
+    const starts = ids.map((instanceId) => told(Subject.rpc.workflow("start"), { instanceId, inline }))
+    const claims = pools.map(({ name }) =>
+      told(Subject.rpc.pool({ ...pool, name: PoolName.make(name) }, "claim"), { claimId: `k-${name}`, deadline: "2s" })
+    )
+    const answers = await Promise.all([...starts, ...claims])
+    for (const { code, ms } of answers) {
+      assert.include(["done", "Unavailable"], code)
+      assert.isBelow(ms, 3_000)
+    }
+    assert.isTrue(answers.some(({ code }) => code === "Unavailable"), "none was the dead ones'")
+
+    const commands = ids.slice(0, 6).map((id) =>
+      heddle(mesh, "run", join(root, "examples", "hello.yaml"), "--id", `${id}-again`, "--timeout", "60s")
+    )
+    const claiming = pools.map(({ name }) => heddle(mesh, "claim", name, "--id", `again-${name}`, "--timeout", "60s"))
+    for (const { stdout } of await Promise.all(commands)) assert.include(stdout, "-again")
+    for (const { stdout } of await Promise.all(claiming)) assert.strictEqual(JSON.parse(stdout).outcome, "Claimed")
   })
 })
