@@ -9,6 +9,9 @@ import type { ErrorBody } from "../../shared/protocol/ErrorCode.ts"
 import type { Labels, Sandbox } from "../../shared/protocol/Sandbox.ts"
 import type { ClaimId, EpochMs, Priority, SandboxUid } from "../../shared/protocol/Token.ts"
 import * as Alarms from "./Alarms.ts"
+import type { Batch } from "./Batch.ts"
+import type { SelectorClass } from "./ClaimQueue.ts"
+import * as Selector from "./Selector.ts"
 
 /** What is asked for, with every default filled in. */
 export interface ClaimSpec {
@@ -20,7 +23,12 @@ export interface ClaimSpec {
   readonly deadlineAt: EpochMs
   /** The lease in milliseconds; 0: none (a task's claim ends with its executor). */
   readonly ttlMs: number
+  /** Also what a required affinity asks for. */
   readonly selector?: Labels | undefined
+  /** Selectors to try before `selector`, the best first: a preferred affinity. */
+  readonly preferred?: ReadonlyArray<Labels> | undefined
+  readonly user?: string | undefined
+  readonly targetPhase?: "Running" | undefined
   readonly labels?: Labels | undefined
   readonly annotations?: Labels | undefined
   readonly images?: Labels | undefined
@@ -32,6 +40,9 @@ export interface Settled {
   readonly claimId: ClaimId
   readonly outcome: ClaimOutcome
   readonly sandbox?: Sandbox | undefined
+  /** Of a batch, in the order of its members. */
+  readonly sandboxes?: ReadonlyArray<Sandbox> | undefined
+  readonly isPaused?: boolean | undefined
   readonly leaseExpiresAt?: EpochMs | undefined
   readonly queuedMs: number
   readonly casMs: number
@@ -49,6 +60,8 @@ export type Phase =
   | "Ended"
 
 export type OnSettled = (settled: Settled) => void
+
+const none: ReadonlyArray<Selector.Selector> = []
 
 export class Claim {
   readonly spec: ClaimSpec
@@ -70,12 +83,24 @@ export class Claim {
   readBacks = 0
   lastError: ErrorBody | undefined = undefined
   waiters: Array<OnSettled>
+  /** `spec.selector` as the queues look it up. */
+  readonly selector: Selector.Selector | undefined
+  readonly preferred: ReadonlyArray<Selector.Selector>
+  /** The batch that it is a part of. */
+  batch: Batch | undefined = undefined
+  /** The queue's business: its class, as last looked up. */
+  group: SelectorClass | undefined = undefined
+  /** Counts against its team's quota: from the write on, until it ends or waits again. */
+  isCounted = false
+  isPaused = false
 
   constructor(spec: ClaimSpec, sequence: number, arrivedAt: EpochMs, onSettled: OnSettled) {
     this.spec = spec
     this.sequence = sequence
     this.arrivedAt = arrivedAt
     this.alarm = Alarms.make(this)
+    this.selector = Selector.compile(spec.selector)
+    this.preferred = spec.preferred === undefined ? none : spec.preferred.flatMap((one) => Selector.compile(one) ?? [])
     this.waiters = [onSettled]
   }
 }

@@ -92,9 +92,9 @@ describe("ClaimQueue", () => {
     assert.strictEqual(queue.servable, 1)
     assert.strictEqual(queue.take()?.spec.claimId, "any")
     assert.isUndefined(queue.take())
-    queue.revive((selector) => selector["kind"] === "cpu")
+    queue.revive(JSON.stringify([["kind", "cpu"]]))
     assert.strictEqual(queue.servable, 0)
-    queue.revive((selector) => selector["kind"] === "gpu")
+    queue.revive(JSON.stringify([["kind", "gpu"]]))
     assert.strictEqual(queue.take(), gpu)
   })
 

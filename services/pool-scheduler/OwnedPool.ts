@@ -18,10 +18,11 @@ import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import type { PlacementPolicy } from "../../shared/plugin/PlacementPolicy.ts"
 import type { PoolProvider, ProviderPool } from "../../shared/plugin/PoolProvider.ts"
+import type { ScalePolicy } from "../../shared/plugin/ScalePolicy.ts"
 import type { Snapshot } from "../../shared/protocol/Claim.ts"
 import { claimTtlDefaultMs } from "../../shared/protocol/Claim.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
-import { type PoolSpec, sizeOf } from "../../shared/protocol/Pool.ts"
+import { creatingMaxDefault, type PoolSpec, sizeMax, sizeOf } from "../../shared/protocol/Pool.ts"
 import { ControlAnswer, type ControlRequest } from "../../shared/protocol/Report.ts"
 import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
@@ -37,6 +38,7 @@ import {
   TaskInstanceId
 } from "../../shared/protocol/Token.ts"
 import * as AlarmClock from "./AlarmClock.ts"
+import * as Autoscaling from "./Autoscaling.ts"
 import type { Claim, ClaimSpec, OnSettled } from "./Claim.ts"
 import * as ClaimMessages from "./ClaimMessages.ts"
 import * as ClaimResults from "./ClaimResults.ts"
@@ -44,7 +46,7 @@ import * as DurableClaims from "./DurableClaims.ts"
 import * as LaneStorageClient from "./LaneStorageClient.ts"
 import { PoolEvents } from "./PoolEvents.ts"
 import type { Owned } from "./PoolOwnership.ts"
-import { type ClaimEvent, PoolScheduler } from "./PoolScheduler.ts"
+import { type Adjustable, type ClaimEvent, PoolScheduler } from "./PoolScheduler.ts"
 import { SchedulerCore, TaskEntry } from "./SchedulerCore.ts"
 
 export interface OwnedPoolOptions {
@@ -59,6 +61,7 @@ export interface OwnedPoolOptions {
   /** Time between two repair lists when nothing asks for one; jittered by a fifth. */
   readonly repairMs: number
   readonly handOffMax: number
+  readonly scalePolicies: ReadonlyMap<string, ScalePolicy>
 }
 
 /** Another owner has taken the pool: not an error of ours. */
@@ -96,7 +99,9 @@ export class OwnedPool {
   readonly scheduler: PoolScheduler
   readonly core: SchedulerCore
   readonly now: () => EpochMs
-  readonly ttlDefaultMs: number
+  /** Takes a changed spec over; what may change while the pool is open is `PoolDirectory.adjustable`. */
+  readonly reconfigure: (spec: PoolSpec) => void
+  private readonly specNow: () => PoolSpec
   private readonly nats: Connection
   private readonly chosenIds: Set<string>
   private readonly lookUntil: EpochMs
@@ -109,7 +114,8 @@ export class OwnedPool {
     readonly scheduler: PoolScheduler
     readonly core: SchedulerCore
     readonly now: () => EpochMs
-    readonly ttlDefaultMs: number
+    readonly reconfigure: (spec: PoolSpec) => void
+    readonly specNow: () => PoolSpec
     readonly nats: Connection
     readonly chosenIds: Set<string>
     readonly lookUntil: EpochMs
@@ -121,11 +127,21 @@ export class OwnedPool {
     this.scheduler = parts.scheduler
     this.core = parts.core
     this.now = parts.now
-    this.ttlDefaultMs = parts.ttlDefaultMs
+    this.reconfigure = parts.reconfigure
+    this.specNow = parts.specNow
     this.nats = parts.nats
     this.chosenIds = parts.chosenIds
     this.lookUntil = parts.lookUntil
     this.laneBuffered = parts.laneBuffered
+  }
+
+  get spec(): PoolSpec {
+    return this.specNow()
+  }
+
+  /** Lease of claims that name none. */
+  get ttlDefaultMs(): number {
+    return this.specNow().ttl ?? claimTtlDefaultMs
   }
 
   /** An id for a claim that brought none. */
@@ -168,6 +184,19 @@ export class OwnedPool {
 }
 
 const weightsOf = (spec: PoolSpec): ReadonlyMap<string, number> => new Map(Object.entries(spec.teams ?? {}))
+
+/** What a spec says of the scheduler's options that may change. */
+const adjustableOf = (spec: PoolSpec): Omit<Adjustable, "autoscaler"> => ({
+  size: sizeOf(spec),
+  sizeMax: spec.max ?? sizeMax,
+  creatingMax: spec.creatingMax ?? creatingMaxDefault,
+  createPerSecond: spec.createPerSecond,
+  wear: { maxUses: spec.recycle?.maxUses, maxAgeMs: spec.recycle?.maxAge },
+  quotas: { default: spec.quotas?.default, teams: new Map(Object.entries(spec.quotas?.teams ?? {})) },
+  whenQuotaReached: spec.quotas?.whenReached ?? "wait",
+  isDraining: spec.drain === true,
+  weights: weightsOf(spec)
+})
 
 /** `task/<shard>/<instance>/<task instance>` as `SchedulerCore.taskHolder` writes it. */
 const taskOf = (holder: string) => {
@@ -291,6 +320,24 @@ export const run = (
       )
     }
 
+    const autoscaling = yield* Autoscaling.make({
+      pool,
+      policies: options.scalePolicies,
+      now: () => nats.clock.currentTimeMillisUnsafe(),
+      counts: () => {
+        const { claimed, creating, idleReady, queueLen, quotaBlocked, total } = scheduler.snapshot()
+        return { idle: idleReady, waiting: queueLen - quotaBlocked, claimed, creating, total }
+      },
+      onFetched: () => scheduler.decideTarget()
+    })
+    let specNow = spec
+    const reconfigure = (changed: PoolSpec): void => {
+      specNow = changed
+      scheduler.adjust({
+        ...adjustableOf(changed),
+        autoscaler: autoscaling.configure(changed, scheduler.snapshot().target)
+      })
+    }
     const alarm: AlarmClock.AlarmClock = yield* AlarmClock.make((now) => Math.min(scheduler.tick(now), core.tick(now)))
     const scheduler: PoolScheduler = new PoolScheduler(
       {
@@ -306,14 +353,15 @@ export const run = (
       {
         sessionId: owned.session,
         poolName: pool.name,
-        size: sizeOf(spec),
+        ...adjustableOf(spec),
+        autoscaler: undefined,
         ...(spec.release === undefined ? {} : { release: spec.release }),
         ...(spec.queueLengthMax === undefined ? {} : { queueLengthMax: spec.queueLengthMax }),
         ...(spec.inflightCasMax === undefined ? {} : { inflightCasMax: spec.inflightCasMax }),
-        ttlDefaultMs: spec.ttl ?? claimTtlDefaultMs,
-        weights: weightsOf(spec)
+        ttlDefaultMs: spec.ttl ?? claimTtlDefaultMs
       }
     )
+    reconfigure(spec)
     const storage = LaneStorageClient.make({ nats, pool, session: owned.session, onArrival: () => core.wake(), warn })
     const askCustody = (
       entry: TaskEntry,
@@ -379,7 +427,8 @@ export const run = (
       scheduler,
       core,
       now: alarm.now,
-      ttlDefaultMs: spec.ttl ?? claimTtlDefaultMs,
+      reconfigure,
+      specNow: () => specNow,
       nats,
       chosenIds,
       lookUntil: hadResults ? alarm.now() + resultsKeptMs : 0,

@@ -5,7 +5,7 @@
  * pool under the same session is `PoolOwnership`'s. Candidates try one after the other, in the order of rendezvous hashing, so a take-over is rarely a race.
  */
 import type { PoolOwnership } from "../../shared/protocol/Member.ts"
-import { type PoolSpec, sizeOf } from "../../shared/protocol/Pool.ts"
+import type { PoolSpec } from "../../shared/protocol/Pool.ts"
 import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
 import { fnv1a } from "../../shared/protocol/Shard.ts"
 import type { EpochMs, MemberId, StartupId } from "../../shared/protocol/Token.ts"
@@ -75,6 +75,25 @@ class Parked {
     this.alarm = Alarms.make<Parked>(this)
   }
 }
+
+/** Fields of a spec that change without opening the pool anew. */
+const adjustable: Readonly<Record<string, true>> = {
+  size: true,
+  min: true,
+  max: true,
+  minIdle: true,
+  autoscale: true,
+  createPerSecond: true,
+  creatingMax: true,
+  recycle: true,
+  quotas: true,
+  drain: true,
+  teams: true,
+  ttl: true
+} satisfies Partial<Record<keyof PoolSpec, true>>
+
+const fixedPart = (text: string): string =>
+  JSON.stringify(JSON.parse(text), (key, value) => key in adjustable ? undefined : value)
 
 const scoreOf = (member: MemberId, pool: string): number =>
   Math.imul(fnv1a(`${member}/${pool}`) ^ (fnv1a(pool) >>> 7), 0x85ebca6b) >>> 0
@@ -314,16 +333,13 @@ export class PoolDirectory {
     return Infinity
   }
 
-  /** Size and weights change while the pool runs; anything else opens it anew. */
+  /** What `OwnedPool.reconfigure` knows changes while the pool runs; anything else opens it anew. */
   private adjust(entry: Entry, live: OwnedPool): boolean {
     const { spec } = entry
     if (spec === undefined) return true
-    const before = JSON.parse(entry.runningText) as PoolSpec // our own text
-    const fixed = (one: PoolSpec): string => JSON.stringify({ ...one, size: 0, teams: {} })
-    if (fixed(before) !== fixed(JSON.parse(entry.specText) as PoolSpec)) return false // our own text
+    if (fixedPart(entry.runningText) !== fixedPart(entry.specText)) return false
     entry.runningText = entry.specText
-    live.scheduler.setSize(sizeOf(spec))
-    live.scheduler.setWeights(new Map(Object.entries(spec.teams ?? {})))
+    live.reconfigure(spec)
     return true
   }
 

@@ -110,7 +110,10 @@ describe("PoolScheduler", () => {
       claimId: ClaimId.make("a"),
       holder: "h",
       sessionId: SessionId.make(7),
-      ttlMs: 60_000
+      ttlMs: 60_000,
+      team: "default",
+      user: undefined,
+      batch: undefined
     })
     assert.deepStrictEqual(outcomes("a"), [])
     world.now += 3

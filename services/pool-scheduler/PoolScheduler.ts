@@ -8,23 +8,40 @@
  * synchronous code: an in-memory provider that answers before it returns costs microseconds a claim and no fiber, and a simulation can drive every step.
  */
 import type {
+  ClaimMark,
   ClaimOutcome,
   ClaimWrite,
+  PauseOutcome,
   ProviderPool,
   ReadBackOutcome,
   SandboxDelta,
   SandboxState,
   Version
 } from "../../shared/plugin/PoolProvider.ts"
-import { inflightCasMaxDefault, queueLengthMaxDefault } from "../../shared/protocol/Pool.ts"
-import type { Labels, Sandbox } from "../../shared/protocol/Sandbox.ts"
+import type { ErrorBody } from "../../shared/protocol/ErrorCode.ts"
+import {
+  creatingMaxDefault,
+  inflightCasMaxDefault,
+  queueLengthMaxDefault,
+  sizeMax
+} from "../../shared/protocol/Pool.ts"
+import type { Sandbox } from "../../shared/protocol/Sandbox.ts"
 import type { ClaimId, EpochMs, SandboxUid, SessionId } from "../../shared/protocol/Token.ts"
 import { priorityDefault } from "../../shared/protocol/Token.ts"
 import * as Alarms from "./Alarms.ts"
+import type { Autoscaler } from "./Autoscaler.ts"
+import { Batch, memberId } from "./Batch.ts"
 import { Claim, type ClaimSpec, type OnSettled, type Settled } from "./Claim.ts"
 import { ClaimQueue } from "./ClaimQueue.ts"
+import { type CreationLimits, Creations } from "./Creations.ts"
+import type { Errand, ProviderDesk } from "./ProviderDesk.ts"
 import { ReadyQueue } from "./ReadyQueue.ts"
+import { Releases } from "./Releases.ts"
 import { Reservations } from "./Reservations.ts"
+import * as SandboxCell from "./SandboxCell.ts"
+import { ScaleDown } from "./ScaleDown.ts"
+import * as Selector from "./Selector.ts"
+import { type QuotaLimits, TeamQuotas, unlimited } from "./TeamQuotas.ts"
 
 /** What happened to a sandbox's holder and why, for the pool's event stream. */
 export interface ClaimEvent {
@@ -48,6 +65,8 @@ export interface Ports {
   /** A later owner has written: this one must stop. */
   readonly fenced: (current: SessionId) => void
   readonly warn: (message: string, details: Readonly<Record<string, unknown>>) => void
+  /** Some counter of `snapshot` may have changed: told often, must cost nothing. */
+  readonly changed?: () => void
 }
 
 /** Units in the names; each has the default that design/04 gives. */
@@ -55,7 +74,12 @@ export interface Options {
   readonly sessionId: SessionId
   /** Prefix of the names of sandboxes that it creates. */
   readonly poolName: string
+  /** Of a pool of fixed size. */
   readonly size: number
+  /** Decides instead of `size`. */
+  readonly autoscaler?: Autoscaler | undefined
+  /** The most that there may ever be: a batch of more is refused. */
+  readonly sizeMax: number
   readonly release: "recycle" | "delete"
   readonly queueLengthMax: number
   readonly inflightCasMax: number
@@ -66,6 +90,12 @@ export interface Options {
   readonly notifyIdleMs: number
   /** Sandboxes under creation at once. */
   readonly creatingMax: number
+  readonly createPerSecond?: number | undefined
+  readonly wear: SandboxCell.WearLimits
+  readonly quotas: QuotaLimits
+  readonly whenQuotaReached: "wait" | "refuse"
+  /** Gives nothing out, lets its sandboxes go. */
+  readonly isDraining: boolean
   /** Results kept in memory for repeated claim ids. */
   readonly resultsMax: number
   readonly retryMinMs: number
@@ -75,7 +105,27 @@ export interface Options {
   readonly ttlDefaultMs: number
 }
 
+/** What may change while the pool is open. */
+export type Adjustable = Pick<
+  Options,
+  | "size"
+  | "autoscaler"
+  | "sizeMax"
+  | "creatingMax"
+  | "createPerSecond"
+  | "wear"
+  | "quotas"
+  | "whenQuotaReached"
+  | "isDraining"
+  | "weights"
+>
+
 export const defaults = {
+  sizeMax,
+  wear: {},
+  quotas: unlimited,
+  whenQuotaReached: "wait",
+  isDraining: false,
   release: "recycle",
   queueLengthMax: queueLengthMaxDefault,
   inflightCasMax: inflightCasMaxDefault,
@@ -83,7 +133,7 @@ export const defaults = {
   reservationTtlMs: 2_000,
   attemptsMax: 16,
   notifyIdleMs: 200,
-  creatingMax: 32,
+  creatingMax: creatingMaxDefault,
   resultsMax: 10_000,
   retryMinMs: 100,
   retryMaxMs: 10_000,
@@ -100,55 +150,31 @@ export interface Counters {
   readonly lastDispatchAt: EpochMs
   readonly claimed: number
   readonly total: number
+  /** Sandboxes that it means to have now, and those under creation. */
+  readonly target: number
+  readonly creating: number
+  readonly quotaBlocked: number
 }
 
-/** Something to be done later that is not about a claim. */
-interface Errand {
-  readonly run: (now: EpochMs) => void
-}
+type Cell = SandboxCell.SandboxCell
 
-/** One sandbox: the watch cache's view and what this scheduler is doing with it. */
-interface Cell {
-  readonly uid: SandboxUid
-  state: SandboxState
-  /** Number of the delta that showed it last; a list that began before does not remove it. */
-  seen: number
-  /** The live claim that holds it. */
-  claim: Claim | undefined
-  /** Version of the write that gave it to `claim`: what is older says nothing about the claim. */
-  grantedAt: Version
-  /** Being given back: until the provider has confirmed it. */
-  releasing: Release | undefined
-  /** Will not come back: not counted in `total`. */
-  isLeaving: boolean
-}
-
-interface Release {
-  readonly claimId: ClaimId
-  mode: "recycle" | "delete"
-  attempts: number
-  readonly alarm: Alarms.Alarm<Claim | Errand>
-}
-
-interface Creation {
-  readonly name: string
-  attempts: number
-  /** Number of the delta at which it was answered; a list that began before need not show it. */
-  doneAt: number
-  readonly alarm: Alarms.Alarm<Claim | Errand>
-}
-
-export const matches = (selector: Labels, labels: Labels): boolean => {
-  for (const key in selector) if (labels[key] !== selector[key]) return false
-  return true
+const draining: ErrorBody = {
+  code: "PoolDraining",
+  message:
+    "this pool is being drained and gives nothing out: claim from another, or end it with `heddle pools drain --undo`"
 }
 
 export class PoolScheduler {
   private readonly ports: Ports
-  private readonly options: Options
+  private options: Options
+  private readonly desk: ProviderDesk
   private readonly queue: ClaimQueue
   private readonly ready = new ReadyQueue()
   private readonly reservations: Reservations
+  private readonly quotas: TeamQuotas
+  private readonly creations: Creations
+  private readonly releases: Releases
+  private readonly scaleDown: ScaleDown
   private readonly alarms = new Alarms.Alarms<Claim | Errand>()
   private readonly cells = new Map<SandboxUid, Cell>()
   /** Claims that are not Ended, and those whose write is still to be settled. */
@@ -157,17 +183,16 @@ export class PoolScheduler {
   private readonly resultIds: Array<ClaimId | undefined> = []
   private resultAt = 0
   private forgotten = 0
-  private readonly creations = new Map<string, Creation>()
+  /** Those that have not ended: they wait, or some of their members hold a sandbox. */
+  private readonly batches = new Map<ClaimId, Batch>()
   private readonly wake: Alarms.Alarm<Claim | Errand>
   private readonly breaker: Alarms.Alarm<Claim | Errand>
-  private readonly createPause: Alarms.Alarm<Claim | Errand>
+  private readonly rescale: Alarms.Alarm<Claim | Errand>
   private breakerUntil = 0
   private breakerTrips = 0
-  private createFailures = 0
-  private size: number
+  private target: number
   private sequence = 0
   private deltas = 0
-  private created = 0
   private inflight = 0
   private claimedCount = 0
   private totalCount = 0
@@ -181,12 +206,61 @@ export class PoolScheduler {
   constructor(ports: Ports, options: Pick<Options, "sessionId" | "poolName" | "size"> & Partial<Options>) {
     this.ports = ports
     this.options = { ...defaults, ...options }
-    this.size = options.size
-    this.queue = new ClaimQueue({ lengthMax: this.options.queueLengthMax, weights: this.options.weights })
+    this.target = this.options.autoscaler?.target ?? options.size
+    this.queue = new ClaimQueue({
+      lengthMax: this.options.queueLengthMax,
+      weights: this.options.weights,
+      hasRoom: (batch) => this.hasRoomFor(batch)
+    })
     this.reservations = new Reservations(this.options.reservationTtlMs)
+    this.quotas = new TeamQuotas(this.options.quotas)
     this.wake = Alarms.make<Claim | Errand>({ run: () => this.wakeUp() })
     this.breaker = Alarms.make<Claim | Errand>({ run: () => this.pump() })
-    this.createPause = Alarms.make<Claim | Errand>({ run: () => this.scale() })
+    this.rescale = Alarms.make<Claim | Errand>({ run: () => this.scale() })
+    this.desk = {
+      provider: ports.provider,
+      sessionId: options.sessionId,
+      now: ports.now,
+      setAlarm: (alarm, at) => this.setAlarm(alarm, at),
+      clearAlarm: (alarm) => this.alarms.clear(alarm),
+      fenced: ports.fenced,
+      warn: ports.warn,
+      writeDeadlineMs: this.options.casDeadlineMs,
+      backOffMs: (attempt) => this.backOffMs(attempt)
+    }
+    this.creations = new Creations(
+      this.desk,
+      `${this.options.poolName}-${options.sessionId.toString(36)}`,
+      this.creationLimits,
+      () => this.deltas,
+      () => this.scale()
+    )
+    this.releases = new Releases(this.desk, {
+      done: (cell) => {
+        this.admit(cell)
+        this.pump()
+      },
+      gone: (cell) => {
+        this.remove(cell.uid, "it was gone when it was released")
+        this.scale()
+      },
+      leaving: (cell) => this.setLeaving(cell),
+      staying: (cell) => this.setStaying(cell)
+    })
+    this.scaleDown = new ScaleDown(this.desk, this.ready, {
+      cellOf: (uid) => this.cells.get(uid),
+      isFree: (cell) => this.isFree(cell),
+      leaving: (cell) => {
+        this.reservations.hold(cell.uid)
+        this.setLeaving(cell)
+      },
+      settled: (cell, isDeleted, version) => {
+        // Not deleted, as far as is known: it counts again; a delta, or the end of the reservation, decides.
+        if (!isDeleted && this.cells.get(cell.uid) === cell) this.setStaying(cell)
+        this.settleReservation(cell.uid, version + 1, this.ports.now())
+        this.pump()
+      }
+    })
   }
 
   // ---------------------------------------------------------------- claims
@@ -207,44 +281,95 @@ export class PoolScheduler {
       onSettled(past)
       return undefined
     }
+    const batch = this.batches.get(spec.claimId)
+    if (batch !== undefined) {
+      this.joinBatch(batch, onSettled)
+      return undefined
+    }
     const now = this.ports.now()
     const claim = new Claim(spec, this.sequence++, now, onSettled)
-    if (this.isStopping) {
+    const refusal = this.refusalOf(claim, 1)
+    if (refusal !== undefined) {
       claim.phase = "Ended"
-      this.answer(claim, this.resultOf(claim, "ShuttingDown", now))
+      this.answer(claim, { ...this.resultOf(claim, refusal.outcome, now), error: refusal.error })
       return undefined
     }
     if (!this.queue.admit(claim)) {
       claim.phase = "Ended"
-      const queueLen = this.queue.length
-      this.answer(claim, {
-        ...this.resultOf(claim, "QueueFull", now),
-        error: {
-          code: "QueueFull",
-          message: `${queueLen} claims wait already; try again later or scale the pool up`,
-          details: { queueLen }
-        }
-      })
+      this.answer(claim, { ...this.resultOf(claim, "QueueFull", now), error: this.queueFull() })
       return undefined
     }
     this.claims.set(spec.claimId, claim)
     this.pump()
-    if (claim.phase === "Waiting" && spec.deadlineAt !== Infinity) this.setAlarm(claim.alarm, spec.deadlineAt)
+    if (claim.phase === "Waiting") this.watchDeadline(claim)
+    this.demand()
     return claim
+  }
+
+  /** A claim for `count` sandboxes, all or none. As `enqueue`; the result carries `sandboxes`. */
+  enqueueBatch(spec: ClaimSpec, count: number, onSettled: OnSettled): Batch | undefined {
+    const known = this.batches.get(spec.claimId)
+    if (known !== undefined) {
+      this.joinBatch(known, onSettled)
+      return known
+    }
+    const past = this.results.get(spec.claimId) ?? this.claims.get(spec.claimId)?.settled
+    if (past !== undefined) {
+      onSettled(past)
+      return undefined
+    }
+    const now = this.ports.now()
+    const batch = new Batch(spec, onSettled)
+    for (let i = 0; i < count; i++) {
+      const claim = new Claim(
+        { ...spec, claimId: memberId(spec.claimId, i) },
+        this.sequence++,
+        now,
+        (settled) => this.memberSettled(batch, settled)
+      )
+      claim.batch = batch
+      batch.members.push(claim)
+    }
+    const [first] = batch.members
+    if (first === undefined) return undefined
+    const isTaken = batch.members.some((member) => this.claims.has(member.spec.claimId))
+    const refusal = isTaken
+      ? {
+        outcome: "Invalid",
+        error: { code: "Conflict", message: `another claim has an id of this batch's: ${first.spec.claimId}, ...` }
+      } as const
+      : this.refusalOf(first, count)
+    if (refusal !== undefined || !this.queue.admitBatch(batch)) {
+      const { error, outcome } = refusal ?? { outcome: "QueueFull", error: this.queueFull() } as const
+      batch.settled = { claimId: spec.claimId, outcome, queuedMs: 0, casMs: 0, attempts: 0, error }
+      onSettled(batch.settled)
+      return undefined
+    }
+    this.batches.set(spec.claimId, batch)
+    for (const member of batch.members) this.claims.set(member.spec.claimId, member)
+    this.pump()
+    if (first.phase === "Waiting" && !batch.isOpen) this.watchDeadline(first)
+    this.demand()
+    return batch
   }
 
   /** What is known of a claim: its result or latest record; `Waiting` claims have none yet. */
   get(claimId: ClaimId): { readonly settled: Settled | undefined; readonly claim: Claim | undefined } | undefined {
     const claim = this.claims.get(claimId)
     if (claim !== undefined) return { settled: claim.settled, claim }
-    const settled = this.results.get(claimId)
-    return settled === undefined ? undefined : { settled, claim: undefined }
+    const batch = this.batches.get(claimId)
+    const settled = batch === undefined ? this.results.get(claimId) : batch.settled
+    return settled === undefined && batch === undefined ? undefined : { settled, claim: undefined }
   }
 
   /** Ends a claim whatever it is doing: one that waits is answered `Cancelled`, one that holds a sandbox gives it back. Idempotent. */
   cancel(claimId: ClaimId): Settled | undefined {
     const claim = this.claims.get(claimId)
-    if (claim === undefined) return this.results.get(claimId)
+    if (claim === undefined) {
+      const batch = this.batches.get(claimId)
+      if (batch === undefined) return this.results.get(claimId)
+      return batch.settled === undefined ? this.failBatch(batch, "Cancelled", undefined) : this.release(claimId)
+    }
     if (claim.phase === "Claimed") return this.release(claimId)
     this.abandon(claim, "Cancelled", this.ports.now())
     this.pump()
@@ -254,7 +379,16 @@ export class PoolScheduler {
   /** Gives a claimed sandbox back. A claim that still waits is cancelled. Idempotent. */
   release(claimId: ClaimId, mode: "recycle" | "delete" = this.options.release): Settled | undefined {
     const claim = this.claims.get(claimId)
-    if (claim === undefined) return this.results.get(claimId)
+    if (claim === undefined) {
+      const batch = this.batches.get(claimId)
+      if (batch === undefined) return this.results.get(claimId)
+      if (batch.settled === undefined) return this.cancel(claimId)
+      const now = this.ports.now()
+      for (const member of batch.members) if (member.phase === "Claimed") this.end(member, "Released", mode, now)
+      this.pump()
+      this.demand()
+      return batch.settled
+    }
     if (claim.phase !== "Claimed") return this.cancel(claimId)
     this.end(claim, "Released", mode, this.ports.now())
     this.pump()
@@ -269,14 +403,69 @@ export class PoolScheduler {
     } else if (claim.phase !== "Ended") this.cancel(claim.spec.claimId)
   }
 
-  /** Lengthens the lease to `ttlMs` from now. Undefined: no such live claim. */
+  /** Lengthens the lease to `ttlMs` from now, of every member of a batch. Undefined: no such live claim. */
   renew(claimId: ClaimId, ttlMs: number | undefined): Settled | undefined {
-    const claim = this.claims.get(claimId)
-    if (claim === undefined || claim.phase !== "Claimed" || claim.settled === undefined) return undefined
     const now = this.ports.now()
+    const batch = this.batches.get(claimId)
+    if (batch !== undefined) {
+      if (batch.settled?.outcome !== "Claimed") return undefined
+      let leaseExpiresAt = Infinity
+      for (const member of batch.members) {
+        leaseExpiresAt = Math.min(leaseExpiresAt, this.renewOne(member, ttlMs, now)?.leaseExpiresAt ?? Infinity)
+      }
+      batch.settled = { ...batch.settled, leaseExpiresAt }
+      return batch.settled
+    }
+    const claim = this.claims.get(claimId)
+    return claim === undefined ? undefined : this.renewOne(claim, ttlMs, now)
+  }
+
+  private renewOne(claim: Claim, ttlMs: number | undefined, now: EpochMs): Settled | undefined {
+    if (claim.phase !== "Claimed" || claim.settled === undefined) return undefined
     this.startLease(claim, ttlMs ?? claim.spec.ttlMs, now)
     claim.settled = { ...claim.settled, leaseExpiresAt: claim.leaseExpiresAt }
     return claim.settled
+  }
+
+  /**
+   * Holds the sandbox of a live claim still, or lets it go on; its lease runs on. `done` gets the claim's record, `undefined` when there is no such live claim, or an error.
+   */
+  setPaused(claimId: ClaimId, isPaused: boolean, done: (result: Settled | ErrorBody | undefined) => void): void {
+    const claim = this.claims.get(claimId)
+    if (claim === undefined || claim.phase !== "Claimed" || claim.uid === undefined) return done(undefined)
+    const { provider } = this.ports
+    const act = isPaused ? provider.pause : provider.resume
+    if (act === undefined) {
+      return done({ code: "Unsupported", message: "the provider of this pool cannot hold a sandbox still" })
+    }
+    let isAnswered = false
+    const answered = (outcome: PauseOutcome): void => {
+      if (isAnswered) return
+      isAnswered = true
+      this.alarms.clear(overdue)
+      if (outcome._tag === "Fenced") this.ports.fenced(outcome.current)
+      if (outcome._tag !== "Done") {
+        const reason = outcome._tag === "HardError"
+          ? outcome.message
+          : outcome._tag === "Unknown"
+          ? outcome.reason
+          : outcome._tag === "Fenced"
+          ? "the pool has another owner"
+          : "the sandbox is not this claim's any more"
+        return done({
+          code: "Unavailable",
+          message: `the sandbox was not ${isPaused ? "paused" : "resumed"}: ${reason}`
+        })
+      }
+      claim.isPaused = isPaused
+      if (claim.settled !== undefined) claim.settled = { ...claim.settled, isPaused }
+      done(claim.settled)
+    }
+    const overdue = Alarms.make<Claim | Errand>({
+      run: () => answered({ _tag: "Unknown", reason: `no answer within ${this.options.casDeadlineMs} ms` })
+    })
+    this.setAlarm(overdue, this.ports.now() + this.options.casDeadlineMs)
+    act.call(provider, { uid: claim.uid, claimId, sessionId: this.options.sessionId }, answered)
   }
 
   /** Counters of one moment; O(1). */
@@ -288,8 +477,16 @@ export class PoolScheduler {
       inflightCas: this.inflight,
       lastDispatchAt: this.lastDispatchAt,
       claimed: this.claimedCount,
-      total: this.totalCount
+      total: this.totalCount,
+      target: this.target,
+      creating: this.creations.size,
+      quotaBlocked: this.queue.quotaBlocked
     }
+  }
+
+  /** Sandboxes that each team holds. */
+  get heldByTeam(): ReadonlyMap<string, number> {
+    return this.quotas.teams
   }
 
   get queueLength(): number {
@@ -336,22 +533,41 @@ export class PoolScheduler {
     for (const cell of Array.from(this.cells.values())) {
       if (cell.seen < token && !listed.has(cell.uid)) this.remove(cell.uid, "it is not listed any more")
     }
-    for (const creation of this.creations.values()) {
-      // Created, listed since, and not there: it is gone again, and its name with it.
-      if (creation.doneAt < token) this.forgetCreation(creation)
-    }
+    this.creations.listed(token)
     this.isListed = true
+    this.pump()
+    this.replaceAged()
+    this.scale()
+  }
+
+  /** Another size, other limits: while the pool is open. */
+  adjust(change: Partial<Adjustable>): void {
+    const before = this.options
+    this.options = { ...before, ...change }
+    if (change.weights !== undefined) this.queue.setWeights(change.weights)
+    if (change.quotas !== undefined) {
+      this.quotas.setLimits(change.quotas)
+      this.queue.unblockAll()
+    }
+    if (change.isDraining === true && !before.isDraining) this.refuseWaiting()
+    if (this.options.creatingMax !== before.creatingMax || this.options.createPerSecond !== before.createPerSecond) {
+      this.creations.setLimits(this.creationLimits)
+    }
     this.pump()
     this.scale()
   }
 
   setSize(size: number): void {
-    this.size = size
+    this.adjust({ size })
+  }
+
+  /** A policy's fetch has answered, or a time has come: the target is decided anew. */
+  decideTarget(): void {
     this.scale()
   }
 
-  setWeights(weights: ReadonlyMap<string, number>): void {
-    this.queue.setWeights(weights)
+  private get creationLimits(): CreationLimits {
+    return { creatingMax: this.options.creatingMax, perSecond: this.options.createPerSecond }
   }
 
   // ---------------------------------------------------------------- time and end
@@ -379,6 +595,9 @@ export class PoolScheduler {
     this.isStopping = true
     this.onDrained = onDrained
     const now = this.ports.now()
+    for (const batch of Array.from(this.batches.values())) {
+      if (batch.settled === undefined) this.failBatch(batch, "ShuttingDown", undefined)
+    }
     for (const claim of Array.from(this.claims.values())) {
       if (claim.phase !== "Waiting") continue
       this.abandon(claim, "ShuttingDown", now)
@@ -394,16 +613,28 @@ export class PoolScheduler {
     try {
       while (
         this.ready.size > 0 && this.queue.servable > 0 && this.inflight < this.options.inflightCasMax
-        && !this.isStopping && (this.breakerTrips === 0 || this.ports.now() >= this.breakerUntil)
+        && !this.isStopping && !this.options.isDraining
+        && (this.breakerTrips === 0 || this.ports.now() >= this.breakerUntil)
       ) {
         const claim = this.queue.take()
         if (claim === undefined) break
+        const { batch } = claim
+        if (batch !== undefined && !batch.isOpen) {
+          this.openBatch(batch)
+          continue
+        }
+        if (batch === undefined && !this.quotas.hasRoom(claim.spec.team, 1)) {
+          // Blocked from here on; unblocked when one of the team's ends.
+          this.queue.putBack(claim)
+          this.queue.setBlocked(claim.spec.team, true)
+          continue
+        }
         // The slot comes before the sandbox: one that is popped and cannot be written would be idle and unseen.
         this.inflight++
-        const cell = this.pop(claim.spec.selector)
+        const cell = this.pop(claim)
         if (cell === undefined) {
           this.inflight--
-          if (claim.spec.selector !== undefined) this.queue.exhaust(claim)
+          if (claim.selector !== undefined) this.queue.exhaust(claim)
           this.queue.putBack(claim)
           continue
         }
@@ -412,17 +643,21 @@ export class PoolScheduler {
     } finally {
       this.isPumping = false
     }
+    this.ports.changed?.()
   }
 
-  /** The longest idle sandbox that is still what the queue believes. */
-  private pop(selector: Labels | undefined): Cell | undefined {
+  /** The longest idle sandbox that the claim prefers, or may have, and that is still what the queue believes. */
+  private pop(claim: Claim): Cell | undefined {
+    for (const preferred of claim.preferred) {
+      const cell = this.popMatching(preferred)
+      if (cell !== undefined) return cell
+    }
+    return this.popMatching(claim.selector)
+  }
+
+  private popMatching(selector: Selector.Selector | undefined): Cell | undefined {
     for (;;) {
-      const uid = selector === undefined
-        ? this.ready.shift()
-        : this.ready.shiftWhere((candidate) => {
-          const cell = this.cells.get(candidate)
-          return cell === undefined || matches(selector, cell.state.sandbox.labels)
-        })
+      const uid = this.ready.shift(selector)
       if (uid === undefined) return undefined
       const cell = this.cells.get(uid)
       if (cell !== undefined && this.isFree(cell)) return cell
@@ -440,16 +675,26 @@ export class PoolScheduler {
       this.ready.delete(cell.uid)
       return
     }
-    if (!this.ready.push(cell.uid)) return
     const { labels } = cell.state.sandbox
-    this.queue.revive((selector) => matches(selector, labels))
+    if (!this.ready.push(cell.uid, labels) || !this.queue.hasSelectors) return
+    this.ready.eachKey(labels, this.revive)
+    // Shapes that the index has given up: rare, and then every such class is looked at.
+    this.queue.reviveWhere((selector) =>
+      !this.ready.hasShape(selector.shape) && Selector.matches(selector.labels, labels)
+    )
   }
+
+  private readonly revive = (key: string): void => this.queue.revive(key)
 
   private write(claim: Claim, cell: Cell): void {
     const now = this.ports.now()
     const { spec } = claim
     this.reservations.hold(cell.uid)
     claim.phase = "Inflight"
+    if (!claim.isCounted) {
+      claim.isCounted = true
+      this.quotas.take(spec.team)
+    }
     claim.uid = cell.uid
     claim.sandbox = cell.state.sandbox
     if (claim.attempts++ === 0) claim.firstWriteAt = now
@@ -459,11 +704,12 @@ export class PoolScheduler {
     const write: ClaimWrite = {
       uid: cell.uid,
       version,
-      mark: { claimId: spec.claimId, holder: spec.holder, sessionId: this.options.sessionId, ttlMs: spec.ttlMs },
+      mark: this.markOf(claim),
       labels: spec.labels,
       annotations: spec.annotations,
       images: spec.images,
-      env: spec.env
+      env: spec.env,
+      targetPhase: spec.targetPhase
     }
     this.reservations.start(cell.uid)
     let isAnswered = false
@@ -475,6 +721,18 @@ export class PoolScheduler {
       this.written(claim, cell.uid, version, outcome)
     })
     if (!isAnswered) this.setAlarm(claim.alarm, now + this.options.casDeadlineMs)
+  }
+
+  private markOf({ batch, spec }: Claim): ClaimMark {
+    return {
+      claimId: spec.claimId,
+      holder: spec.holder,
+      sessionId: this.options.sessionId,
+      ttlMs: spec.ttlMs,
+      team: spec.team,
+      user: spec.user,
+      batch: batch?.claimId
+    }
   }
 
   private written(claim: Claim, uid: SandboxUid, version: Version, outcome: ClaimOutcome): void {
@@ -525,6 +783,7 @@ export class PoolScheduler {
       return this.retry(claim, now)
     }
     cell.grantedAt = version
+    cell.uses++
     this.settleReservation(uid, version, now)
     if (claim.settled !== undefined) {
       // Nobody waits for it any more: the sandbox is given back at once.
@@ -536,6 +795,7 @@ export class PoolScheduler {
     claim.phase = "Claimed"
     this.claimedCount++
     this.lastDispatchAt = now
+    if (claim.batch !== undefined) claim.batch.held++
     cell.claim = claim
     this.ready.delete(uid)
     this.startLease(claim, claim.spec.ttlMs, now)
@@ -569,6 +829,7 @@ export class PoolScheduler {
     } else {
       claim.phase = "Waiting"
       claim.uid = undefined
+      this.uncount(claim)
       this.queue.putBack(claim)
       this.watchDeadline(claim)
       this.pump()
@@ -647,7 +908,11 @@ export class PoolScheduler {
   // ---------------------------------------------------------------- ends of claims
 
   /** A terminal result for a claim that holds nothing (yet): one that waits ends; one whose write is under way ends when that is settled. */
-  private abandon(claim: Claim, outcome: "Cancelled" | "DeadlineExceeded" | "ShuttingDown", now: EpochMs): void {
+  private abandon(
+    claim: Claim,
+    outcome: "Cancelled" | "DeadlineExceeded" | "ShuttingDown" | "Failed",
+    now: EpochMs
+  ): void {
     if (claim.settled !== undefined) return
     const isWaiting = claim.phase === "Waiting"
     this.queue.settle(claim, isWaiting)
@@ -677,6 +942,7 @@ export class PoolScheduler {
     const uid = claim.uid as SandboxUid // a claimed one has a sandbox
     const cell = this.cells.get(uid)
     if (cell?.claim === claim) cell.claim = undefined
+    this.memberEnded(claim, outcome, undefined)
     this.ports.event({ kind: outcome, at: now, claim, sandbox: claim.sandbox as Sandbox }) // a claimed one has a sandbox
     this.forget(claim)
     this.giveBack(uid, claim.spec.claimId, mode)
@@ -695,6 +961,7 @@ export class PoolScheduler {
         error: { code: "Unavailable", message: `the sandbox was lost: ${reason}` }
       }
     }
+    this.memberEnded(claim, "Failed", claim.settled?.error)
     this.ports.event({ kind: "Lost", at: now, claim, sandbox: claim.sandbox as Sandbox }) // a claimed one has a sandbox
     this.forget(claim)
   }
@@ -716,7 +983,8 @@ export class PoolScheduler {
       queuedMs: (claim.attempts > 0 ? claim.firstWriteAt : now) - claim.arrivedAt,
       casMs: isClaimed ? now - claim.writeStartedAt : 0,
       attempts: claim.attempts,
-      error: isClaimed ? undefined : claim.lastError
+      error: isClaimed ? undefined : claim.lastError,
+      isPaused: isClaimed && claim.isPaused ? true : undefined
     }
   }
 
@@ -724,16 +992,31 @@ export class PoolScheduler {
   private forget(claim: Claim): void {
     claim.phase = "Ended"
     this.alarms.clear(claim.alarm)
+    this.uncount(claim)
     this.claims.delete(claim.spec.claimId)
-    if (claim.spec.ttlMs === 0 || claim.settled === undefined) return
+    // The record of a batch is kept under its own id.
+    if (claim.batch !== undefined || claim.spec.ttlMs === 0 || claim.settled === undefined) return
+    this.keepResult(claim.settled)
+  }
+
+  private keepResult(settled: Settled): void {
     const oldest = this.resultIds[this.resultAt]
     if (oldest !== undefined) {
       this.results.delete(oldest)
       this.forgotten++
     }
-    this.resultIds[this.resultAt] = claim.spec.claimId
+    this.resultIds[this.resultAt] = settled.claimId
     this.resultAt = (this.resultAt + 1) % this.options.resultsMax
-    this.results.set(claim.spec.claimId, claim.settled)
+    this.results.set(settled.claimId, settled)
+  }
+
+  /** Its sandbox, if it has one, counts no more against its team's quota. */
+  private uncount(claim: Claim): void {
+    if (!claim.isCounted) return
+    claim.isCounted = false
+    const { team } = claim.spec
+    this.quotas.give(team)
+    if (this.queue.isBlocked(team)) this.queue.setBlocked(team, false)
   }
 
   private startLease(claim: Claim, ttlMs: number, now: EpochMs): void {
@@ -771,69 +1054,88 @@ export class PoolScheduler {
   private giveBack(uid: SandboxUid, claimId: ClaimId, mode: "recycle" | "delete"): void {
     const cell = this.cells.get(uid)
     if (cell === undefined) return
-    const release: Release = {
-      claimId,
-      mode,
-      attempts: 0,
-      alarm: Alarms.make<Claim | Errand>({ run: () => this.sendRelease(cell, release) })
-    }
-    cell.releasing = release
     this.ready.delete(uid)
-    if (mode === "delete") this.setLeaving(cell)
-    this.sendRelease(cell, release)
+    const isReplaced = mode === "delete" || SandboxCell.isWorn(cell, this.options.wear, this.ports.now())
+    this.releases.start(cell, claimId, isReplaced ? "delete" : "recycle")
   }
 
-  private sendRelease(cell: Cell, release: Release): void {
-    if (cell.releasing !== release) return
-    const number = ++release.attempts
-    let isAnswered = false
-    this.ports.provider.release({
-      uid: cell.uid,
-      claimId: release.claimId,
-      sessionId: this.options.sessionId,
-      mode: release.mode
-    }, (outcome) => {
-      if (isAnswered || cell.releasing !== release || release.attempts !== number) return
-      isAnswered = true
-      switch (outcome._tag) {
-        case "Done":
-        case "NotOurs":
-          this.alarms.clear(release.alarm)
-          cell.releasing = undefined
-          if (outcome._tag === "NotOurs" && release.mode === "delete") this.setStaying(cell)
-          this.admit(cell)
-          this.pump()
-          return
-        case "Gone":
-          this.alarms.clear(release.alarm)
-          cell.releasing = undefined
-          this.remove(cell.uid, "it was gone when it was released")
-          this.scale()
-          return
-        case "Fenced":
-          this.alarms.clear(release.alarm)
-          this.ports.fenced(outcome.current)
-          return
-        case "HardError":
-          // A sandbox that cannot be reset is of no use: it is replaced.
-          this.ports.warn("a sandbox could not be released", {
-            sandbox: cell.uid,
-            mode: release.mode,
-            reason: outcome.message
-          })
-          if (release.mode === "recycle" && !outcome.everySandbox) {
-            release.mode = "delete"
-            this.setLeaving(cell)
-          }
-          break
-        case "Unknown":
-          break
-      }
-      this.setAlarm(release.alarm, this.ports.now() + this.backOffMs(release.attempts))
-    })
-    if (!isAnswered && cell.releasing === release) {
-      this.setAlarm(release.alarm, this.ports.now() + this.options.casDeadlineMs)
+  // ---------------------------------------------------------------- batches
+
+  private joinBatch(batch: Batch, onSettled: OnSettled): void {
+    if (batch.settled === undefined) batch.waiters.push(onSettled)
+    else onSettled(batch.settled)
+  }
+
+  /** Whether enough is idle for all of a batch, and its team may hold that many. */
+  private hasRoomFor(batch: Batch): boolean {
+    return this.ready.count(batch.members[0]?.selector) >= batch.count
+  }
+
+  /** Its turn has come and there is room: its members are claimed. */
+  private openBatch(batch: Batch): void {
+    const [first] = batch.members
+    if (first === undefined) return
+    if (!this.quotas.hasRoom(batch.spec.team, batch.count)) {
+      this.queue.putBack(first)
+      this.queue.setBlocked(batch.spec.team, true)
+      return
     }
+    this.queue.open(batch)
+    for (const member of batch.members) this.watchDeadline(member)
+  }
+
+  private memberSettled(batch: Batch, settled: Settled): void {
+    if (batch.settled !== undefined) return
+    if (settled.outcome !== "Claimed") {
+      this.failBatch(batch, settled.outcome, settled.error)
+      return
+    }
+    if (batch.held < batch.count) return
+    this.settleBatch(batch, batch.claimed())
+  }
+
+  /** One of its members cannot be had, or nobody wants it any more: all or none. */
+  private failBatch(batch: Batch, outcome: Settled["outcome"], error: ErrorBody | undefined): Settled {
+    const now = this.ports.now()
+    const [first] = batch.members
+    const settled: Settled = {
+      claimId: batch.claimId,
+      outcome,
+      queuedMs: now - (first?.arrivedAt ?? now),
+      casMs: 0,
+      attempts: batch.members.reduce((sum, member) => sum + member.attempts, 0),
+      error
+    }
+    batch.settled = settled
+    for (const member of batch.members) {
+      if (member.phase === "Claimed") this.end(member, "Released", this.options.release, now)
+      else this.abandon(member, "Cancelled", now)
+    }
+    batch.settled = undefined
+    this.settleBatch(batch, settled)
+    this.batches.delete(batch.claimId)
+    this.keepResult(settled)
+    this.pump()
+    return settled
+  }
+
+  private settleBatch(batch: Batch, settled: Settled): void {
+    batch.settled = settled
+    const { waiters } = batch
+    batch.waiters = []
+    for (const waiter of waiters) waiter(settled)
+  }
+
+  /** A member gave its sandbox up; with the last one the batch is over. */
+  private memberEnded(claim: Claim, outcome: "Released" | "Expired" | "Failed", error: ErrorBody | undefined): void {
+    const { batch } = claim
+    if (batch === undefined) return
+    batch.held--
+    if (!this.batches.has(batch.claimId) || batch.settled?.outcome !== "Claimed" || !batch.isOver) return
+    const { leaseExpiresAt: _, ...rest } = batch.settled
+    batch.settled = { ...rest, outcome, ...(error === undefined ? {} : { error }) }
+    this.batches.delete(batch.claimId)
+    this.keepResult(batch.settled)
   }
 
   // ---------------------------------------------------------------- the watch cache
@@ -843,11 +1145,10 @@ export class PoolScheduler {
     let cell = this.cells.get(uid)
     if (cell === undefined) {
       if (state.phase === "Gone") return
-      cell = { uid, state, seen: this.deltas, claim: undefined, grantedAt: -1, releasing: undefined, isLeaving: false }
+      cell = SandboxCell.make(state, this.deltas, this.ports.now())
       this.cells.set(uid, cell)
       this.totalCount++
-      const creation = this.creations.get(state.sandbox.name)
-      if (creation !== undefined) this.forgetCreation(creation)
+      this.creations.shown(state.sandbox.name)
     } else {
       cell.seen = this.deltas
       if (state.version < cell.state.version) return
@@ -885,7 +1186,8 @@ export class PoolScheduler {
       {
         claimId: mark.claimId,
         holder: mark.holder,
-        team: "",
+        team: mark.team ?? "",
+        user: mark.user,
         priority: priorityDefault,
         deadlineAt: Infinity,
         ttlMs: mark.ttlMs
@@ -900,14 +1202,32 @@ export class PoolScheduler {
     claim.sandbox = state.sandbox
     claim.firstWriteAt = now
     claim.writeStartedAt = now
+    claim.isPaused = state.isPaused === true
+    claim.isCounted = true
+    this.quotas.take(claim.spec.team)
     cell.claim = claim
     cell.grantedAt = state.version
     this.claims.set(mark.claimId, claim)
     this.claimedCount++
     this.startLease(claim, mark.ttlMs, now)
     claim.settled = this.resultOf(claim, "Claimed", now)
+    if (mark.batch !== undefined) this.adoptMember(mark.batch, claim)
     this.ports.event({ kind: "Adopted", at: now, claim, sandbox: state.sandbox })
     if (mark.ttlMs === 0) this.ports.adoptedTask(claim)
+  }
+
+  /** A batch of an earlier owner goes on under its id, with the members that are found. One that was not complete yet is told by its claimer's repetition. */
+  private adoptMember(id: ClaimId, claim: Claim): void {
+    let batch = this.batches.get(id)
+    if (batch === undefined) {
+      batch = new Batch({ ...claim.spec, claimId: id }, () => {})
+      batch.isOpen = true
+      this.batches.set(id, batch)
+    }
+    claim.batch = batch
+    batch.members.push(claim)
+    batch.held++
+    batch.settled = batch.claimed()
   }
 
   private remove(uid: SandboxUid, reason: string): void {
@@ -916,8 +1236,7 @@ export class PoolScheduler {
     this.cells.delete(uid)
     this.ready.delete(uid)
     if (!cell.isLeaving) this.totalCount--
-    if (cell.releasing !== undefined) this.alarms.clear(cell.releasing.alarm)
-    cell.releasing = undefined
+    this.releases.forget(cell)
     // A write under way keeps its reservation until it has answered.
     if (this.reservations.get(uid)?._tag === "Settling") this.reservations.release(uid)
     const holder = cell.claim
@@ -957,120 +1276,116 @@ export class PoolScheduler {
 
   // ---------------------------------------------------------------- size
 
-  /** Refills to the pool's size, or takes idle ones away. */
+  /** Somebody waits, or nothing is idle any more: an autoscaled pool looks at its target. */
+  private demand(): void {
+    if (this.options.autoscaler !== undefined && (this.queue.waiting > 0 || this.ready.size === 0)) this.scale()
+  }
+
+  /** Refills to the target, or takes idle ones away. */
   private scale(): void {
     // A provider that answers at once shows the delta of each step before the step is over: the loops below go on by themselves.
     if (!this.isListed || this.isStopping || this.isScaling) return
     this.isScaling = true
     try {
-      this.refill()
-      if (this.totalCount > this.size) this.shrink(this.totalCount - this.size)
+      this.target = this.targetNow()
+      this.creations.refill(this.missing)
+      if (this.totalCount > this.target) this.scaleDown.shrink(this.totalCount - this.target)
     } finally {
       this.isScaling = false
     }
+    this.ports.changed?.()
   }
 
-  /** Creates what is missing, until enough are under way or one could not be begun. */
-  private refill(): void {
-    let present = this.totalCount + this.creations.size
-    while (
-      present < this.size && this.creations.size < this.options.creatingMax && !Alarms.isSet(this.createPause)
-    ) {
-      const before = present
-      this.create()
-      present = this.totalCount + this.creations.size
-      if (present <= before) return
+  private readonly missing = (): number => this.target - this.totalCount - this.creations.size
+
+  private targetNow(): number {
+    const { autoscaler, isDraining, size } = this.options
+    if (isDraining) return 0
+    if (autoscaler === undefined) return size
+    const target = autoscaler.decide({
+      idle: this.ready.size,
+      waiting: this.queue.length - this.queue.quotaBlocked,
+      claimed: this.claimedCount,
+      creating: this.creations.size,
+      total: this.totalCount
+    }, this.ports.now())
+    if (autoscaler.nextAt !== Infinity) this.setAlarm(this.rescale, autoscaler.nextAt)
+    return target
+  }
+
+  /** Idle ones beyond the pool's age go, a tenth at a time; the size then refills. */
+  private replaceAged(): void {
+    const { wear } = this.options
+    if (wear.maxAgeMs === undefined) return
+    const now = this.ports.now()
+    let left = Math.max(1, Math.floor(this.totalCount / 10))
+    for (const cell of Array.from(this.cells.values())) {
+      if (left === 0) return
+      if (!this.isFree(cell) || !SandboxCell.isAged(cell, wear, now)) continue
+      left--
+      this.scaleDown.take(cell)
     }
   }
 
-  private create(): void {
-    const name = `${this.options.poolName}-${this.options.sessionId.toString(36)}-${(this.created++).toString(36)}`
-    const creation: Creation = {
-      name,
-      attempts: 0,
-      doneAt: Infinity,
-      alarm: Alarms.make<Claim | Errand>({ run: () => this.sendCreate(creation) })
-    }
-    this.creations.set(name, creation)
-    this.sendCreate(creation)
-  }
+  // ---------------------------------------------------------------- refusals
 
-  private sendCreate(creation: Creation): void {
-    if (this.creations.get(creation.name) !== creation || creation.doneAt !== Infinity) return
-    const number = ++creation.attempts
-    let isAnswered = false
-    this.ports.provider.create({ name: creation.name, sessionId: this.options.sessionId }, (outcome) => {
-      if (isAnswered || creation.attempts !== number) return
-      isAnswered = true
-      const now = this.ports.now()
-      switch (outcome._tag) {
-        case "Done":
-          this.createFailures = 0
-          creation.doneAt = this.deltas
-          this.alarms.clear(creation.alarm)
-          return
-        case "Fenced":
-          this.forgetCreation(creation)
-          this.ports.fenced(outcome.current)
-          return
-        case "HardError": {
-          // Not this one but creating as such: one pause for all, then new names.
-          this.forgetCreation(creation)
-          const waitMs = Math.min(1_000 * 2 ** this.createFailures++, 60_000)
-          this.setAlarm(this.createPause, now + waitMs)
-          this.ports.warn("a sandbox could not be created", { name: creation.name, reason: outcome.message, waitMs })
-          return
+  /** Why a claim for `count` cannot even wait. Undefined: it may. */
+  private refusalOf(
+    { spec }: Claim,
+    count: number
+  ): { readonly outcome: "ShuttingDown" | "Failed" | "Invalid"; readonly error: ErrorBody | undefined } | undefined {
+    if (this.isStopping) return { outcome: "ShuttingDown", error: undefined }
+    // A task's claim waits whatever happens: its lane holds it.
+    if (spec.ttlMs === 0) return undefined
+    if (this.options.isDraining) return { outcome: "Failed", error: draining }
+    const most = this.options.autoscaler === undefined ? this.options.size : this.options.sizeMax
+    if (count > 1 && count > most) {
+      return {
+        outcome: "Invalid",
+        error: {
+          code: "InvalidMessage",
+          message:
+            `a batch of ${count} never fits into this pool, which has ${most} at most: ask for fewer, or scale it up`,
+          path: "count",
+          details: { max: most }
         }
-        case "Unknown":
-          this.setAlarm(creation.alarm, now + this.backOffMs(creation.attempts))
       }
-    })
-    if (!isAnswered && this.creations.get(creation.name) === creation) {
-      this.setAlarm(creation.alarm, this.ports.now() + this.options.casDeadlineMs)
+    }
+    const limit = this.quotas.limitOf(spec.team)
+    const isReached = this.options.whenQuotaReached === "refuse" && !this.quotas.hasRoom(spec.team, count)
+    if (count <= limit && !isReached) return undefined
+    const held = this.quotas.heldBy(spec.team)
+    return {
+      outcome: "Failed",
+      error: {
+        code: "QuotaExceeded",
+        message:
+          `team ${spec.team} may hold ${limit} sandboxes of this pool and holds ${held}: release some, or raise its quota`,
+        details: { team: spec.team, quota: limit, held }
+      }
     }
   }
 
-  private forgetCreation(creation: Creation): void {
-    this.creations.delete(creation.name)
-    this.alarms.clear(creation.alarm)
-  }
-
-  /** Idle, unprotected and unreserved ones, those that became idle last first. */
-  private shrink(surplus: number): void {
-    const victims: Array<SandboxUid> = []
-    for (const uid of this.ready.newestFirst()) {
-      if (victims.length >= surplus) break
-      victims.push(uid)
-    }
-    for (const uid of victims) {
-      const cell = this.cells.get(uid)
-      this.ready.delete(uid)
-      if (cell === undefined || !this.isFree(cell)) continue
-      this.reservations.hold(uid)
-      this.setLeaving(cell)
-      this.sendDelete(cell)
+  private queueFull(): ErrorBody {
+    const queueLen = this.queue.length
+    return {
+      code: "QueueFull",
+      message: `${queueLen} claims wait already; try again later or scale the pool up`,
+      details: { queueLen }
     }
   }
 
-  private sendDelete(cell: Cell): void {
-    const { uid } = cell
-    const { version } = cell.state
-    let isAnswered = false
-    const answered = (isDeleted: boolean): void => {
-      if (isAnswered) return
-      isAnswered = true
-      this.alarms.clear(overdue)
-      // Not deleted, as far as is known: it counts again; a delta, or the end of the reservation, decides.
-      if (!isDeleted && this.cells.get(uid) === cell) this.setStaying(cell)
-      this.settleReservation(uid, version + 1, this.ports.now())
-      this.pump()
+  /** The pool drains: nobody who waits would ever be served, tasks excepted. */
+  private refuseWaiting(): void {
+    const now = this.ports.now()
+    for (const batch of Array.from(this.batches.values())) {
+      if (batch.settled === undefined) this.failBatch(batch, "Failed", draining)
     }
-    const overdue = Alarms.make<Claim | Errand>({ run: () => answered(false) })
-    this.ports.provider.delete({ uid, version, sessionId: this.options.sessionId }, (outcome) => {
-      answered(outcome._tag === "Done")
-      if (outcome._tag === "Fenced") this.ports.fenced(outcome.current)
-    })
-    if (!isAnswered) this.setAlarm(overdue, this.ports.now() + this.options.casDeadlineMs)
+    for (const claim of Array.from(this.claims.values())) {
+      if (claim.phase !== "Waiting" || claim.spec.ttlMs === 0) continue
+      claim.lastError = draining
+      this.abandon(claim, "Failed", now)
+    }
   }
 
   private setStaying(cell: Cell): void {

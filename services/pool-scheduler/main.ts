@@ -184,7 +184,8 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
         owned: owned.value,
         executors: () => directory.liveExecutors,
         repairMs: config.repairMs ?? repairMsDefault,
-        handOffMax: config.handOffMax ?? handOffMaxDefault
+        handOffMax: config.handOffMax ?? handOffMaxDefault,
+        scalePolicies: host.scalePolicies
       }, (live) =>
         Effect.gen(function*() {
           yield* Effect.addFinalizer(() => Effect.sync(() => directory.withdrawn(live)))

@@ -1,5 +1,5 @@
 /**
- * A plugin and the host that loads it. A plugin contributes task types, pool providers, placement policies and alert sinks, each under its name.
+ * A plugin and the host that loads it. A plugin contributes task types, pool providers, placement and scale policies and alert sinks, each under its name.
  *
  * Keeps true: what a plugin is and offers (`manifest`) can be read without running any of its code; a plugin made for another version of this SDK is
  * refused with both versions in the message; its config is decoded before anything of it runs; two plugins never offer the same name. Clock, random, logger
@@ -14,12 +14,19 @@ import { Token } from "../protocol/Token.ts"
 import type { AlertSink } from "./AlertSink.ts"
 import type { PlacementPolicy } from "./PlacementPolicy.ts"
 import type { PoolProvider } from "./PoolProvider.ts"
+import type { ScalePolicy } from "./ScalePolicy.ts"
 import type { TaskType } from "./TaskType.ts"
 
 /** Version of this SDK: a major change breaks plugins, a minor one adds. */
 export const apiVersion = "1.0.0"
 
-export const contributionKinds = ["taskTypes", "poolProviders", "placementPolicies", "alertSinks"] as const
+export const contributionKinds = [
+  "taskTypes",
+  "poolProviders",
+  "placementPolicies",
+  "scalePolicies",
+  "alertSinks"
+] as const
 export type ContributionKind = typeof contributionKinds[number]
 
 /** What a plugin says of itself. `api`: the SDK versions it works with, `^1` or `^1.2`. `contributes`: names by kind. */
@@ -44,6 +51,7 @@ export interface Contributed {
   readonly taskTypes: ReadonlyMap<string, TaskType>
   readonly poolProviders: ReadonlyMap<string, PoolProvider>
   readonly placementPolicies: ReadonlyMap<string, PlacementPolicy>
+  readonly scalePolicies: ReadonlyMap<string, ScalePolicy>
   readonly alertSinks: ReadonlyMap<string, AlertSink>
 }
 
@@ -67,6 +75,7 @@ export const definePlugin = <Config = typeof noConfig.Type>(options: {
     readonly taskTypes?: Contributions<Config, TaskType>
     readonly poolProviders?: Contributions<Config, PoolProvider>
     readonly placementPolicies?: Contributions<Config, PlacementPolicy>
+    readonly scalePolicies?: Contributions<Config, ScalePolicy>
     readonly alertSinks?: Contributions<Config, AlertSink>
   }
 }): Plugin => {
@@ -108,6 +117,7 @@ export const definePlugin = <Config = typeof noConfig.Type>(options: {
           taskTypes: build(options.contributes.taskTypes, decoded.success),
           poolProviders: build(options.contributes.poolProviders, decoded.success),
           placementPolicies: build(options.contributes.placementPolicies, decoded.success),
+          scalePolicies: build(options.contributes.scalePolicies, decoded.success),
           alertSinks: build(options.contributes.alertSinks, decoded.success)
         })
       } catch (error) {
@@ -147,6 +157,7 @@ const make = Effect.fnUntraced(function*(plugins: ReadonlyArray<Plugin>, configs
     taskTypes: new Map<string, TaskType>(),
     poolProviders: new Map<string, PoolProvider>(),
     placementPolicies: new Map<string, PlacementPolicy>(),
+    scalePolicies: new Map<string, ScalePolicy>(),
     alertSinks: new Map<string, AlertSink>()
   }
   const from = new Map<string, string>()

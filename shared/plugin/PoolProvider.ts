@@ -30,6 +30,8 @@ export interface ClaimMark {
   /** Whose quota it counts against, and for whom it was asked: kept so that a later owner knows. */
   readonly team?: string | undefined
   readonly user?: string | undefined
+  /** Of a member of a batch: the batch's claim id. */
+  readonly batch?: ClaimId | undefined
   /** The lease. A scheduler that takes over starts it anew: a live holder renews within its ttl. 0 = a task's claim, which ends with its executor. */
   readonly ttlMs: number
 }

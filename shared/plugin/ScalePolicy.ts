@@ -7,7 +7,7 @@
  */
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { Problem } from "../protocol/ErrorCode.ts"
+import type { Problem } from "../protocol/ErrorCode.ts"
 import type { PoolRef } from "../protocol/Sandbox.ts"
 import type { EpochMs } from "../protocol/Token.ts"
 
@@ -86,3 +86,6 @@ export const make = <Config>(options: {
     }
   }
 }
+
+/** What the demand of this moment alone asks for: idle buffer + waiting + claimed (design/04 point 12). The target of a pool whose policies name none. */
+export const demandOf = (view: ScaleView): number => view.minIdle + view.waiting + view.claimed

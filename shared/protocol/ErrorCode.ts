@@ -40,6 +40,11 @@ export const errorCodes = {
   NoSuchInstance: { meaning: "No workflow instance has this id.", fix: "`heddle workflows ls` lists them." },
   NoSuchSchedule: { meaning: "No schedule has this name.", fix: "`heddle schedules ls` lists them." },
   NoSuchBackfill: { meaning: "No backfill has this name.", fix: "`heddle backfill ls` lists them." },
+  NoSuchGroup: {
+    meaning: "No concurrency group of this name is in use.",
+    fix:
+      "`heddle groups ls` lists them; a group is there once a task has asked for a slot, or `heddle groups set` has said how many it has."
+  },
   Conflict: {
     meaning: "The id is in use with other content, or the state does not allow this.",
     fix: "Use another id, or read the current state first."
@@ -47,6 +52,14 @@ export const errorCodes = {
   QueueFull: {
     meaning: "The queue of waiting claims is full.",
     fix: "Try again later; `details.queueLen` is its length. Scale the pool up."
+  },
+  QuotaExceeded: {
+    meaning: "The team may not hold that many sandboxes of the pool.",
+    fix: "Release some of the team's claims, or raise its quota; `details` has both numbers."
+  },
+  PoolDraining: {
+    meaning: "The pool is being drained and gives nothing out.",
+    fix: "Claim from another pool, or end it: `heddle pools drain POOL --undo`."
   },
   DeadlineExceeded: {
     meaning: "The deadline passed before it could be done.",

@@ -61,7 +61,7 @@ export const PoolSpec = Schema.Struct({
   /** The idle buffer: sandboxes kept idle beyond the demand; 1 when not given. */
   minIdle: Schema.optionalKey(Count),
   autoscale: Schema.optionalKey(Autoscale),
-  /** Sandboxes begun per second at most, in bursts of `creatingMax` at most; unlimited when not given. */
+  /** Sandboxes begun per second at most, in bursts of one second's worth; unlimited when not given. */
   createPerSecond: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThan(0))),
   /** Sandboxes under creation at once; 32 when not given. */
   creatingMax: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000 }))),
