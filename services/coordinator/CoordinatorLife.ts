@@ -87,9 +87,11 @@ export class LifeEnded extends Schema.TaggedError<LifeEnded>()("LifeEnded", { re
 /** What a life holds at this moment: for tests and for whoever looks after the process. Counted when asked, from what is in memory. */
 export interface LifeStats {
   readonly shards: number
-  /** Instances in memory whose run goes on, and those that rest there because they can be resumed. */
+  /** Instances in memory whose run goes on, and those that rest there because they can be resumed; semaphores are neither. */
   readonly live: number
   readonly resting: number
+  /** What semaphores have given away, what waits for it, and what was refused and not heard of since. */
+  readonly tickets: number
   /** Events that wait on a bus. */
   readonly events: number
   /** Entries that the derived history does not have yet. */
@@ -540,11 +542,16 @@ export const run = Effect.fn("CoordinatorLife.run")(
 
 const statsOf = (buses: WorkflowEventBusCoordinator, timers: Timers): LifeStats => {
   const all = [...buses.workers].flatMap((worker) => [...worker.buses.values()])
+  const semaphores = all.flatMap(({ state }) => state.semaphore ?? [])
   const resting = all.filter((bus) => finalStatuses.has(bus.state.status) && bus.state === bus.committed).length
   return {
     shards: buses.shardsOwned,
-    live: all.length - resting,
+    live: all.length - semaphores.length - resting,
     resting,
+    tickets: semaphores.reduce(
+      (sum, { held, refused, waiting }) => sum + held.length + refused.length + waiting.length,
+      0
+    ),
     events: all.reduce((sum, bus) => sum + bus.length, 0),
     unprojected: all.reduce((sum, bus) => sum + bus.unprojected.length, 0),
     waiters: all.reduce((sum, bus) => sum + bus.resultWaiters.size, 0),

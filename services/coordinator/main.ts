@@ -63,6 +63,7 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
     shards: 0,
     live: 0,
     resting: 0,
+    tickets: 0,
     events: 0,
     unprojected: 0,
     waiters: 0,

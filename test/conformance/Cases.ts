@@ -18,7 +18,6 @@ export const numbers: ReadonlyArray<string> = [
 
 /** Tests that stand beside the engine: file, and how the name of the test there begins. */
 export const elsewhere: Readonly<Record<string, { readonly file: string; readonly name: string }>> = {
-  A52: { file: "test/integration/alerts.test.ts", name: "A52 " },
   B22: { file: "test/integration/schedules.test.ts", name: "B22 " },
   B23: { file: "test/integration/schedules.test.ts", name: "B22 4 dates ascending; B23" },
   B24: { file: "test/integration/schedules.test.ts", name: "B22 4 dates ascending; B23 parallel 2; B24" },
@@ -30,43 +29,5 @@ export const elsewhere: Readonly<Record<string, { readonly file: string; readonl
   D04: { file: "services/coordinator/engine/Properties.test.ts", name: "D01, D02, D04" }
 }
 
-const subWorkflow = "no case here yet: task type sub-workflow (built while this list was written)"
-const groups = "no case here yet: concurrency groups (built while this list was written)"
-const condition = "no case here yet: task type condition (built while this list was written)"
-const serial = "no case here yet: execution types other than parallel (built while this list was written)"
-const schedules = "no case here yet: schedules (built while this list was written)"
-
-/** Why a case has no test here: the feature is not in this version, or was built after the tests. */
-export const notBuilt: Readonly<Record<string, string>> = {
-  A05: subWorkflow,
-  A06: subWorkflow,
-  A07: subWorkflow,
-  A08: subWorkflow,
-  A09: `${subWorkflow}, ${schedules}`,
-  A13: groups,
-  A28: condition,
-  A29: condition,
-  A30: condition,
-  A31: condition,
-  A32: condition,
-  A33: condition,
-  A34: condition,
-  A49: "a maximum run time of the whole system",
-  A54: groups,
-  A55: groups,
-  A60: serial,
-  A61: serial,
-  A62: serial,
-  A63: serial,
-  A65: "no case here yet: task type dependent (built while this list was written)",
-  B04: subWorkflow,
-  B06: groups,
-  B10: subWorkflow,
-  B12: groups,
-  B15: subWorkflow,
-  B19: "no case here yet: forced success (built while this list was written)",
-  C14: subWorkflow,
-  C15: subWorkflow,
-  C16: subWorkflow,
-  C17: subWorkflow
-}
+/** Why a case has no test: number and reason. None at present. */
+export const notBuilt: Readonly<Record<string, string>> = {}

@@ -65,7 +65,7 @@ export const holdPausable: Act = { ...hold, pauses: true }
 export const holdDeaf: Act = { ...hold, deaf: true }
 export const leave: Act = { _tag: "Leave" }
 
-/** Acts of a task, one an attempt; the last goes on for ever. A task that is not named succeeds. */
+/** Acts of a task, one an attempt; the last goes on for ever. A task that is not named succeeds. `sub/x`: task `x` of every child that is task `sub`. */
 export type Plan = Readonly<Record<string, Act | ReadonlyArray<Act> | ((spec: TaskSpec) => Act)>>
 
 export interface Held {
@@ -108,6 +108,8 @@ export class Script {
   /** Lane messages that carried an entry, by entry: emitted more than once after a take-over. */
   readonly emitted = new Map<string, number>()
   readonly #plans = new Map<string, Plan>()
+  /** By what the ids of the children begin with. */
+  readonly #childPlans = new Map<string, Record<string, Plan[string]>>()
   readonly #counts = new Map<string, number>()
   readonly #nats: Connection
   #control: Subscription | undefined
@@ -122,6 +124,12 @@ export class Script {
 
   plan(instance: string, plan: Plan): void {
     this.#plans.set(instance, plan)
+    for (const [key, act] of Object.entries(plan)) {
+      const [parent, name] = key.split("/")
+      if (parent === undefined || name === undefined) continue
+      const begin = `${instance.slice(0, 24)}-${parent.slice(0, 20)}`
+      this.#childPlans.set(begin, { ...this.#childPlans.get(begin), [name]: act })
+    }
   }
 
   /** Whether kills, pauses and asks arrive. */
@@ -266,7 +274,8 @@ export class Script {
   }
 
   #actOf(instance: string, task: string, spec: TaskSpec | undefined): Act {
-    const planned = this.#plans.get(instance)?.[task]
+    const plan = this.#plans.get(instance) ?? this.#childPlans.get(instance.slice(0, instance.lastIndexOf("-")))
+    const planned = plan?.[task]
     if (planned === undefined) return succeed()
     if (typeof planned === "function") return spec === undefined ? succeed() : planned(spec)
     if (!Array.isArray(planned)) return planned as Act // the type guard of arrays does not see readonly ones

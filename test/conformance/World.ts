@@ -22,12 +22,12 @@ import type { JetStreamFailed } from "../../shared/jetstream/JetStreamApi.ts"
 import { type Connection, Nats, open } from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
-import type { Definition } from "../../shared/protocol/Definition.ts"
+import { type Definition, DefinitionPut } from "../../shared/protocol/Definition.ts"
 import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { Entry } from "../../shared/protocol/Journal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { type InstanceId, MemberId } from "../../shared/protocol/Token.ts"
-import { Accepted, StartAnswer, WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
+import { Accepted, StartAnswer, WorkflowList, WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
 import { type Plan, Script } from "./Script.ts"
 import { type Passing, severable } from "./Severable.ts"
@@ -84,6 +84,8 @@ export interface CoordinatorOptions {
   readonly onMessage?: (passing: Passing) => boolean
   readonly clock?: SkippingClock
   readonly shardCount?: number
+  /** Settings of the deployment. */
+  readonly config?: Pick<Coordinator.CoordinatorConfig, "alerts" | "runMaxMs">
 }
 
 /** A coordinator with a connection, a clock and a scope of its own. */
@@ -104,7 +106,8 @@ export const coordinator = (
         member: MemberId.make(name),
         version: "test",
         shardCount: options.shardCount ?? 4,
-        ttlMs: 24 * 3_600_000
+        ttlMs: 24 * 3_600_000,
+        ...options.config
       }).pipe(
         Layer.provide(Layer.succeed(Nats, wire.connection)),
         Layer.provideMerge(Logger.layer([logger]))
@@ -142,6 +145,8 @@ export interface Case {
   readonly summary: Effect.Effect<string, ContractError>
   readonly taskView: (name: string) => Effect.Effect<WorkflowView["tasks"][number], ContractError>
   readonly result: Effect.Effect<WorkflowResult, ContractError>
+  /** The sub-workflow that this task is, as soon as it has one. */
+  readonly child: (task: string) => Effect.Effect<Case, ContractError>
   readonly command: (verb: Subject.WorkflowVerb, more?: Record<string, unknown>) => Effect.Effect<void, ContractError>
   /** Until the double holds an attempt of this task. */
   readonly running: (task: string) => Effect.Effect<ReturnType<Script["of"]> & {}>
@@ -208,14 +213,29 @@ export class Mesh {
     return Rpc.call(this.nats, Subject.rpc.workflow(verb), answer, body, { timeoutMs })
   }
 
-  /** Starts an instance with a new id. */
+  /** Stores a version of a definition. */
+  define(name: string, spec: Spec, namespace = "default"): Effect.Effect<typeof DefinitionPut.Type, ContractError> {
+    return again(
+      Rpc.call(this.nats, Subject.rpc.definition("put"), DefinitionPut, { metadata: { name, namespace }, spec })
+    )
+  }
+
+  /** Instances of a definition that coordinators hold or remember. */
+  runsOf(definition: string): Effect.Effect<ReadonlyArray<InstanceId>, ContractError> {
+    return Effect.map(
+      again(this.call("list", WorkflowList, { definition })),
+      ({ items }) => items.map(({ instanceId }) => instanceId)
+    )
+  }
+
+  /** Starts an instance with a new id (or that of the request). */
   start(
     name: string,
     spec: Spec | { readonly definition: string },
     plan: Plan = {},
     request: Record<string, unknown> = {}
   ): Effect.Effect<Case, ContractError> {
-    const id = `${name}-${++started}`
+    const id = typeof request["instanceId"] === "string" ? request["instanceId"] : `${name}-${++started}`
     this.executor.plan(id, plan)
     const what = "definition" in spec ? spec : { inline: { metadata: { name }, spec } }
     return Effect.map(
@@ -243,6 +263,11 @@ export class Mesh {
         ({ tasks }) => tasks.map((one) => `${one.name}:${one.state ?? "-"}/${one.attempts.length}`).join(" ")
       ),
       result: again(this.call("result", WorkflowResult, { instanceId: id, wait: "10m" }, 9_000)),
+      child: (name) =>
+        Effect.map(
+          until(`${name} of ${id} has a child`, Effect.map(taskView(name), ({ attempts }) => attempts.at(-1)?.child)),
+          (child) => this.of(child)
+        ),
       command: (verb, more = {}) => again(Effect.asVoid(this.call(verb, Accepted, { instanceId: id, ...more }))),
       running,
       succeed: (name, outputs = {}) =>
@@ -284,10 +309,10 @@ export const leaksNothing = (running: Running): Effect.Effect<void> =>
   Effect.gen(function*() {
     const describe = () => JSON.stringify(running.stats())
     yield* until(
-      "no live instance, event or waiter is left",
+      "no live instance, event, waiter, slot or place in a queue is left",
       Effect.sync(() => {
-        const { events, live, waiters } = running.stats()
-        return live === 0 && events === 0 && waiters === 0
+        const { events, live, tickets, waiters } = running.stats()
+        return live === 0 && events === 0 && waiters === 0 && tickets === 0
       })
     ).pipe(Effect.catchDefect((defect) => Effect.die(new Error(`${String(defect)}: ${describe()}`))))
     assert.deepStrictEqual(running.stats().timers.filter((timer) => !isPassing(timer)), [], "timers left armed")
@@ -306,21 +331,23 @@ export class World extends Context.Service<World, {
   readonly executor: Script
   readonly start: Mesh["start"]
 }>()("heddle/conformance/World") {
-  static readonly layer: Layer.Layer<World> = Layer.effect(
-    World,
-    Effect.gen(function*() {
-      const mesh = yield* Mesh.make("ex-1")
-      const running = yield* coordinator("co-1")
-      mesh.executor.now = () => running.clock.currentTimeMillisUnsafe()
-      return {
-        mesh,
-        coordinator: running,
-        clock: running.clock,
-        executor: mesh.executor,
-        start: mesh.start.bind(mesh)
-      }
-    })
-  ).pipe(Layer.provide(Broker.layer()), Layer.orDie)
+  static readonly layerWith = (config: NonNullable<CoordinatorOptions["config"]>): Layer.Layer<World> =>
+    Layer.effect(
+      World,
+      Effect.gen(function*() {
+        const mesh = yield* Mesh.make("ex-1")
+        const running = yield* coordinator("co-1", { config })
+        mesh.executor.now = () => running.clock.currentTimeMillisUnsafe()
+        return {
+          mesh,
+          coordinator: running,
+          clock: running.clock,
+          executor: mesh.executor,
+          start: mesh.start.bind(mesh)
+        }
+      })
+    ).pipe(Layer.provide(Broker.layer()), Layer.orDie)
+  static readonly layer: Layer.Layer<World> = World.layerWith({})
 }
 
 /** A case in the world of its file: its body, then the leak assertion. */

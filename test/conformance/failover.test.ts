@@ -1,112 +1,18 @@
 import { assert, describe, layer } from "@effect/vitest"
 import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
-import * as Append from "../../shared/jetstream/Append.ts"
-import * as Kv from "../../shared/jetstream/Kv.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
-import * as Streams from "../../shared/jetstream/Streams.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
-import type { SystemEvent } from "../../shared/protocol/SystemEvent.ts"
 import { InstanceId, MemberId } from "../../shared/protocol/Token.ts"
 import { StartAnswer } from "../../shared/protocol/Workflow.ts"
-import * as Registry from "../../shared/registry/Registry.ts"
-import { Broker } from "../../shared/testing/Broker.ts"
 import * as Script from "./Script.ts"
 import type { Passing } from "./Severable.ts"
 import { SkippingClock } from "./SkippingClock.ts"
-import { type Case, coordinator, leaksNothing, Mesh, type Running, task, until } from "./World.ts"
+import { nextName, nobodyIsRegistered, publish, shards, Site, survive, takeOver, upcomingName } from "./Survival.ts"
+import { type Case, coordinator, leaksNothing, type Running, task, until } from "./World.ts"
 
-// design/conformance-workflow.md, section C. A crash cuts the coordinator off between two of its messages; the next one is told by MASTER_FAILOVER, as the failover service does.
-class Site extends Context.Service<Site, { readonly mesh: Mesh }>()("heddle/conformance/Site") {
-  static readonly layer = Layer.effect(Site, Effect.map(Mesh.make("ex-1"), (mesh) => ({ mesh }))).pipe(
-    Layer.provideMerge(Broker.layer()),
-    Layer.orDie
-  )
-}
-const shards = 4
-let names = 0
-
-const publish = (mesh: Mesh, event: SystemEvent) =>
-  Append.publish(mesh.nats, Subject.system(event._tag), JSON.stringify(event), { msgId: event.id })
-
-const declareDead = (mesh: Mesh, dead: Running) =>
-  Effect.gen(function*() {
-    const members = yield* Registry.members(mesh.nats)
-    const member = members.find((one) => one.member === dead.name)
-    if (member?.ledger === undefined) return yield* Effect.die(new Error(`${dead.name} is not registered`))
-    // what the registry's TTL does, before anybody is declared dead
-    const bucket = Kv.bucket(mesh.nats, Streams.bucketName.registry)
-    const entry = yield* bucket.get(Registry.keyOf(member))
-    if (Option.isSome(entry)) yield* bucket.delete(Registry.keyOf(member), entry.value.revision)
-    yield* publish(mesh, {
-      _tag: "MASTER_FAILOVER",
-      id: `master/${member.startup}`,
-      at: 0,
-      member: member.member,
-      startup: member.startup,
-      ledger: member.ledger,
-      cause: "test"
-    })
-  })
-
-/** `dead` is cut off now; another coordinator takes everything over, under the same clock. */
-const takeOver = (mesh: Mesh, dead: Running, onMessage?: (passing: Passing) => boolean) =>
-  Effect.gen(function*() {
-    dead.cut()
-    const next = yield* coordinator(`co-${++names}`, {
-      clock: dead.clock,
-      ...(onMessage === undefined ? {} : { onMessage })
-    })
-    yield* declareDead(mesh, dead)
-    yield* until(`${next.name} serves all shards`, Effect.sync(() => next.stats().shards === shards))
-    return next
-  })
-
-/** Coordinators of earlier cases are gone; what one that was cut off has left in the registry goes as by its TTL, so that cases do not touch each other. */
-const nobodyIsRegistered = (mesh: Mesh) =>
-  Effect.gen(function*() {
-    const bucket = Kv.bucket(mesh.nats, Streams.bucketName.registry)
-    for (const member of yield* Registry.members(mesh.nats)) yield* bucket.delete(Registry.keyOf(member))
-  })
-
-interface Scene {
-  readonly mesh: Mesh
-  readonly executor: Script.Script
-  readonly start: Mesh["start"]
-  readonly clock: SkippingClock
-  readonly first: Running
-  /** The first is dead, another has everything. */
-  readonly crash: Effect.Effect<Running, unknown, Broker | Scope.Scope>
-}
-
-/** A case: a coordinator of its own, maybe a crash, and the leak assertion on whoever serves at the end. */
-const survive = <E>(body: (scene: Scene) => Effect.fn.Return<void, E, Broker | Scope.Scope>) =>
-  Effect.gen(function*() {
-    const { mesh } = yield* Site
-    const clock = new SkippingClock(yield* Clock.Clock)
-    yield* nobodyIsRegistered(mesh)
-    const first = yield* coordinator(`co-${++names}`, { clock })
-    yield* until("the first serves all shards", Effect.sync(() => first.stats().shards === shards))
-    let serving = first
-    mesh.executor.now = () => clock.currentTimeMillisUnsafe()
-    mesh.executor.isReachable = true
-    const crash = Effect.suspend(() => takeOver(mesh, serving)).pipe(
-      Effect.tap((next) =>
-        Effect.sync(() => {
-          serving = next
-        })
-      )
-    )
-    yield* Effect.gen(() => body({ mesh, executor: mesh.executor, start: mesh.start.bind(mesh), clock, first, crash }))
-    yield* leaksNothing(serving)
-    yield* mesh.streamsAreEmpty
-  })
-
+// design/conformance-workflow.md, section C.
 const attemptsOf = (one: Case, name: string) =>
   Effect.map(one.taskView(name), ({ attempts }) => attempts.map(({ state }) => state))
 
@@ -432,7 +338,7 @@ describe("C. failover", () => {
 
     it.effect("C25 two coordinators start the same instance: one instance", () =>
       survive(function*({ executor, first, mesh }) {
-        const second = yield* coordinator(`co-${++names}`, { clock: first.clock })
+        const second = yield* coordinator(nextName(), { clock: first.clock })
         yield* until(
           "shards are shared",
           Effect.sync(() =>
@@ -529,7 +435,7 @@ describe("C. failover", () => {
         let serving = ""
         /** For the coordinator that is made next. */
         const makeProbe = () => {
-          const name = `co-${names + 1}`
+          const name = upcomingName()
           return (passing: Passing): boolean => {
             if (watched === "" || name !== serving || !concerns(watched, passing)) return false
             if (++count !== cutAt) return false
@@ -539,7 +445,7 @@ describe("C. failover", () => {
         }
         yield* nobodyIsRegistered(mesh)
         const onMessage = makeProbe()
-        let running = yield* coordinator(`co-${++names}`, { clock, onMessage })
+        let running = yield* coordinator(nextName(), { clock, onMessage })
         serving = running.name
         yield* until("it serves all shards", Effect.sync(() => running.stats().shards === shards))
         const points: Array<string> = []

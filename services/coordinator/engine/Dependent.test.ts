@@ -49,7 +49,7 @@ it("A65 paused, stopped and timed out at once; an unusable question is FATAL", (
 it("A65 of its own namespace unless another is named", () => {
   const self = dependent({ with: { any: [{ workflow: "nightly", namespace: "sales" }, { workflow: "nightly" }] } })
   assert.deepStrictEqual(
-    self.queries[0]?.question.of.map(({ name, namespace }) => [namespace, name]),
+    self.queries[0]?.question.of.map(({ name, namespace }) => [String(namespace), name]),
     [["sales", "sales/nightly"], ["default", "nightly"]]
   )
   assert.match(

@@ -23,7 +23,8 @@ const isNamespace = Schema.is(Namespace)
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
-const newId = (instance: InstanceId, id: TaskInstanceId): InstanceId => {
+/** The child that an attempt gets when it is a new one. */
+export const childId = (instance: InstanceId, id: TaskInstanceId): InstanceId => {
   const key = `${instance}/${id}`
   const hash = [key, `child ${key}`].map((text) => fnv1a(text).toString(16).padStart(8, "0")).join("")
   return InstanceId.make(`${instance.slice(0, 24)}-${id.slice(0, id.indexOf(":")).slice(0, 20)}-${hash}`)
@@ -34,7 +35,7 @@ export const childOf = (state: WorkflowState, { execution }: Unit): InstanceId =
   const before = execution.past.at(-1)
   return before?.child !== undefined && execution.failures === 0
     ? before.child
-    : newId(state.instance, execution.attempt.id)
+    : childId(state.instance, execution.attempt.id)
 }
 
 /** What the child is started with, or why it can't be. */
