@@ -42,6 +42,7 @@ const ofCode: Partial<Record<ErrorCode, ExitCode>> = {
   NoSuchInstance: 3,
   NoSuchSchedule: 3,
   NoSuchBackfill: 3,
+  NoSuchGroup: 3,
   Conflict: 4,
   InvalidSessionId: 4,
   DeadlineExceeded: 5,

@@ -41,6 +41,10 @@ export const causeText = (event: LifecycleEvent): string => {
       return `${event._tag} ${event.ticket}`
     case "SLOT_CHECK":
       return `SLOT_CHECK of ${event.from}`
+    case "SLOT_LIMIT":
+      return `SLOT_LIMIT ${event.slots === undefined ? "as definitions say" : `${event.slots} slots`}`
+    case "SLOT_PRIORITY":
+      return `SLOT_PRIORITY ${event.ticket} of ${event.from}: ${event.priority}`
     case "SLOT_ACQUIRE":
     case "SLOT_RELEASE":
       return `${event._tag} ${event.ticket} of ${event.from}`
@@ -129,6 +133,10 @@ export const transitionText = (transition: Transition, states: States, style: Ou
       return `${transition.task}  ${move(states, transition.task, transition.status, style)} (all items)${
         reasonOf(transition)
       }`
+    case "SLOT_LIMITED":
+      return "slots set"
+    case "SLOT_MOVED":
+      return "another place in the line"
     case "INTENT":
       return `${transition.id}  intent ${transition.intent}`
     case "WARNED":

@@ -357,6 +357,101 @@ const workflows = Command.make("workflows").pipe(
   ])
 )
 
+// ---- tasks and groups
+
+const task = argument("task", "Name of the task")
+const taskCommand = (
+  name: string,
+  verb: "forceSuccess" | "forceStart",
+  description: string,
+  shown: string
+) =>
+  Command.make(
+    name,
+    { instance, task, reason, wait: flag("wait", "Wait until the run rests") },
+    Lazy.handler(() => import("./command/Tasks.ts").then((_) => _[verb]))
+  ).pipe(
+    Command.withDescription(description),
+    Command.withExamples([example(`tasks ${name} ${shown}`, description)])
+  )
+
+const tasks = Command.make("tasks").pipe(
+  Command.withDescription("Single tasks of a run"),
+  Command.withSubcommands([
+    Command.make("ls", { instance }, Lazy.handler(() => import("./command/Tasks.ts").then((_) => _.ls))).pipe(
+      Command.withAlias("list"),
+      Command.withDescription("The tasks of an instance, or why one never ran"),
+      Command.withExamples([example("tasks ls i-7 -o json", "With every attempt")])
+    ),
+    Command.make("run", {
+      instance,
+      task,
+      dependType: Flag.Literals("depend-type", ["TASK_ONLY", "TASK_PRE", "TASK_POST"]).pipe(
+        Flag.withDescription("Only it, which is what happens when not given; with all before it, or with all after it"),
+        Flag.optional
+      ),
+      reason,
+      wait: flag("wait", "Wait until the run rests")
+    }, Lazy.handler(() => import("./command/Tasks.ts").then((_) => _.run))).pipe(
+      Command.withDescription("Run one task of an ended instance again"),
+      Command.withExamples([example("tasks run i-7 load --depend-type TASK_POST --wait", "And what comes after it")])
+    ),
+    taskCommand(
+      "force-success",
+      "forceSuccess",
+      "Let a failed task of an ended instance count as succeeded; `workflows recover` then goes on after it",
+      "i-7 load --reason 'loaded by hand'"
+    ),
+    taskCommand(
+      "force-start",
+      "forceStart",
+      "Let a task that waits for a slot of its concurrency group begin without one",
+      "i-7 load"
+    )
+  ])
+)
+
+const group = argument("group", "name, or namespace/name")
+const groups = Command.make("groups").pipe(
+  Command.withDescription("Concurrency groups: named slots that tasks share"),
+  Command.withSubcommands([
+    Command.make("ls", {
+      limit,
+      next: text("next", "token", "The page after the one that gave this token")
+    }, Lazy.handler(() => import("./command/Groups.ts").then((_) => _.ls))).pipe(
+      Command.withAlias("list"),
+      Command.withDescription("Groups of all namespaces: slots, how many hold one, how many wait"),
+      Command.withExamples([example("groups ls", "Is one the bottleneck?")])
+    ),
+    Command.make("get", { group }, Lazy.handler(() => import("./command/Groups.ts").then((_) => _.get))).pipe(
+      Command.withDescription("Which tasks hold a slot, and which wait, in the order in which they are let in"),
+      Command.withExamples([example("groups get warehouse", "Who is next")])
+    ),
+    Command.make("set", {
+      group,
+      slots: Argument.String("slots").pipe(
+        Argument.withDescription("How many hold a slot at once; 0: nobody begins; auto: as definitions say")
+      )
+    }, Lazy.handler(() => import("./command/Groups.ts").then((_) => _.set))).pipe(
+      Command.withDescription("Set the slots of a group, whatever definitions say; what holds one keeps it"),
+      Command.withExamples([
+        example("groups set warehouse 4", "Four at once from now on"),
+        example("groups set warehouse 0", "Nothing new for now"),
+        example("groups set warehouse auto", "As the definitions say again")
+      ])
+    ),
+    Command.make("prioritize", {
+      group,
+      instance,
+      task,
+      priority: Argument.Int("priority").pipe(Argument.withDescription("0 lowest to 9 highest"))
+    }, Lazy.handler(() => import("./command/Groups.ts").then((_) => _.prioritize))).pipe(
+      Command.withDescription("Another priority for a task that waits for a slot"),
+      Command.withExamples([example("groups prioritize warehouse i-7 load 9", "Next in line")])
+    )
+  ])
+)
+
 const file = argument("file", "YAML or JSON of a workflow; - for standard input")
 const definitions = Command.make("definitions").pipe(
   Command.withAlias("def"),
@@ -635,7 +730,7 @@ export const root = Command.make("heddle").pipe(
   Command.withSubcommands([
     { group: "Start", commands: [dev, serve] },
     { group: "Sandboxes", commands: [claim, release, claims, pools] },
-    { group: "Workflows", commands: [run, workflows, definitions, schedules, backfill, replay] },
+    { group: "Workflows", commands: [run, workflows, tasks, groups, definitions, schedules, backfill, replay] },
     { group: "Operations", commands: [doctor, members, failovers, errors, bench, completion] }
   ]),
   Command.withGlobalFlags(Globals.all)

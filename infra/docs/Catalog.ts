@@ -9,6 +9,7 @@ import * as Backfill from "../../shared/protocol/Backfill.ts"
 import * as Claim from "../../shared/protocol/Claim.ts"
 import * as Definition from "../../shared/protocol/Definition.ts"
 import * as ErrorCode from "../../shared/protocol/ErrorCode.ts"
+import * as Group from "../../shared/protocol/Group.ts"
 import * as Journal from "../../shared/protocol/Journal.ts"
 import * as Member from "../../shared/protocol/Member.ts"
 import * as Pool from "../../shared/protocol/Pool.ts"
@@ -39,7 +40,6 @@ export interface Message {
 export const messages = [
   { name: "ClaimRequest", schema: Claim.ClaimRequest },
   { name: "ClaimResult", schema: Claim.ClaimResult },
-  { name: "ClaimResults", schema: Claim.ClaimResults },
   { name: "ClaimRef", schema: Claim.ClaimRef, text: "Names a claim." },
   { name: "RenewRequest", schema: Claim.RenewRequest, text: "Lengthens a claim's lease." },
   { name: "Sandbox", schema: Sandbox },
@@ -70,6 +70,13 @@ export const messages = [
   { name: "WorkflowList", schema: Workflow.WorkflowList, text: "A page of instances." },
   { name: "ResultRequest", schema: Workflow.ResultRequest },
   { name: "WorkflowResult", schema: Workflow.WorkflowResult, text: "How a run ended." },
+  { name: "TaskCommandRequest", schema: Workflow.TaskCommandRequest },
+  { name: "GroupQuery", schema: Group.GroupQuery },
+  { name: "GroupSet", schema: Group.GroupSet },
+  { name: "GroupPrioritize", schema: Group.GroupPrioritize },
+  { name: "GroupListQuery", schema: Group.GroupListQuery, text: "Asks for a page of groups." },
+  { name: "GroupList", schema: Group.GroupList, text: "A page of groups, by namespace and name." },
+  { name: "GroupView", schema: Group.GroupView, text: "A group with what holds its slots and what waits for one." },
   { name: "PutSchedule", schema: Schedule.PutSchedule, text: "A cron schedule: YAML, JSON, or the same object." },
   { name: "ScheduleRef", schema: Schedule.ScheduleRef, text: "Names a schedule." },
   { name: "ScheduleTrigger", schema: Schedule.ScheduleTrigger, text: "Starts what a schedule starts, by hand." },
@@ -160,7 +167,7 @@ export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: Reado
         subject: Subject.rpc.pool(pool, "claim"),
         request: "ClaimRequest",
         answer: "ClaimResult",
-        text: "Waits in the queue up to the deadline. With `count` above 1 the answer is a `ClaimResults`."
+        text: "Waits in the queue up to the deadline. With `count` above 1 it is all of them or none, under one claim id."
       },
       {
         subject: Subject.rpc.pool(pool, "release"),
@@ -262,7 +269,49 @@ export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: Reado
         request: "CommandRequest",
         answer: "Accepted",
         text: ""
-      }))
+      })),
+      {
+        subject: Subject.rpc.workflow("run-task"),
+        request: "TaskCommandRequest",
+        answer: "Accepted",
+        text: "One task of a run that has ended, again; `dependType`: or what is before or after it as well."
+      },
+      {
+        subject: Subject.rpc.workflow("force-success"),
+        request: "TaskCommandRequest",
+        answer: "Accepted",
+        text: "A failed task of a run that rests counts as succeeded."
+      },
+      {
+        subject: Subject.rpc.workflow("force-start"),
+        request: "TaskCommandRequest",
+        answer: "Accepted",
+        text: "A task that waits for a slot of its concurrency group goes on without."
+      }
+    ]
+  },
+  {
+    title: "Concurrency groups",
+    items: [
+      { subject: Subject.rpc.group("list"), request: "GroupListQuery", answer: "GroupList", text: "" },
+      {
+        subject: Subject.rpc.group("get"),
+        request: "GroupQuery",
+        answer: "GroupView",
+        text: "What holds and what waits."
+      },
+      {
+        subject: Subject.rpc.group("set"),
+        request: "GroupSet",
+        answer: "GroupView",
+        text: "How many slots, whatever definitions say; what holds one keeps it."
+      },
+      {
+        subject: Subject.rpc.group("prioritize"),
+        request: "GroupPrioritize",
+        answer: "GroupView",
+        text: "Another priority for a task that waits."
+      }
     ]
   },
   {

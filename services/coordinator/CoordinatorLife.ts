@@ -49,6 +49,7 @@ import { ExecutorControl } from "./ExecutorControl.ts"
 import { ExecutorPort } from "./ExecutorPort.ts"
 import { FailoverReaction } from "./FailoverReaction.ts"
 import { FinishedInstances } from "./FinishedInstances.ts"
+import * as GroupRpc from "./GroupRpc.ts"
 import { HistoryProjector, type Projected } from "./HistoryProjector.ts"
 import * as InstanceLoader from "./InstanceLoader.ts"
 import { Instances } from "./Instances.ts"
@@ -380,6 +381,9 @@ export const run = Effect.fn("CoordinatorLife.run")(
       control
     })
 
+    const others = (): ReadonlyArray<MemberId> =>
+      live.of("coordinator").map(({ member }) => member).filter((member) => member !== config.member.member)
+
     // from here on requests can come
     const service = yield* Rpc.serve(
       nats,
@@ -392,6 +396,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       [
         ...DefinitionRpc.endpoints(definitions),
         ...scheduling.endpoints,
+        ...GroupRpc.endpoints({ nats, buses, signals, shardOf: instances.shardOf.bind(instances), ownerOf, others }),
         ...WorkflowRpc.endpoints({
           nats,
           instances,
@@ -400,8 +405,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
           finished,
           history,
           ownerOf,
-          others: () =>
-            live.of("coordinator").map(({ member }) => member).filter((member) => member !== config.member.member)
+          others
         }),
         Rpc.endpointUnsafe({
           name: "register",

@@ -94,7 +94,8 @@ export class Signals {
     if (worker === undefined || this.#starting.has(to)) return done({ _tag: "again" })
     if (event._tag === "CHILD_START") return this.#startChild(to, event, done)
     let bus = worker.buses.get(to)
-    if (bus === undefined && event._tag === "SLOT_ACQUIRE" && to.startsWith(Semaphore.idPrefix)) {
+    const makes = event._tag === "SLOT_ACQUIRE" || event._tag === "SLOT_LIMIT"
+    if (bus === undefined && makes && to.startsWith(Semaphore.idPrefix)) {
       bus = new WorkflowEventBus(initial(Semaphore.graph, to, shard))
       buses.registerWorkflowEventBus(bus)
       buses.publish(bus, { event: { _tag: "WORKFLOW_START", start: { definition: Semaphore.definition } } })

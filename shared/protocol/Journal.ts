@@ -13,6 +13,7 @@ import {
   EpochMs,
   InstanceId,
   MemberId,
+  Namespace,
   Priority,
   Shard,
   StartupId,
@@ -127,6 +128,10 @@ export const TaskLifecycleEvent = Schema.Union([
 ])
 export type TaskLifecycleEvent = typeof TaskLifecycleEvent.Type
 
+/** A concurrency group by name. */
+export const GroupRef = Schema.Struct({ namespace: Namespace, name: Token })
+export type GroupRef = typeof GroupRef.Type
+
 /** To a semaphore (engine/Semaphore.ts): an instance asks for a slot, gives one back or no longer waits. `try`: now or never. `replace`: the others make way. */
 export const SemaphoreLifecycleEvent = Schema.Union([
   Schema.TaggedStruct("SLOT_ACQUIRE", {
@@ -134,11 +139,17 @@ export const SemaphoreLifecycleEvent = Schema.Union([
     ticket: Schema.String,
     slots: Schema.optionalKey(Schema.Int),
     priority: Priority,
-    mode: Schema.Literals(["wait", "try", "replace"])
+    mode: Schema.Literals(["wait", "try", "replace"]),
+    /** The concurrency group, as people call it; absent for a serial definition. */
+    group: Schema.optionalKey(GroupRef)
   }),
   Schema.TaggedStruct("SLOT_RELEASE", { from: InstanceId, ticket: Schema.String }),
   /** The instance has a new owner, what it gave back may have been lost: it is told again what it has, and gives back what it has no use for. */
-  Schema.TaggedStruct("SLOT_CHECK", { from: InstanceId })
+  Schema.TaggedStruct("SLOT_CHECK", { from: InstanceId }),
+  /** Somebody says how many slots the group has, whatever definitions say; without `slots` they say it again. */
+  Schema.TaggedStruct("SLOT_LIMIT", { group: GroupRef, slots: Schema.optionalKey(Schema.Int) }),
+  /** Somebody gives what waits under this ticket another priority. */
+  Schema.TaggedStruct("SLOT_PRIORITY", { from: InstanceId, ticket: Schema.String, priority: Priority })
 ])
 export type SemaphoreLifecycleEvent = typeof SemaphoreLifecycleEvent.Type
 
@@ -190,6 +201,8 @@ export const Transition = Schema.Union([
   Schema.TaggedStruct("SLOT_GIVEN", { from: InstanceId, ticket: Schema.String }),
   Schema.TaggedStruct("SLOT_REFUSED", { from: InstanceId, ticket: Schema.String }),
   Schema.TaggedStruct("SLOT_FREED", { from: InstanceId, ticket: Schema.String }),
+  Schema.TaggedStruct("SLOT_LIMITED", { of }),
+  Schema.TaggedStruct("SLOT_MOVED", { of }),
   // the graph
   /** TOPOLOGY was handled: inactive, its successors know how it ended. */
   Schema.TaggedStruct("HANDLED", { task: TaskName }),

@@ -15,6 +15,7 @@ export const rpc = {
   envs: (verb: "list" | "apply" | "delete") => `heddle.rpc.env.${verb}`,
   schedule: (verb: ScheduleVerb) => `heddle.rpc.schedule.${verb}`,
   backfill: (verb: BackfillVerb) => `heddle.rpc.backfill.${verb}`,
+  group: (verb: GroupVerb) => `heddle.rpc.group.${verb}`,
   memberList: "heddle.rpc.member.list",
   failoverList: "heddle.rpc.failover.list"
 } as const
@@ -37,6 +38,7 @@ export const workflowVerbs = [
 export type WorkflowVerb = typeof workflowVerbs[number]
 export type ScheduleVerb = "put" | "get" | "list" | "delete" | "pause" | "resume" | "trigger" | "preview"
 export type BackfillVerb = "start" | "get" | "list" | "stop"
+export type GroupVerb = "list" | "get" | "set" | "prioritize"
 /** `dequeue`, `settle` and `withdraw` are for executors and coordinators; the rest is the contract. */
 export const poolVerbs = [
   "claim",

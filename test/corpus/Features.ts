@@ -3,8 +3,9 @@
  * here may be changed only until its file is committed, and says afterwards how the file was made.
  */
 import type { Spec } from "../../services/coordinator/engine/ScriptedRun.ts"
+import * as Semaphore from "../../services/coordinator/engine/Semaphore.ts"
 import type { LifecycleEvent } from "../../shared/protocol/Journal.ts"
-import { TaskName } from "../../shared/protocol/Token.ts"
+import { InstanceId, Namespace, TaskName } from "../../shared/protocol/Token.ts"
 import type { Recorder, Run } from "./Recorder.ts"
 
 type Task = Spec["tasks"][number]
@@ -384,6 +385,27 @@ export const features: Readonly<Record<string, (journal: Recorder) => void>> = {
     complete(third, "load")
     complete(second, "load")
     journal.settle()
+  },
+  "group-slots": (journal) => {
+    const spec: Spec = { tasks: [shell("load", { group: { name: "warehouse", slots: 1 } })] }
+    const runs = ["1", "2", "3", "4"].map((n) => journal.run(`group-slots-${n}`, spec))
+    journal.settle()
+    const group = { namespace: Namespace.make("default"), name: "warehouse" }
+    const id = Semaphore.idOfGroup(group.namespace, group.name)
+    const last = runs[3]
+    journal.runOf(id).turn({
+      _tag: "SLOT_PRIORITY",
+      from: InstanceId.make("group-slots-4"),
+      ticket: last?.newest("load") ?? "",
+      priority: 9
+    })
+    journal.runOf(id).turn({ _tag: "SLOT_LIMIT", group, slots: 2 })
+    journal.settle()
+    journal.runOf(id).turn({ _tag: "SLOT_LIMIT", group })
+    for (const run of [runs[0], last, runs[1], runs[2]]) {
+      if (run !== undefined) complete(run, "load")
+      journal.settle()
+    }
   },
   serial: (journal) => {
     const of = (executionType: "serial-wait" | "serial-discard"): Spec => ({ executionType, tasks: [shell("a")] })

@@ -7,6 +7,7 @@
 import type {
   FactSource,
   LifecycleEvent,
+  SemaphoreLifecycleEvent,
   TaskLifecycleEvent,
   Transition,
   WorkflowLifecycleEvent
@@ -65,7 +66,7 @@ const handle = (turn: Turn, event: LifecycleEvent): void => {
       event: TaskLifecycleEvent
     ) => void
     action(turn, unit, event)
-  } else if (event._tag === "SLOT_ACQUIRE" || event._tag === "SLOT_RELEASE" || event._tag === "SLOT_CHECK") {
+  } else if (isSemaphoreEvent(event)) {
     Semaphore.handle(turn, event)
   } else if (event._tag === "WORKFLOW_RECOVER" && event.parent !== undefined) {
     WorkflowFlow.continueChild(turn, event.parent)
@@ -74,6 +75,15 @@ const handle = (turn: Turn, event: LifecycleEvent): void => {
     action(turn, event)
   }
 }
+
+const semaphoreEvents: ReadonlySet<string> = new Set<SemaphoreLifecycleEvent["_tag"]>([
+  "SLOT_ACQUIRE",
+  "SLOT_RELEASE",
+  "SLOT_CHECK",
+  "SLOT_LIMIT",
+  "SLOT_PRIORITY"
+])
+const isSemaphoreEvent = (event: LifecycleEvent): event is SemaphoreLifecycleEvent => semaphoreEvents.has(event._tag)
 
 const isTaskEvent = (event: LifecycleEvent): event is TaskLifecycleEvent => "id" in event
 

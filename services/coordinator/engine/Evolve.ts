@@ -520,6 +520,8 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
     case "SLOT_GIVEN":
     case "SLOT_REFUSED":
     case "SLOT_FREED":
+    case "SLOT_LIMITED":
+    case "SLOT_MOVED":
       return { ...state, semaphore: Semaphore.evolve(state.semaphore ?? Semaphore.empty, transition, turn.cause) }
     case "HANDLED": {
       const node = requireNode(state.graph, transition.task)

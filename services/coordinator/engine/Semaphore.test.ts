@@ -73,12 +73,11 @@ class Slots {
     if (target === undefined) throw new Error(`nobody is ${send.to}`)
     target.now = this.now
     if (send.event._tag === "CHILD_START") throw new Error("nobody asks for children here")
+    const before = target.state.semaphore?.held.length ?? 0
     target.turn(send.event)
     const { semaphore } = target.state
-    if (semaphore !== undefined) {
-      if (semaphore.held.length > semaphore.slots) {
-        throw new Error(`${semaphore.held.length} of ${semaphore.slots} slots`)
-      }
+    if (semaphore !== undefined && semaphore.held.length > Math.max(before, Semaphore.slotsOf(semaphore))) {
+      throw new Error(`${semaphore.held.length} of ${Semaphore.slotsOf(semaphore)} slots`)
     }
     this.collect()
     return true
@@ -133,6 +132,63 @@ describe("concurrency group", () => {
     high.succeed("high")
     slots.settle()
     assert.strictEqual(low.lane.size, 1)
+  })
+
+  it("slots set by somebody: more let in who waits, 0 lets nobody in, none given back to the definitions; nobody loses a slot", () => {
+    const slots = new Slots()
+    const names = ["a", "b", "c", "d"]
+    const self = slots.add("wf-1", { tasks: names.map((name) => grouped(name)) })
+    slots.settle()
+    const semaphore = slots.semaphore(Semaphore.idOfGroup(self.graph.namespace, "warehouse"))
+    const group = { namespace: self.graph.namespace, name: "warehouse" }
+    assert.deepStrictEqual(semaphore.state.semaphore?.group, group)
+    const set = (count?: number) => {
+      semaphore.turn({ _tag: "SLOT_LIMIT", group, ...(count === undefined ? {} : { slots: count }) })
+      slots.settle()
+      return self.lane.size
+    }
+    assert.strictEqual(self.lane.size, 1)
+    assert.strictEqual(set(3), 3)
+    assert.strictEqual(set(0), 3)
+    for (const name of ["a", "b", "c"]) self.succeed(name)
+    slots.settle()
+    assert.strictEqual(self.lane.size, 0)
+    assert.isFalse(Semaphore.isUnused(semaphore.state.semaphore))
+    // a definition that asks does not undo it
+    const other = slots.add("wf-2", { tasks: [grouped("e")] })
+    slots.settle()
+    assert.strictEqual(other.lane.size, 0)
+    assert.strictEqual(set(), 1)
+    self.succeed("d")
+    slots.settle()
+    assert.strictEqual(other.lane.size, 1)
+    assert.deepStrictEqual(Replay.verify(semaphore.entries, Semaphore.graph), [])
+  })
+
+  it("what waits gets another priority: behind those of the same; what does not wait, nothing", () => {
+    const slots = new Slots()
+    const self = slots.add("wf-1", { tasks: ["a", "b", "c", "d"].map((name) => grouped(name)) })
+    slots.settle()
+    const semaphore = slots.semaphore(Semaphore.idOfGroup(self.graph.namespace, "warehouse"))
+    const prioritize = (name: string, priority: number) => {
+      semaphore.turn({ _tag: "SLOT_PRIORITY", from: self.state.instance, ticket: self.newest(name), priority })
+    }
+    prioritize("d", 8)
+    prioritize("c", 8)
+    prioritize("b", 2)
+    prioritize("a", 9)
+    slots.settle()
+    assert.deepStrictEqual(
+      semaphore.state.semaphore?.waiting.map(({ priority, ticket }) => `${ticket} ${priority}`),
+      ["d:1:1 8", "c:1:1 8", "b:1:1 2"]
+    )
+    for (const name of ["a", "d", "c", "b"]) {
+      assert.deepStrictEqual([...self.lane.keys()], [self.newest(name)])
+      self.succeed(name)
+      slots.settle()
+    }
+    assert.strictEqual(self.state.status, "SUCCEEDED")
+    assert.deepStrictEqual(Replay.verify(semaphore.entries, Semaphore.graph), [])
   })
 
   it("A13 the slot is released and taken again between attempts", () => {

@@ -7,7 +7,7 @@
  * and an instance that has no use for a grant (its attempt has ended, it has rested, it is gone) gives it back; an instance that is taken over asks again for what it waits for
  * and has repeated to it what it was granted.
  */
-import type { SemaphoreLifecycleEvent, Transition } from "../../../shared/protocol/Journal.ts"
+import type { GroupRef, SemaphoreLifecycleEvent, Transition } from "../../../shared/protocol/Journal.ts"
 import { namespaceDefault } from "../../../shared/protocol/Pool.ts"
 import { fnv1a } from "../../../shared/protocol/Shard.ts"
 import {
@@ -34,13 +34,26 @@ export interface Ticket {
 
 /** `waiting`: highest priority first, then as they came. `refused`: told so, and not heard from since. */
 export interface Semaphore {
+  /** As the definition said that asked last. */
   readonly slots: number
+  /** What somebody set instead. */
+  readonly limit?: number
+  /** Of a concurrency group that has been asked since its name is told. */
+  readonly group?: GroupRef
   readonly held: ReadonlyArray<Ticket>
   readonly waiting: ReadonlyArray<Ticket>
   readonly refused: ReadonlyArray<Ticket>
 }
 
 export const empty: Semaphore = { slots: 1, held: [], waiting: [], refused: [] }
+
+/** As one that is made anew: nothing is lost when it is forgotten. */
+export const isUnused = (self: Semaphore | undefined): boolean =>
+  self !== undefined && self.limit === undefined && self.slots === empty.slots &&
+  self.held.length + self.waiting.length + self.refused.length === 0
+
+/** How many may hold a ticket at once. */
+export const slotsOf = (self: Semaphore): number => self.limit ?? self.slots
 
 /** Ids that begin with this belong to semaphores: no client may start an instance of such a name. */
 export const idPrefix = "__slots_"
@@ -131,7 +144,15 @@ const isOne = (from: InstanceId, ticket: string) => (one: Ticket): boolean => on
 export const handle = (turn: Turn, event: SemaphoreLifecycleEvent): void => {
   const self = turn.state.semaphore
   if (self === undefined) return
+  if (event._tag === "SLOT_LIMIT") {
+    turn.apply({ _tag: "SLOT_LIMITED", of: turn.of })
+    return give(turn)
+  }
   const { from } = event
+  if (event._tag === "SLOT_PRIORITY") {
+    if (self.waiting.some(isOne(from, event.ticket))) turn.apply({ _tag: "SLOT_MOVED", of: turn.of })
+    return
+  }
   if (event._tag === "SLOT_CHECK") {
     for (const one of self.held) if (one.from === from) turn.emit(granted(turn.state, one))
     for (const one of self.refused) if (one.from === from) turn.emit(refused(turn.state, one))
@@ -150,7 +171,7 @@ export const handle = (turn: Turn, event: SemaphoreLifecycleEvent): void => {
   if (known !== undefined) return turn.emit(refused(turn.state, known))
   if (self.waiting.some(is)) return
   turn.apply({ _tag: "SLOT_QUEUED", of: turn.of })
-  const isFree = self.held.length < (turn.state.semaphore?.slots ?? 0) && self.waiting.length === 0
+  const isFree = self.held.length < slotsOf(turn.state.semaphore ?? self) && self.waiting.length === 0
   if (event.mode === "try" && !isFree) refuse(turn, { from, ticket, priority: event.priority })
   if (event.mode === "replace") {
     for (const other of self.waiting) refuse(turn, other)
@@ -167,7 +188,7 @@ const refuse = (turn: Turn, ticket: Ticket): void => {
 const give = (turn: Turn): void => {
   for (let self = turn.state.semaphore; self !== undefined; self = turn.state.semaphore) {
     const next = self.waiting[0]
-    if (next === undefined || self.held.length >= self.slots) return
+    if (next === undefined || self.held.length >= slotsOf(self)) return
     turn.apply({ _tag: "SLOT_GIVEN", from: next.from, ticket: next.ticket })
     turn.emit(granted(turn.state, next))
   }
@@ -177,8 +198,14 @@ const give = (turn: Turn): void => {
 
 type SlotTransition = Extract<
   Transition,
-  { readonly _tag: "SLOT_QUEUED" | "SLOT_GIVEN" | "SLOT_FREED" | "SLOT_REFUSED" }
+  { readonly _tag: "SLOT_QUEUED" | "SLOT_GIVEN" | "SLOT_FREED" | "SLOT_REFUSED" | "SLOT_LIMITED" | "SLOT_MOVED" }
 >
+
+/** Behind those of the same priority. */
+const inLine = (waiting: ReadonlyArray<Ticket>, ticket: Ticket): ReadonlyArray<Ticket> => {
+  const behind = waiting.findIndex((other) => other.priority < ticket.priority)
+  return waiting.toSpliced(behind < 0 ? waiting.length : behind, 0, ticket)
+}
 
 export const evolve = (
   self: Semaphore,
@@ -194,10 +221,27 @@ export const evolve = (
       priority: event.priority,
       ...(event.mode === "replace" ? { replace: true as const } : {})
     }
-    const behind = self.waiting.findIndex((other) => other.priority < ticket.priority)
-    const waiting = self.waiting.slice()
-    waiting.splice(behind < 0 ? waiting.length : behind, 0, ticket)
-    return { ...self, slots: event.slots ?? self.slots, waiting }
+    return {
+      ...self,
+      slots: event.slots ?? self.slots,
+      waiting: inLine(self.waiting, ticket),
+      ...(event.group === undefined ? {} : { group: event.group })
+    }
+  }
+  if (transition._tag === "SLOT_LIMITED") {
+    const event = cause[transition.of] as Extract<SemaphoreLifecycleEvent, { _tag: "SLOT_LIMIT" }> | undefined // `of` names it
+    if (event?._tag !== "SLOT_LIMIT") throw new Error(`SLOT_LIMITED: cause ${transition.of} is no SLOT_LIMIT`)
+    const { limit: _, ...rest } = self
+    return { ...rest, group: event.group, ...(event.slots === undefined ? {} : { limit: event.slots }) }
+  }
+  if (transition._tag === "SLOT_MOVED") {
+    const event = cause[transition.of] as Extract<SemaphoreLifecycleEvent, { _tag: "SLOT_PRIORITY" }> | undefined // `of` names it
+    if (event?._tag !== "SLOT_PRIORITY") throw new Error(`SLOT_MOVED: cause ${transition.of} is no SLOT_PRIORITY`)
+    const its = isOne(event.from, event.ticket)
+    const found = self.waiting.find(its)
+    if (found === undefined) return self
+    const others = self.waiting.filter((one) => !its(one))
+    return { ...self, waiting: inLine(others, { ...found, priority: event.priority }) }
   }
   const is = isOne(transition.from, transition.ticket)
   const others = (list: ReadonlyArray<Ticket>) => list.some(is) ? list.filter((one) => !is(one)) : list

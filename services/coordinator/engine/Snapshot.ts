@@ -8,7 +8,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { DefinitionRef } from "../../../shared/protocol/Definition.ts"
 import { Placement } from "../../../shared/protocol/Dispatch.ts"
-import { StartData } from "../../../shared/protocol/Journal.ts"
+import { GroupRef, StartData } from "../../../shared/protocol/Journal.ts"
 import { PoolRef } from "../../../shared/protocol/Sandbox.ts"
 import {
   EpochMs,
@@ -84,6 +84,8 @@ const TaskStateJson = Schema.Struct({
 const TicketJson = Schema.Struct({ from: InstanceId, ticket: Schema.String, priority: Priority, replace: Yes })
 const SemaphoreJson = Schema.Struct({
   slots: Schema.Int,
+  limit: optionalKey(Schema.Int),
+  group: optionalKey(GroupRef),
   held: Schema.Array(TicketJson),
   waiting: Schema.Array(TicketJson),
   refused: Schema.Array(TicketJson)

@@ -175,7 +175,8 @@ const slotMessage = (state: WorkflowState, node: TaskNode, id: TaskInstanceId, v
       ticket: id,
       ...(node.group?.slots === undefined ? {} : { slots: node.group.slots }),
       priority: node.group?.priority ?? priorityDefault,
-      mode: "wait"
+      mode: "wait",
+      ...(node.group === undefined ? {} : { group: { namespace: state.graph.namespace, name: node.group.name } })
     }
 })
 
