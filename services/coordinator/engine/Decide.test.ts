@@ -407,6 +407,18 @@ describe("time-outs", () => {
     taken.register("a")
     assert.strictEqual(taken.timers.size, 0)
   })
+  it("the kill of an attempt that timed out is reported twice: the retry stays", () => {
+    const self = run([task("a", [], { timeout: { after: "10s" }, retry: { times: 1, interval: "5s" } })]).start()
+    self.register("a")
+    self.pass(10_000)
+    self.ended("a", "TASK_KILLED")
+    assert.strictEqual(self.task("a").state, "FAILED")
+    assert.deepStrictEqual(self.ended("a", "TASK_KILLED").transitions, [])
+    self.pass(5_000)
+    self.succeed("a")
+    assert.strictEqual(self.state.status, "SUCCEEDED")
+    verified(self)
+  })
   it("A53 workflow time-out: an alert; with fail a stop whose result is FAILED", () => {
     const warn = run([task("a")], { timeout: { after: "1m", strategy: "warn" } }).start().pass(60_000)
     assert.deepStrictEqual(warn.alerts.map((alert) => alert.kind), ["WorkflowTimeout"])

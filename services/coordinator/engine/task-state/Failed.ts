@@ -29,7 +29,8 @@ export const failed: TaskStateAction = {
     if (isWaiting(unit)) TaskFlow.killed(turn, unit, undefined)
   },
   TASK_KILLED: (turn, unit, event) => {
-    if (isWaiting(unit)) TaskFlow.killed(turn, unit, event)
+    // The kill of an attempt that timed out is why this one waits: reported again, it changes nothing.
+    if (isWaiting(unit) && unit.execution.attempt.timedOut === undefined) TaskFlow.killed(turn, unit, event)
   },
   TASK_SUCCEEDED: ignore,
   TASK_FAILED: ignore,
