@@ -1,0 +1,95 @@
+/**
+ * The pool provider `kubernetes`: sandboxes are pods. Opens pools on the cluster that the plugin's config names, one connection for all of them.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as PoolProvider from "../../shared/plugin/PoolProvider.ts"
+import { SandboxLost } from "../../shared/plugin/SandboxClient.ts"
+import type { Problem } from "../../shared/protocol/ErrorCode.ts"
+import type { Cluster } from "./Cluster.ts"
+import { Config, problems } from "./Config.ts"
+import * as KubernetesPool from "./KubernetesPool.ts"
+import { isDnsLabel, isLabelValue, labelsProblem } from "./Names.ts"
+
+const noExec = "this heddle cannot run processes in pods yet: reach the sandbox by its address"
+
+/** A pool whose names or labels Kubernetes would refuse. */
+const contextProblems = (
+  { labels, pool }: PoolProvider.OpenContext,
+  namespace: string
+): ReadonlyArray<Problem> => {
+  const found: Array<Problem> = []
+  if (!isDnsLabel(namespace)) {
+    found.push({
+      path: "config.namespace",
+      message: `${JSON.stringify(namespace)} is no Kubernetes namespace: name one`
+    })
+  }
+  for (const [path, name] of [["name", pool.name], ["namespace", pool.namespace]] as const) {
+    if (!isLabelValue(name)) {
+      found.push({ path, message: `${JSON.stringify(name)} begins or ends with a character that no label value may` })
+    }
+  }
+  const problem = labelsProblem(labels)
+  if (problem !== undefined) found.push({ path: "labels", message: problem })
+  return found
+}
+
+export interface ProviderOptions {
+  readonly cluster: Cluster
+  readonly resetHook?: KubernetesPool.ResetHook
+  readonly connect?: PoolProvider.PoolProvider["connect"]
+  readonly informer?: KubernetesPool.KubernetesPoolOptions["informer"]
+}
+
+export const make = (options: ProviderOptions): PoolProvider.PoolProvider => {
+  const { cluster, connect, informer, resetHook } = options
+  const configProblems = (config: Config): ReadonlyArray<Problem> => {
+    const found = problems(config)
+    return config.reset.method === "exec" && resetHook === undefined
+      ? [...found, { path: "config.reset.method", message: noExec }]
+      : found
+  }
+  const provider = PoolProvider.make({
+    name: "kubernetes",
+    capabilities: { handOff: false, synchronous: false, persistent: true },
+    config: Config,
+    open: (context, config) =>
+      Effect.gen(function*() {
+        const namespace = config.namespace ?? context.pool.namespace
+        const found = [...configProblems(config), ...contextProblems(context, namespace)]
+        if (found.length > 0) {
+          return yield* new PoolProvider.ProviderError({
+            provider: "kubernetes",
+            message: `pool ${context.pool.namespace}/${context.pool.name}: ${
+              found.map((one) => `${one.path}: ${one.message}`).join("; ")
+            }`,
+            problems: found
+          })
+        }
+        const client = yield* cluster.client
+        return yield* KubernetesPool.make({
+          client,
+          context,
+          config,
+          namespace,
+          resetHook: resetHook ?? (() => Effect.succeed(false)),
+          ...(informer === undefined ? {} : { informer })
+        })
+      }),
+    connect: connect ??
+      ((sandbox) => Effect.fail(new SandboxLost({ sandbox: sandbox.uid, reason: noExec })))
+  })
+  return {
+    ...provider,
+    validate: (config) => {
+      const structure = provider.validate(config)
+      if (structure.length > 0) return structure
+      const decoded = decodeConfig(config)
+      return Option.isNone(decoded) ? [] : configProblems(decoded.value)
+    }
+  }
+}
+
+const decodeConfig = Schema.decodeUnknownOption(Config)

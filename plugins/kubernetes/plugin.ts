@@ -1,0 +1,15 @@
+/** The pool provider `kubernetes`: sandboxes are pods of the cluster that KUBECONFIG, the plugin's config or the pod's own service account names. */
+import { definePlugin } from "../../shared/plugin/Plugin.ts"
+import * as Cluster from "./Cluster.ts"
+import { PluginConfig } from "./Config.ts"
+import * as Provider from "./Provider.ts"
+
+export default definePlugin({
+  name: "kubernetes",
+  version: "1.0.0",
+  api: "^1",
+  config: PluginConfig,
+  contributes: {
+    poolProviders: { kubernetes: (config) => Provider.make({ cluster: Cluster.make(Cluster.access(config)) }) }
+  }
+})
