@@ -1,4 +1,5 @@
 import { assert, it } from "@effect/vitest"
+import { namespaceDefault } from "../../../shared/protocol/Pool.ts"
 import * as Outstanding from "./Outstanding.ts"
 import * as Replay from "./Replay.ts"
 import { ScriptedRun } from "./ScriptedRun.ts"
@@ -18,7 +19,7 @@ it("A65 asks for the last run in the window; the answer is the task's end; asked
     {
       instance: self.state.instance,
       mode: "all",
-      of: [{ workflow: "nightly", namespace: "default", name: "nightly", from: 0, to: 1_000, is: "success" }]
+      of: [{ workflow: "nightly", namespace: namespaceDefault, name: "nightly", from: 0, to: 1_000, is: "success" }]
     }
   ])
   assert.deepStrictEqual(Outstanding.outstanding(self.state).map(({ id }) => id), ["query:wait:1:1"])
