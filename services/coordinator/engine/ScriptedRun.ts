@@ -32,18 +32,19 @@ export type Spec = DefinitionEncoded["spec"]
 
 const decodeDefinition = Schema.decodeUnknownSync(Definition)
 const decodeEntry = Schema.decodeUnknownSync(Entry)
-const ref = (name: string): DefinitionRef => ({
-  ...decodeDefinition({ metadata: { name, namespace: "default" }, spec: { tasks: [] } }).metadata,
-  namespace: WorkflowGraph.parsePool(
-    "x",
-    decodeDefinition({ metadata: { name, namespace: "default" }, spec: { tasks: [] } }).metadata.namespace!
-  ).namespace,
-  version: 1,
-  hash: "test"
-})
+const ref = (name: string): DefinitionRef => {
+  const { metadata } = decodeDefinition({ metadata: { name, namespace: "default" }, spec: { tasks: [] } })
+  return {
+    ...metadata,
+    namespace: WorkflowGraph.parsePool("x", metadata.namespace!).namespace,
+    version: 1,
+    hash: "test"
+  }
+}
+const refOfTests = ref("test")
 
 export const compile = (spec: Spec) =>
-  WorkflowGraph.compile(decodeDefinition({ metadata: { name: "test" }, spec }), ref("test"))
+  WorkflowGraph.compile(decodeDefinition({ metadata: { name: "test" }, spec }), refOfTests)
 export const graphOf = (spec: Spec): WorkflowGraph.WorkflowGraph => {
   const compiled = compile(spec)
   if (Result.isFailure(compiled)) throw new Error(JSON.stringify(compiled.failure, undefined, 1))
@@ -95,15 +96,18 @@ export class ScriptedRun {
   #claims = 0
   /** Compare the fold and the snapshot after every turn (dear in large runs). */
   readonly isChecked: boolean
+  /** Only what a turn changed is compared, and a snapshot is taken after turns 1, 2, 4, 8, ... and at rest: the cost of a run does not grow with its square. */
+  readonly isQuick: boolean
 
   constructor(
     spec: Spec | WorkflowGraph.WorkflowGraph,
-    options: { readonly checked?: boolean; readonly instance?: string } = {}
+    options: { readonly checked?: boolean; readonly quick?: boolean; readonly instance?: string } = {}
   ) {
     this.graph = "nodes" in spec ? spec : graphOf(spec)
     this.state = initial(this.graph, InstanceId.make(options.instance ?? "wf-1"), Shard.make(3))
     this.#replayed = { state: this.state }
     this.isChecked = options.checked ?? true
+    this.isQuick = options.quick ?? false
   }
 
   /** One turn. */
@@ -112,7 +116,9 @@ export class ScriptedRun {
     for (const event of events) {
       // What comes from a timer has rung, what was registered has left the lane.
       for (const timer of this.timers.values()) {
-        if (JSON.stringify(timer.event) === JSON.stringify(event)) this.timers.delete(timer.timer)
+        if (timer.event._tag === event._tag && JSON.stringify(timer.event) === JSON.stringify(event)) {
+          this.timers.delete(timer.timer)
+        }
       }
       if (event._tag === "TASK_DISPATCHED") this.lane.delete(event.id)
     }
@@ -153,11 +159,12 @@ export class ScriptedRun {
       effects: decision.effects.map((effect) => effect.id)
     }
     const parsed: unknown = JSON.parse(Chain.sealEntry(last?.hash ?? Chain.genesis, draft, sha256).text)
-    const entry = decodeEntry(parsed)
+    // What the schema takes, the fold takes as it is: quick runs leave it out but now and then.
+    const entry = this.isQuick && !isPowerOfTwo(draft.n) ? parsed as Entry : decodeEntry(parsed)
     // As it was read: the chain covers the text, not what a decoder makes of it.
     this.entries.push(parsed as Entry)
     for (const effect of decision.effects) this.#carryOut(effect)
-    if (this.isChecked) this.#check(entry)
+    if (this.isChecked) this.#check(entry, before)
   }
 
   #carryOut(effect: EngineEffect): void {
@@ -197,7 +204,7 @@ export class ScriptedRun {
     }
   }
 
-  #check(entry: Entry): void {
+  #check(entry: Entry, before: WorkflowState): void {
     const { state } = this
     let active = 0
     const chains = { failed: 0, paused: 0, killed: 0 }
@@ -259,13 +266,17 @@ export class ScriptedRun {
     if (state.serial !== undefined && !rests) slots.push(state.serial)
     check(same([...this.tickets], slots), `tickets ${[...this.tickets].join(", ")}, of use ${slots.join(", ")}`)
     // Replay = live, through JSON.
-    this.#replayed.state = Evolve.foldEntry(this.#replayed.state, entry)
-    check(
-      textOf(this.#replayed.state) === textOf(state),
-      `the fold of entry ${entry.n} differs: ${textOf(this.#replayed.state)} / ${textOf(state)}`
-    )
-    const restored = Snapshot.fromSnapshot(JSON.parse(JSON.stringify(Snapshot.snapshotOf(state))), this.graph)
-    check(Result.isSuccess(restored) && textOf(restored.success) === textOf(state), "the snapshot differs")
+    const foldedBefore = this.#replayed.state
+    const folded = Evolve.foldEntry(foldedBefore, entry)
+    this.#replayed.state = folded
+    const isSame = this.isQuick ? hasSameChanges(before, state, foldedBefore, folded) : textOf(folded) === textOf(state)
+    if (!isSame) throw new Error(`broken: the fold of entry ${entry.n} differs: ${textOf(folded)} / ${textOf(state)}`)
+    if (!this.isQuick || rests || isPowerOfTwo(entry.n)) {
+      const text = textOf(state)
+      check(textOf(folded) === text, `the fold of entries 1 to ${entry.n} differs`)
+      const restored = Snapshot.fromSnapshot(JSON.parse(JSON.stringify(Snapshot.snapshotOf(state))), this.graph)
+      check(Result.isSuccess(restored) && textOf(restored.success) === text, "the snapshot differs")
+    }
     // What a take-over would do again is what is under way.
     if (rests) return
     const again = Outstanding.outstanding(state)
@@ -387,6 +398,41 @@ export class ScriptedRun {
   get summary(): string {
     return this.view.tasks.map((task) => `${task.name}:${task.state ?? "-"}/${task.attempts.length}`).join(" ")
   }
+}
+
+const isPowerOfTwo = (n: number): boolean => (n & (n - 1)) === 0
+
+/** JSON equality: a key without a value is no key. */
+const isEqual = (a: unknown, b: unknown): boolean => {
+  if (a === b) return true
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return Object.is(a, b)
+  if (Array.isArray(a) !== Array.isArray(b)) return false
+  const left: Readonly<Record<string, unknown>> = { ...a }
+  const right: Readonly<Record<string, unknown>> = { ...b }
+  for (const key in left) if (!isEqual(left[key], right[key])) return false
+  for (const key in right) if (left[key] === undefined && right[key] !== undefined) return false
+  return true
+}
+
+/** Of two states and what became of each in a turn, where the states before were equal: whether the states after it are. Tasks that neither side touched are not looked at. */
+const hasSameChanges = (
+  before: WorkflowState,
+  after: WorkflowState,
+  otherBefore: WorkflowState,
+  otherAfter: WorkflowState
+): boolean => {
+  const { graph: _, tasks, ...rest } = after
+  const { graph: __, tasks: others, ...otherRest } = otherAfter
+  if (!isEqual(rest, otherRest) || tasks.length !== others.length) return false
+  for (const [k, chunk] of tasks.chunks.entries()) {
+    if (chunk === before.tasks.chunks[k] && others.chunks[k] === otherBefore.tasks.chunks[k]) continue
+    for (const [i, task] of chunk.entries()) {
+      const other = others.chunks[k]?.[i]
+      if (task === before.tasks.chunks[k]?.[i] && other === otherBefore.tasks.chunks[k]?.[i]) continue
+      if (!isEqual(task, other)) return false
+    }
+  }
+  return true
 }
 
 const same = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
