@@ -103,6 +103,11 @@ export interface LifeStats {
   readonly timers: ReadonlyArray<string>
 }
 
+/** Of what is wrong with the journal, as the registry shows it: how many, and how long each. */
+const problemsMax = 8
+const problemCharsMax = 400
+const damagedFix =
+  "Only coordinators may publish on heddle.journal.>: see the permissions in docs/design/session-protocol.md; of a newer version: upgrade and restart this coordinator"
 /** How long leaving may take: handing over, writing the last checkpoint. */
 const leaveMs = 10_000
 /** Instances looked at between two yields when something concerns all of them. */
@@ -334,6 +339,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
           })
         )
 
+    const problems = new Set<string>()
     const ownership: ShardOwnership = new ShardOwnership({
       nats,
       member: config.member.member,
@@ -345,6 +351,12 @@ export const run = Effect.fn("CoordinatorLife.run")(
       live,
       definitions,
       adopted: restore,
+      damaged: (problem) => {
+        fork(Effect.logError(`${problem}. ${damagedFix}`))
+        problems.add(problem.slice(0, problemCharsMax))
+        const told = [...problems].slice(-problemsMax)
+        fork(Effect.ignore(registration.update((member) => ({ ...member, problems: told })))) // a registration that is lost tells by itself
+      },
       renewed: (session) => {
         for (const worker of buses.workers) {
           worker.session = session

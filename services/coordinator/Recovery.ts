@@ -1,7 +1,7 @@
 /**
  * The state of shards from the log: their checkpoints, then the fold of every entry after those, in stream order.
  *
- * Reads page by page. An instance whose entries do not fold (a gap, a broken hash, a definition that is gone) is reported and left out; it never stops the
+ * Reads page by page. A shard is only as good as what could be read of it: see `blocked`. An instance whose entries do not fold (a gap, a broken hash, a definition that is gone) is reported and left out; it never stops the
  * rest (design/05 rule 3). Follows design/01 section 3 ("State of a shard").
  */
 import * as Effect from "effect/Effect"
@@ -17,10 +17,11 @@ import * as Read from "../../shared/jetstream/Read.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { DefinitionRef } from "../../shared/protocol/Definition.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
-import { type Entry, JournalMessage } from "../../shared/protocol/Journal.ts"
+import type { Entry, JournalMessage } from "../../shared/protocol/Journal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { InstanceId, type Ledger, type Shard, StartupId, StreamSequence } from "../../shared/protocol/Token.ts"
 import { WorkflowSummary } from "../../shared/protocol/Workflow.ts"
+import * as LedgerMessage from "../../shared/session/LedgerMessage.ts"
 import type { Definitions } from "./Definitions.ts"
 import * as Initial from "./engine/Initial.ts"
 import * as Snapshot from "./engine/Snapshot.ts"
@@ -71,7 +72,6 @@ const checkpointReadsMax = 5
 
 export const decodeHead = Decode.decoder(CheckpointHead)
 const decodePage = Decode.decoder(CheckpointPage)
-const decodeMessage = Decode.decoder(JournalMessage)
 
 /** An instance that could not be restored. What the journal has of it goes to the derived history as it is; whoever takes the shard next tries again. */
 export interface Unrestored extends Projected {
@@ -80,6 +80,8 @@ export interface Unrestored extends Projected {
 
 export interface RecoveredShard {
   readonly shard: Shard
+  /** Why this shard must not be served: a message that may hold entries of it cannot be read here. What was built of it has a gap. */
+  readonly blocked: string | undefined
   /** Live and resting instances, with what of them is not known to be in the history. */
   readonly buses: ReadonlyMap<InstanceId, WorkflowEventBus>
   readonly checkpoint: { readonly head: CheckpointHead; readonly revision: number } | undefined
@@ -88,13 +90,6 @@ export interface RecoveredShard {
   readonly finished: ReadonlyArray<Finished>
   /** Entries folded after the checkpoint. */
   readonly entries: number
-}
-
-/** Records of one journal message, checked, but as they were parsed: the hash covers what this version may not know. */
-export const recordsOf = (text: string): Result.Result<JournalMessage["records"], ContractError> => {
-  const checked = decodeMessage(text)
-  if (Result.isFailure(checked)) return Result.fail(checked.failure)
-  return Result.succeed((JSON.parse(text) as JournalMessage).records) // just checked
 }
 
 const unavailable = (what: string) => (error: JetStreamFailed) =>
@@ -110,14 +105,19 @@ interface Building {
   entries: number
 }
 
-/** `ledgers`: all that held one of the shards since its checkpoint. Every one of them is sealed, released in our favour, or our own. */
+/**
+ * `ledgers`: all that held one of the shards since its checkpoint. Every one of them is sealed, released in our favour, or our own. `tell`: what is wrong with the journal,
+ * a sentence each.
+ */
 export const recover = Effect.fn("Recovery.recover")(function*(
   nats: Connection,
   definitions: Definitions,
-  shards: ReadonlyArray<{ readonly shard: Shard; readonly ledgers: ReadonlyArray<Ledger> }>
+  shards: ReadonlyArray<{ readonly shard: Shard; readonly ledgers: ReadonlyArray<Ledger> }>,
+  tell: (problem: string) => void
 ) {
   const snapshots = Kv.bucket(nats, Streams.bucketName.snapshots)
   const building = new Map<Shard, Building>()
+  const blocked = new Map<Shard, string>()
   const heads = new Map<Shard, { readonly head: CheckpointHead; readonly revision: number }>()
 
   /** Again from the head when a page is gone: an owner of before, not yet aware that it is replaced, may have written a newer head and removed it. */
@@ -180,16 +180,34 @@ export const recover = Effect.fn("Recovery.recover")(function*(
       Stream.mapError(unavailable("the journal")),
       Stream.runForEach((stored) =>
         Effect.suspend(() => {
-          const records = recordsOf(stored.text)
-          return Result.isFailure(records)
-            ? new ContractError({
-              code: "Internal",
-              message: `message ${stored.sequence} of the journal can't be read: ${records.failure.message}`
-            })
-            : fold(stored.sequence, records.success)
+          const message = LedgerMessage.judge(stored)
+          if (message._tag === "Append") return fold(stored.sequence, message.records)
+          block(stored, message)
+          return Effect.void
         })
       )
     )
+  }
+
+  /** What no coordinator wrote is put aside. What one may have written keeps every shard that it may concern from being served: a gap is never accepted. */
+  function block(
+    { sequence, subject }: Read.StoredMessage,
+    message: Exclude<LedgerMessage.LedgerMessage, { readonly _tag: "Append" }>
+  ): void {
+    const what = `message ${sequence} of ${Streams.name.journal} on ${subject}`
+    if (message._tag === "Foreign") {
+      return tell(`JournalForeign: ${what} was written by no coordinator and is put aside (${message.reason})`)
+    }
+    const concerned = shards.filter(({ ledgers, shard }) =>
+      sequence > (building.get(shard)?.from ?? 0) &&
+      (message.shards?.has(shard) ?? ledgers.some((ledger) => Subject.journal(ledger) === subject))
+    ).map(({ shard }) => shard)
+    if (concerned.length === 0) return
+    const problem = `JournalUnreadable: ${what} cannot be read, shards ${
+      concerned.join(", ")
+    } are not served (${message.reason})`
+    for (const shard of concerned) blocked.set(shard, problem)
+    tell(problem)
   }
 
   function* foldEntries(sequence: number, records: JournalMessage["records"]) {
@@ -222,6 +240,7 @@ export const recover = Effect.fn("Recovery.recover")(function*(
     const built = building.get(shard)
     return {
       shard,
+      blocked: blocked.get(shard),
       buses: built?.buses ?? new Map(),
       checkpoint: heads.get(shard),
       unrestored: [...built?.unrestored.values() ?? []],

@@ -51,6 +51,8 @@ export interface ShardOwnershipOptions {
   readonly adopted: (adoption: Adoption) => void
   /** All owned shards have this session from now on. Called in the moment of the acknowledgement. */
   readonly renewed: (session: SessionId) => void
+  /** What is wrong with the journal, a sentence each, for whoever looks after the mesh. */
+  readonly damaged: (problem: string) => void
   /** Stop serving this shard. Called in the moment of RELEASED's acknowledgement. */
   readonly released: (shard: Shard) => void
 }
@@ -210,7 +212,9 @@ export class ShardOwnership {
     }, { concurrency: 32 })).flat()
     if (won.length === 0) return Option.none()
 
-    const recovered = yield* Recovery.recover(nats, this.#options.definitions, won)
+    const read = yield* Recovery.recover(nats, this.#options.definitions, won, this.#options.damaged)
+    const recovered = read.filter(({ blocked }) => blocked === undefined)
+    if (recovered.length === 0) return Option.none()
     const at = yield* Clock.currentTimeMillis
     const records = recovered.map(({ checkpoint, shard }): JournalRecord => ({
       _tag: "Adopted",

@@ -24,7 +24,9 @@ export const Member = Schema.Struct({
   slots: Schema.optionalKey(Schema.Int),
   pools: Schema.optionalKey(Schema.Array(PoolRef)),
   /** How acknowledged writes survive (design/00 "Promises"), e.g. `R1, fsync every 2m0s`. */
-  durability: Schema.optionalKey(Schema.String)
+  durability: Schema.optionalKey(Schema.String),
+  /** What this life found wrong with what it stands on, newest last: `heddle doctor` tells it. */
+  problems: Schema.optionalKey(Schema.Array(Schema.String))
 })
 export type Member = typeof Member.Type
 export const MemberList = Schema.Struct({ items: Schema.Array(Member) })

@@ -7,18 +7,17 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Append from "../jetstream/Append.ts"
-import * as Decode from "../jetstream/Decode.ts"
 import type { JetStreamFailed } from "../jetstream/JetStreamApi.ts"
 import { retryTransient } from "../jetstream/JetStreamApi.ts"
 import type { Connection } from "../jetstream/Nats.ts"
 import * as Read from "../jetstream/Read.ts"
 import * as Streams from "../jetstream/Streams.ts"
-import { JournalMessage, type JournalRecord } from "../protocol/Journal.ts"
+import type { JournalRecord } from "../protocol/Journal.ts"
 import * as Subject from "../protocol/Subject.ts"
 import { Ledger, type MemberId, type StartupId } from "../protocol/Token.ts"
+import * as LedgerMessage from "./LedgerMessage.ts"
 
 /** The subject of a new ledger holds messages already: this startup id was used before. Take a new one. */
 export class LedgerTaken extends Schema.TaggedError<LedgerTaken>()("LedgerTaken", { ledger: Schema.String }) {
@@ -26,7 +25,7 @@ export class LedgerTaken extends Schema.TaggedError<LedgerTaken>()("LedgerTaken"
     return `ledger ${this.ledger} exists already; a life of a member needs a startup id of its own`
   }
 }
-/** The broker stayed away, or the ledger holds something that is no journal message (`reason`). */
+/** The broker stayed away (`reason`). */
 export class LedgerUnavailable
   extends Schema.TaggedError<LedgerUnavailable>()("LedgerUnavailable", { ledger: Schema.String, reason: Schema.String })
 {
@@ -42,7 +41,6 @@ const persistMs = 30_000
 export const ledgerOf = (member: MemberId, startup: StartupId): Ledger =>
   Ledger.make(`${member.slice(0, 62 - startup.length)}-${startup}`)
 
-const decode = Decode.decoder(JournalMessage)
 const unavailable = (ledger: Ledger) => (error: JetStreamFailed) =>
   new LedgerUnavailable({ ledger, reason: error.message })
 const bodyOf = (record: JournalRecord): string => JSON.stringify({ v: 1, records: [record] })
@@ -100,14 +98,11 @@ export const sealLedger: (nats: Connection, ledger: Ledger, by: MemberId) => Eff
           Effect.mapError(unavailable(ledger))
         )
         if (Option.isSome(last)) {
-          const message = decode(last.value.text)
-          if (Result.isFailure(message)) {
-            return yield* new LedgerUnavailable({
-              ledger,
-              reason: `message ${last.value.sequence} is no journal message: ${message.failure.message}`
-            })
-          }
-          const seal = message.success.records.find((record) => record._tag === "Sealed")
+          // What cannot be read is no seal of this version. A seal behind it ends the writer just as well, whose expected sequence is behind either.
+          const message = LedgerMessage.judge(last.value)
+          const seal = message._tag === "Append"
+            ? message.records.find((record) => record._tag === "Sealed")
+            : undefined
           if (seal !== undefined) return { sequence: last.value.sequence, by: seal.by }
         }
         const expected = Option.isSome(last) ? last.value.sequence : 0

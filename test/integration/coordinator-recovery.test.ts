@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { Buffer } from "node:buffer"
 import * as Append from "../../shared/jetstream/Append.ts"
 import * as Kv from "../../shared/jetstream/Kv.ts"
 import { type Connection, open } from "../../shared/jetstream/Nats.ts"
@@ -380,5 +381,113 @@ layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("many", (i
       assert.strictEqual(page.items.length, 1_000)
       assert.isDefined(page.next)
       yield* second.stop
+    }))
+})
+
+layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("a journal that others write to", (it) => {
+  /** Ids whose shards all differ. */
+  const apart = (prefix: string) =>
+    Array.from(
+      { length: shardCount },
+      (_, shard) => Array.from({ length: 100 }, (_, i) => `${prefix}-${i}`).find((id) => shardOf(id) === shard) ?? ""
+    )
+  const problemsOf = (nats: Connection, name: string) =>
+    Effect.map(Registry.members(nats), (members) => members.find(({ member }) => member === name)?.problems ?? [])
+  const ledgerOf = (nats: Connection, name: string) =>
+    until(
+      `${name} has a ledger`,
+      Effect.map(Registry.members(nats), (members) => members.find(({ member }) => member === name)?.ledger)
+    )
+  const lastOf = (nats: Connection, subject: string) =>
+    Effect.map(Read.lastMessage(nats, Streams.name.journal, subject), (last) => Option.getOrThrow(last).sequence)
+  const patient = (nats: Connection, instanceId: string, definition: object) =>
+    Rpc.callPatiently(nats, Subject.rpc.workflow("start"), StartAnswer, { inline: definition, instanceId }, {
+      timeoutMs: 20_000,
+      isRepeatable: true,
+      attemptMs: 2_000
+    })
+
+  it.effect("noise on a living and on a dead ledger: put aside and told; every shard is served, every instance goes on", () =>
+    Effect.gen(function*() {
+      const { executor, finish, first, held, nats } = yield* world
+      const ids = apart("noisy")
+      for (const id of ids) {
+        held.add(id)
+        yield* start(nats, id, inline("two", 2))
+      }
+      yield* until("they run", Effect.sync(() => executor.running.size === ids.length))
+      const noise = [Buffer.from([0xff, 0x00, 0x80]), "{", "", "null", `{"v":1,"records":7}`, `{"v":9,"records":[]}`]
+      const scribble = (ledger: string) =>
+        Effect.forEach(noise, (body) => nats.request(`heddle.journal.${ledger}`, body), { discard: true })
+      // the owner is fenced by what it did not write, and begins anew
+      const ledger = yield* ledgerOf(nats, first.name)
+      yield* scribble(ledger)
+      yield* patient(nats, "wakes-it", inline("one", 1))
+      yield* until("another life serves all shards", Effect.sync(() => shards(first)))
+      yield* until(
+        "the registry tells",
+        Effect.map(problemsOf(nats, first.name), (problems) => problems.some((one) => one.includes("JournalForeign")))
+      )
+      const [one = "", ...others] = ids
+      yield* finish(one, first)
+      assert.strictEqual((yield* result(nats, one)).state, "SUCCEEDED")
+
+      const second = yield* ledgerOf(nats, first.name)
+      assert.notStrictEqual(second, ledger)
+      yield* kill(nats, first)
+      yield* scribble(second)
+      const next = yield* begin()
+      assert.strictEqual(next.stats().shards, shardCount)
+      assert.isTrue(next.logs.some((line) => line.includes("JournalForeign") && line.includes(second)))
+      for (const id of others) {
+        yield* finish(id, next)
+        assert.strictEqual((yield* result(nats, id)).state, "SUCCEEDED")
+      }
+      assert.strictEqual(executor.ran.length, ids.length * 2 + 1, "each task ran once")
+    }))
+
+  it.effect("an append that cannot be read here keeps the shards that it may concern from being served, and no other", () =>
+    Effect.gen(function*() {
+      const { executor, finish, first, held, nats } = yield* world
+      const ids = apart("newer")
+      for (const id of ids) {
+        held.add(id)
+        yield* start(nats, id, inline("two", 2))
+      }
+      yield* until("they run", Effect.sync(() => executor.running.size === ids.length))
+      const subject = Subject.journal(yield* ledgerOf(nats, first.name))
+      yield* kill(nats, first)
+      // as a newer version would write it: fenced, of shard 1, and of a kind that this one does not know
+      const newer = JSON.stringify({ v: 1, records: [{ _tag: "OfANewerVersion", shard: 1, instance: ids[1] }] })
+      assert.strictEqual((yield* Append.append(nats, subject, newer, yield* lastOf(nats, subject)))._tag, "Acked")
+      const second = yield* coordinator("co-newer", { shardCount })
+      yield* until("the others are served", Effect.sync(() => second.stats().shards === shardCount - 1))
+      yield* until(
+        "it is told",
+        Effect.map(
+          problemsOf(nats, second.name),
+          (problems) => problems.some((one) => /^JournalUnreadable.*shards 1 are not served/u.test(one))
+        )
+      )
+      for (const id of ids.filter((id) => shardOf(id) !== 1)) {
+        yield* finish(id, second)
+        assert.strictEqual((yield* result(nats, id)).state, "SUCCEEDED")
+      }
+      assert.strictEqual((yield* Effect.flip(view(nats, ids[1] ?? ""))).code, "Unavailable")
+
+      // one that tells nothing may concern every shard of its ledger
+      const last = Subject.journal(yield* ledgerOf(nats, second.name))
+      yield* kill(nats, second)
+      assert.strictEqual((yield* Append.append(nats, last, "\u0000", yield* lastOf(nats, last)))._tag, "Acked")
+      const third = yield* coordinator("co-damaged", { shardCount })
+      yield* until(
+        "it is told",
+        Effect.map(
+          problemsOf(nats, third.name),
+          (problems) => problems.some((one) => one.includes("shards 0, 1, 2, 3 are not served"))
+        )
+      )
+      assert.strictEqual(third.stats().shards, 0)
+      yield* Rpc.call(nats, Subject.rpc.definition("put"), DefinitionPut, inline("answers", 1))
     }))
 })
