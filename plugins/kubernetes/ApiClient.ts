@@ -35,6 +35,14 @@ export interface Credentials {
   readonly agent: Http.Agent | undefined
 }
 
+/** An API server as the provider uses it. */
+export interface Api {
+  /** One request. `done` is called once. */
+  send(lane: Lane, request: Request, done: (answer: Answer.Answer) => void): Abort
+  /** A watch: one connection of its own until it ends. */
+  watch(path: string, query: Request["query"], handlers: WatchHandlers): Watch
+}
+
 export interface ApiClientOptions {
   /** `https://host:port`, perhaps with a path. */
   readonly server: string
@@ -77,7 +85,7 @@ const queryOf = (query: Request["query"]): string => {
 const unreachable = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"])
 const codeOf = (error: Error): string => "code" in error && typeof error.code === "string" ? error.code : ""
 
-export class ApiClient {
+export class ApiClient implements Api {
   private readonly options: ApiClientOptions
   private readonly base: URL
   private readonly isTls: boolean
@@ -96,7 +104,7 @@ export class ApiClient {
     this.agents = this.makeAgents(options.credentials().tls)
   }
 
-  /** One request. `done` is called later, never before this returns. */
+  /** `done` is called later, never before this returns. */
   send(lane: Lane, request: Request, done: (answer: Answer.Answer) => void): Abort {
     const text = request.body === undefined ? undefined : JSON.stringify(request.body)
     let isDone = false
@@ -150,7 +158,6 @@ export class ApiClient {
     return () => outgoing.destroy(new Aborted())
   }
 
-  /** A watch: one connection of its own until it ends. */
   watch(path: string, query: Request["query"], handlers: WatchHandlers): Watch {
     let isEnded = false
     const end = (answer: Answer.Answer): void => {

@@ -12,7 +12,7 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type * as Https from "node:https"
 import { ProviderError } from "../../shared/plugin/PoolProvider.ts"
-import { ApiClient, type Credentials } from "./ApiClient.ts"
+import { type Api, ApiClient, type Credentials } from "./ApiClient.ts"
 import type { PluginConfig } from "./Config.ts"
 
 const refreshMs = 30_000
@@ -122,7 +122,7 @@ const open = (access: Effect.Effect<Access, ProviderError>): Effect.Effect<ApiCl
 
 /** Shared by all pools of a process: opened by the first user, closed after the last. */
 export interface Cluster {
-  readonly client: Effect.Effect<ApiClient, ProviderError, Scope.Scope>
+  readonly client: Effect.Effect<Api, ProviderError, Scope.Scope>
 }
 
 export const make = (access: Effect.Effect<Access, ProviderError>): Cluster => {

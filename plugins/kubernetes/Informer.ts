@@ -13,14 +13,14 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { ProviderError } from "../../shared/plugin/PoolProvider.ts"
 import * as Answer from "./Answer.ts"
-import type { ApiClient } from "./ApiClient.ts"
+import type { Api } from "./ApiClient.ts"
 import { Cache, type Versioned } from "./Cache.ts"
 import { failed } from "./Cluster.ts"
 import { at, listAt, textAt } from "./Json.ts"
 import * as ResourceVersion from "./ResourceVersion.ts"
 
 export interface InformerOptions<A extends Versioned> {
-  readonly client: ApiClient
+  readonly client: Api
   /** Of the collection: `/api/v1/namespaces/default/pods`. */
   readonly path: string
   readonly labelSelector?: string

@@ -32,7 +32,7 @@ import {
 } from "../../shared/plugin/PoolProvider.ts"
 import { type ClaimId, type SandboxUid, SessionId } from "../../shared/protocol/Token.ts"
 import * as Answer from "./Answer.ts"
-import { type Abort, type ApiClient, type Request, strategicMergePatch } from "./ApiClient.ts"
+import { type Abort, type Api, type Request, strategicMergePatch } from "./ApiClient.ts"
 import type { Config } from "./Config.ts"
 import { Informer } from "./Informer.ts"
 import { at, isObject, textAt } from "./Json.ts"
@@ -48,7 +48,7 @@ export type ResetHook = (
 ) => Effect.Effect<boolean>
 
 export interface KubernetesPoolOptions {
-  readonly client: ApiClient
+  readonly client: Api
   readonly context: OpenContext
   readonly config: Config
   readonly namespace: string
@@ -72,7 +72,7 @@ interface Pending {
 
 export class KubernetesPool implements ProviderPool {
   readonly informer: Informer<Pod.Pod>
-  private readonly client: ApiClient
+  private readonly client: Api
   private readonly context: OpenContext
   private readonly config: Config
   private readonly namespace: string

@@ -28,6 +28,8 @@ export const annotation = {
   reset: `${domain}/reset`,
   /** Written to find out that an earlier write can no longer happen. */
   fence: `${domain}/fence`,
+  /** How many claims it has served. */
+  uses: `${domain}/uses`,
   /** `true`: an operator keeps the pod; it is neither claimed nor scaled down. */
   protected: `${domain}/protected`,
   /** The cluster autoscaler's: `false` on a pod that is claimed, and wherever else somebody put it. */

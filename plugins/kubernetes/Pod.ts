@@ -33,6 +33,8 @@ export interface Pod {
   readonly sandboxPhase: "Idle" | "Running" | "Stopping"
   readonly claim: ClaimMark | undefined
   readonly session: number
+  readonly createdAt: number | undefined
+  readonly uses: number
 }
 
 const isUid = Schema.is(SandboxUid)
@@ -49,6 +51,11 @@ const claimOf = (annotations: Readonly<Record<string, string>>): ClaimMark | und
   const ttlMs = wholeNumber(annotations[annotation.ttlMs])
   if (claimId === undefined || !isClaimId(claimId) || sessionId === undefined || ttlMs === undefined) return undefined
   return { claimId, holder: annotations[annotation.holder] ?? "", sessionId: SessionId.make(sessionId), ttlMs }
+}
+
+const timeOf = (text: string | undefined): number | undefined => {
+  const time = Date.parse(text ?? "")
+  return Number.isNaN(time) ? undefined : time
 }
 
 const isReady = (pod: unknown): boolean =>
@@ -104,7 +111,9 @@ export const read = (pod: unknown): Pod | undefined => {
       ? "Running"
       : "Stopping",
     claim,
-    session: wholeNumber(annotations[annotation.session]) ?? 0
+    session: wholeNumber(annotations[annotation.session]) ?? 0,
+    createdAt: timeOf(textAt(pod, "metadata", "creationTimestamp")),
+    uses: wholeNumber(annotations[annotation.uses]) ?? 0
   }
 }
 
@@ -153,7 +162,10 @@ export const stateOf = (pod: Pod, pool: PoolRef): SandboxState | undefined =>
     phase: pod.sandboxPhase === "Idle" && !pod.isReady ? "Starting" : pod.sandboxPhase,
     version: pod.version,
     ...(pod.sandboxPhase !== "Idle" && pod.claim !== undefined ? { claim: pod.claim } : {}),
-    ...(isProtected(pod) ? { isProtected: true } : {})
+    uses: pod.uses,
+    ...(pod.createdAt === undefined ? {} : { createdAt: pod.createdAt }),
+    ...(isProtected(pod) ? { isProtected: true } : {}),
+    ...(isKept(pod) && pod.sandboxPhase === "Idle" ? { isKept: true } : {})
   }
 
 const Undo = Schema.Struct({

@@ -58,6 +58,7 @@ export const claim = (pod: Pod.Pod, write: ClaimWrite): JsonObject => {
     [annotation.ttlMs]: String(ttlMs),
     [annotation.env]: write.env === undefined || Object.keys(write.env).length === 0 ? null : JSON.stringify(write.env),
     [annotation.undo]: JSON.stringify(undo),
+    [annotation.uses]: String(pod.uses + 1),
     [annotation.reset]: null
   }, images)
 }

@@ -1,5 +1,5 @@
 /**
- * Takes surplus sandboxes away: idle, unprotected and unreserved ones only, those that became idle last first, each by a write that names the version it was seen at.
+ * Takes surplus sandboxes away: idle, unprotected, unkept and unreserved ones only, those that became idle last first, each by a write that names the version it was seen at.
  *
  * One that somebody claims in the meantime survives (the write conflicts), and one whose deletion has no clear answer counts again until a delta tells. Follows design/04 point 12.
  */
@@ -34,6 +34,7 @@ export class ScaleDown {
     const victims: Array<SandboxCell["uid"]> = []
     for (const uid of this.ready.newestFirst()) {
       if (victims.length >= surplus) break
+      if (this.ports.cellOf(uid)?.state.isKept === true) continue
       victims.push(uid)
     }
     for (const uid of victims) {

@@ -49,6 +49,8 @@ export interface SandboxState {
   readonly uses?: number
   /** Kept by an operator: neither claimed nor scaled down. */
   readonly isProtected?: boolean
+  /** Not scaled down, but claimed like any other. */
+  readonly isKept?: boolean
 }
 
 export type SandboxDelta =
