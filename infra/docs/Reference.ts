@@ -239,6 +239,22 @@ const flagRow = (flag: HelpDoc["flags"][number]) => {
   return `| ${cell(code(`${names.join(", ")}${metavar}`))} | ${cell(Option.getOrElse(flag.description, () => ""))} |`
 }
 
+/** Settings of the coordinator that are no flags. */
+const coordinatorEnvironment: ReadonlyArray<readonly [name: string, text: string]> = [
+  [
+    "HEDDLE_WORKFLOW_MAX_RUN_TIME",
+    "The longest that a workflow may run, whatever its definition says: a duration such as `24h`; no maximum when not given. One that takes longer ends as by its own time-out: what runs is killed, `onCleanup` runs, the result is FAILED, one alert `WorkflowTimeout`. Runs keep what was set when they were started; a resume, recover or rerun has it again in full."
+  ],
+  [
+    "HEDDLE_ARCHIVE_AFTER",
+    "How long after its end the history of an instance moves to the archive: `30d` when not given, `never`, or with other ages for single namespaces, `30d,batch=1d,audit=never`."
+  ],
+  [
+    "HEDDLE_ALERTS",
+    "Alert sinks of workflows whose definition names none, with commas between them; `log` when not given, nobody when empty."
+  ]
+]
+
 const cli = (all: ReadonlyArray<{ readonly path: ReadonlyArray<string>; readonly doc: HelpDoc }>): string => {
   const globals = all[0]?.doc.globalFlags ?? []
   const own = globals.filter((flag) => !["help", "version"].includes(flag.name))
@@ -255,6 +271,14 @@ const cli = (all: ReadonlyArray<{ readonly path: ReadonlyArray<string>; readonly
     "| flag | |",
     "|---|---|",
     ...own.map(flagRow),
+    "",
+    "## Environment of the coordinator",
+    "",
+    "Read by `heddle serve coordinator` and `heddle dev` when they start. Give every coordinator of a mesh the same.",
+    "",
+    "| variable | |",
+    "|---|---|",
+    ...coordinatorEnvironment.map(([name, text]) => `| ${code(name)} | ${cell(text)} |`),
     ...all.flatMap(({ doc, path }) => {
       if (path.length === 0) return []
       const groups = (doc.subcommands ?? []).flatMap((group) => group.commands)
