@@ -2,8 +2,8 @@
  * Alerts on their way to their sinks: by way of a stream, so that a delivery survives the coordinator that began it, and the engine waits for nobody.
  *
  * Kept true: an alert that the stream has taken is delivered at least once, or given up after `triesMax` with an error in the log; each sink has its own message, so
- * one that fails holds up no other. What is raised and not stored yet is bounded and tried again; it is lost if the process dies before (the journal keeps the
- * alert's id). Without sinks (`config` absent) alerts are logged at once. Follows design/03 section 6.
+ * one that fails holds up no other. What is raised and not stored yet is bounded and tried again; if the process dies before, the next owner raises it again from the
+ * journal under the same id (`Outstanding.alerts`), and no checkpoint leaves an entry behind whose alerts are still on their way (`drain`). Without sinks (`config` absent) alerts are logged at once. Follows design/03 section 6.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -59,7 +59,10 @@ export class Alerts {
   readonly #options: AlertsOptions
   readonly #context: AlertContext
   readonly #isSuccessTold: boolean
-  #unstored = 0
+  /** Numbers of what is raised and not stored yet, oldest first. */
+  readonly #unstored = new Set<number>()
+  readonly #draining: Array<{ readonly upTo: number; readonly done: () => void }> = []
+  #raised = 0
   #stored = 0
 
   constructor(options: AlertsOptions) {
@@ -104,31 +107,45 @@ export class Alerts {
       return warn(`alert ${alert.kind}: ${of}${alert.task === undefined ? "" : `/${alert.task}`}: ${alert.message}`)
     }
     for (const sink of sinksOf(targets ?? config.targets, alert.kind)) {
-      if (this.#unstored >= unstoredMax) {
+      if (this.#unstored.size >= unstoredMax) {
         warn(`alert ${alert.kind} ${alert.id} for ${sink} is dropped: ${unstoredMax} wait for the broker already`)
         continue
       }
-      this.#unstored += 1
-      this.#store(alert, sink, 1)
+      const number = ++this.#raised
+      this.#unstored.add(number)
+      this.#store(alert, sink, 1, number)
     }
   }
 
-  #store(alert: AlertMessage, sink: string, tries: number): void {
+  /** `done` when everything that was raised before this call is stored or given up. */
+  drain(done: () => void): void {
+    if (this.#unstored.size === 0) done()
+    else this.#draining.push({ upTo: this.#raised, done })
+  }
+
+  #settled(number: number): void {
+    this.#unstored.delete(number)
+    if (this.#draining.length === 0) return
+    const [oldest = Infinity] = this.#unstored
+    while ((this.#draining[0]?.upTo ?? Infinity) < oldest) this.#draining.shift()?.done()
+  }
+
+  #store(alert: AlertMessage, sink: string, tries: number, number: number): void {
     const { nats, timers, warn } = this.#options
     const msgId = `${alert.id}>${sink}`
     Append.publishUnsafe(nats, Subject.alert(sink), JSON.stringify(alert), { msgId }, (result) => {
       if (Result.isSuccess(result)) {
-        this.#unstored -= 1
+        this.#settled(number)
         return
       }
       if (tries < storeTriesMax) {
         return timers.armIn({
           key: `alert/${msgId}/${this.#stored++}`,
           delayMs: storeRetryMs,
-          fire: () => this.#store(alert, sink, tries + 1)
+          fire: () => this.#store(alert, sink, tries + 1, number)
         })
       }
-      this.#unstored -= 1
+      this.#settled(number)
       warn(`alert ${alert.kind} ${alert.id} for ${sink} could not be stored: ${result.failure.message}`)
     })
   }

@@ -17,6 +17,7 @@ import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { InstanceId, Shard, StartupId } from "../../shared/protocol/Token.ts"
 import * as Snapshot from "./engine/Snapshot.ts"
 import type { WorkflowState } from "./engine/WorkflowState.ts"
+import type { Alerts } from "./Alerts.ts"
 import type { Finished, FinishedInstances } from "./FinishedInstances.ts"
 import type { HistoryProjector } from "./HistoryProjector.ts"
 import type { Ledger } from "./Ledger.ts"
@@ -45,6 +46,7 @@ export interface CheckpointsOptions {
   readonly ledger: Ledger
   readonly buses: WorkflowEventBusCoordinator
   readonly history: HistoryProjector
+  readonly alerts: Alerts
   readonly finished: FinishedInstances
   readonly ownership: ShardOwnership
 }
@@ -111,6 +113,8 @@ export class Checkpoints {
     const { sequence, shards } = yield* this.#capture()
     const unwritten = new Set(shards.map(({ shard }) => shard))
     yield* Effect.callback<void>((resume) => this.#options.history.drain(() => resume(Effect.void)))
+    // those of entries before the checkpoint are not raised again
+    yield* Effect.callback<void>((resume) => this.#options.alerts.drain(() => resume(Effect.void)))
     yield* Effect.forEach(
       shards,
       (picture) => Effect.map(this.#writeShard(picture, sequence), () => unwritten.delete(picture.shard)),

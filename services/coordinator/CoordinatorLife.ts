@@ -379,6 +379,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       ledger,
       buses,
       history,
+      alerts,
       finished,
       ownership
     })

@@ -77,6 +77,7 @@ export class EffectRunner {
     for (const effect of Outstanding.outstanding(bus.committed)) {
       if (only === undefined || effect._tag === only) this.#carryOut(bus, effect)
     }
+    for (const alert of bus.untold.splice(0)) this.#carryOut(bus, alert)
   }
 
   /** The instance is no longer ours: its alarms must not ring here. */

@@ -24,6 +24,7 @@ import { WorkflowSummary } from "../../shared/protocol/Workflow.ts"
 import * as LedgerMessage from "../../shared/session/LedgerMessage.ts"
 import type { Definitions } from "./Definitions.ts"
 import * as Initial from "./engine/Initial.ts"
+import * as Outstanding from "./engine/Outstanding.ts"
 import * as Snapshot from "./engine/Snapshot.ts"
 import type { Finished } from "./FinishedInstances.ts"
 import type { Projected } from "./HistoryProjector.ts"
@@ -330,7 +331,11 @@ const foldEntry = (
       }
       buses.set(entry.instance, bus)
     }
+    const alerts = Outstanding.alerts(bus.state, entry)
     const problem = InstanceLoader.replayOne(bus, entry, sequence)
-    if (problem === undefined) bus.unprojected.push(recorded(entry, sequence))
+    if (problem === undefined) {
+      bus.unprojected.push(recorded(entry, sequence))
+      bus.untold.push(...alerts)
+    }
     return problem
   })

@@ -8,6 +8,7 @@ import type { LifecycleEvent } from "../../shared/protocol/Journal.ts"
 import type { InstanceId, Shard } from "../../shared/protocol/Token.ts"
 import type { WorkflowResult } from "../../shared/protocol/Workflow.ts"
 import * as Chain from "./engine/Chain.ts"
+import type { Alert } from "./engine/EngineEffect.ts"
 import type { WorkflowState } from "./engine/WorkflowState.ts"
 
 /** Events that may wait on one bus. */
@@ -48,6 +49,8 @@ export class WorkflowEventBus {
   isWaiting = false
   /** Recorded, not yet in the derived history. */
   readonly unprojected: Array<RecordedEntry> = []
+  /** Alerts of entries that were read from the journal: whoever recorded them may have died before they were stored. */
+  readonly untold: Array<Alert> = []
   /** Who wants the result when the run rests; `undefined`: this process no longer owns the shard. */
   readonly resultWaiters = new Set<(result: WorkflowResult | undefined) => void>()
   #queue: Array<PendingEvent> = []

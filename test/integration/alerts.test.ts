@@ -5,14 +5,17 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import type { AlertConfig } from "../../services/coordinator/Alerts.ts"
 import * as Coordinator from "../../services/coordinator/main.ts"
+import * as Kv from "../../shared/jetstream/Kv.ts"
 import { Nats, open } from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
 import { AlertFailed, type AlertSink } from "../../shared/plugin/AlertSink.ts"
 import type { AlertMessage } from "../../shared/protocol/Alert.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { MemberId } from "../../shared/protocol/Token.ts"
 import { StartAnswer, WorkflowResult } from "../../shared/protocol/Workflow.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
+import * as World from "../conformance/World.ts"
 import * as ScriptedExecutor from "./ScriptedExecutor.ts"
 
 const connect = Effect.flatMap(Broker, (broker) => open({ url: broker.url, name: "test" }))
@@ -96,6 +99,46 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("alerts", 
       assert.deepStrictEqual(
         [alert?.definition?.name, alert?.namespace, alert?.message],
         ["bad-default", "default", "task a failed: exit 1"]
+      )
+    }))
+
+  it.effect("an alert that a crash keeps from being stored is raised again by the next owner, one that was stored is told once", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      const chat = recorder("chat")
+      const alerts: AlertConfig = { sinks: new Map([["chat", chat.made]]), targets: [{ sink: "chat" }] }
+      const first = yield* World.coordinator("co-crash-1", {
+        config: { alerts },
+        onMessage: ({ body, direction, subject }) =>
+          direction === "out" && subject.startsWith("heddle.alert.") && body.includes("crash-2")
+      })
+      yield* ScriptedExecutor.make(
+        nats,
+        "ex-crash",
+        (spec) => spec.task === "slow" ? undefined : { _tag: "FAILED", reason: "exit 1" }
+      )
+      const begin = (name: string, spec: Record<string, unknown> = {}) =>
+        Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, { inline: one(name, spec), instanceId: name })
+      // told before the crash, by a run that goes on
+      yield* begin("crash-1", {
+        tasks: [{ name: "slow", type: "noop", timeout: { after: "50ms", strategy: "warn" } }]
+      })
+      yield* until(() => first.clock.skip(100) === undefined && chat.told.length === 1)
+      yield* begin("crash-2")
+      yield* until(first.isCut)
+      yield* Kv.bucket(nats, Streams.bucketName.registry).delete("coordinator.co-crash-1")
+      yield* World.coordinator("co-crash-2", { config: { alerts } })
+      yield* until(() => chat.told.length >= 2)
+      const { instanceId } = yield* begin("crash-3")
+      yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "5s" })
+      yield* until(() => chat.told.some((alert) => alert.instanceId === "crash-3"))
+      assert.deepStrictEqual(
+        chat.told.map((alert) => `${alert.kind} ${alert.instanceId ?? ""} ${alert.message}`).toSorted(),
+        [
+          "TaskTimeout crash-1 " + (chat.told[0]?.message ?? ""),
+          "WorkflowFailed crash-2 task a failed: exit 1",
+          "WorkflowFailed crash-3 task a failed: exit 1"
+        ]
       )
     }))
 

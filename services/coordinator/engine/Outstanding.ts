@@ -4,13 +4,48 @@
  * Kept true here: everything that a crash between append and effect can have lost is in the answer, with the ids that `decide` gave; timers keep the time at
  * which they were due. A run that rests has only its `Finalize` (idempotent at its target).
  */
-import type { EngineEffect } from "./EngineEffect.ts"
+import type { Entry } from "../../../shared/protocol/Journal.ts"
+import * as Decide from "./Decide.ts"
+import type { Alert, EngineEffect } from "./EngineEffect.ts"
 import * as Semaphore from "./Semaphore.ts"
 import * as SubWorkflow from "./SubWorkflow.ts"
 import * as TaskFlow from "./TaskFlow.ts"
 import { activeUnits } from "./Turn.ts"
 import * as WorkflowFlow from "./WorkflowFlow.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
+
+/**
+ * The alerts of one entry, to be raised again when it is read from the journal: decided again from the state before it, by the ids that it recorded. They have their ids, so
+ * one that was told is not told twice (for as long as HEDDLE_ALERTS knows ids). What can't be decided any more is told with what the id says.
+ */
+export const alerts = (before: WorkflowState, entry: Entry): ReadonlyArray<Alert> => {
+  const ids = entry.effects.filter((id) => id.startsWith(alertPrefix))
+  if (ids.length === 0) return []
+  const decided = new Map(decidedAlerts(before, entry).map((alert) => [alert.id, alert]))
+  return ids.flatMap((id) => {
+    const kind = kinds.find((one) => one === id.split(":")[1])
+    return decided.get(id) ?? (kind === undefined ? [] : [{ _tag: "Alert", id, kind, message: "see its journal" }])
+  })
+}
+
+const alertPrefix = "alert:"
+const kinds: ReadonlyArray<Alert["kind"]> = [
+  "TaskTimeout",
+  "WorkflowTimeout",
+  "WorkflowFailed",
+  "WorkflowStopped",
+  "CleanupFailed",
+  "Poisoned"
+]
+
+const decidedAlerts = (before: WorkflowState, entry: Entry): ReadonlyArray<Alert> => {
+  try {
+    const { effects } = Decide.decide(before, entry.cause, entry.at)
+    return effects.filter((effect) => effect._tag === "Alert")
+  } catch {
+    return [] // the defect that poisoned it: `alerts` tells the rest
+  }
+}
 
 /** Dispatches of SUBMITTED tasks, timers, intents not confirmed, asks for DISPATCHED and RUNNING tasks. */
 export const outstanding = (state: WorkflowState): ReadonlyArray<EngineEffect> => {
