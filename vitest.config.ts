@@ -21,7 +21,7 @@ export default defineConfig({
           name: "integration",
           include: [
             `${roots}/**/*.integration.test.ts`,
-            "test/{integration,conformance,simulation,faults}/**/*.test.ts"
+            "test/{integration,conformance,simulation,faults,contract}/**/*.test.ts"
           ],
           environment: "node",
           testTimeout: 60_000,
