@@ -15,12 +15,13 @@ import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { InstanceId, Shard, StartupId } from "../../shared/protocol/Token.ts"
+import type { Alerts } from "./Alerts.ts"
 import * as Snapshot from "./engine/Snapshot.ts"
 import type { WorkflowState } from "./engine/WorkflowState.ts"
-import type { Alerts } from "./Alerts.ts"
 import type { Finished, FinishedInstances } from "./FinishedInstances.ts"
 import type { HistoryProjector } from "./HistoryProjector.ts"
 import type { Ledger } from "./Ledger.ts"
+import type { Passive, PassiveInstances } from "./PassiveInstances.ts"
 import { type CheckpointHead, decodeHead, headKey, pageKey, type RecoveredShard } from "./Recovery.ts"
 import type { ShardOwnership } from "./ShardOwnership.ts"
 import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
@@ -48,6 +49,7 @@ export interface CheckpointsOptions {
   readonly history: HistoryProjector
   readonly alerts: Alerts
   readonly finished: FinishedInstances
+  readonly passives: PassiveInstances
   readonly ownership: ShardOwnership
 }
 
@@ -56,6 +58,7 @@ interface Picture {
   readonly shard: Shard
   readonly instances: ReadonlyArray<Captured>
   readonly finished: ReadonlyArray<Finished>
+  readonly passive: ReadonlyArray<Passive>
   readonly unrestored: ReadonlyArray<readonly [InstanceId, string]>
 }
 
@@ -98,6 +101,11 @@ export class Checkpoints {
   touch(shard: Shard): void {
     this.#dirty.add(shard)
     if (++this.#entries === entriesMax) this.#due.openUnsafe()
+  }
+
+  /** Other instances of the shard are in memory than before: its checkpoint may be smaller now. */
+  changed(shard: Shard): void {
+    this.#dirty.add(shard)
   }
 
   /** When the next checkpoint is to be written: `entriesMax` entries were appended, or `intervalMs` have passed. */
@@ -148,6 +156,7 @@ export class Checkpoints {
             shard,
             instances,
             finished: this.#options.finished.checkpointed(shard),
+            passive: this.#options.passives.ofShard(shard),
             unrestored: [...worker.unrestored].filter(([instance]) => !worker.buses.has(instance))
           }]
         })
@@ -157,7 +166,7 @@ export class Checkpoints {
   }
 
   #writeShard(
-    { finished, instances, shard, unrestored }: Picture,
+    { finished, instances, passive, shard, unrestored }: Picture,
     sequence: number
   ): Effect.Effect<void, ContractError> {
     return Effect.gen({ self: this }, function*() {
@@ -190,13 +199,19 @@ export class Checkpoints {
         if (parts.length % 256 === 0) yield* Effect.yieldNow // others have their turn between slices
       }
       if (parts.length > 0) yield* writePage
-      for (let at = 0; at < Math.max(finished.length, unrestored.length); at += restingPerPage) {
+      for (let at = 0; at < Math.max(finished.length, passive.length, unrestored.length); at += restingPerPage) {
         const page = {
           instances: [],
           finished: finished.slice(at, at + restingPerPage).map(({ content, sequence: seq, summary }) => ({
             summary,
             ...(content === undefined ? {} : { content }),
             sequence: seq
+          })),
+          passive: passive.slice(at, at + restingPerPage).map(({ content, dueAt, n, summary }) => ({
+            summary,
+            n,
+            ...(dueAt === undefined ? {} : { dueAt }),
+            ...(content === undefined ? {} : { content })
           })),
           unrestored: unrestored.slice(at, at + restingPerPage).map(([instance, reason]) => ({
             instance,

@@ -56,6 +56,7 @@ import { Instances } from "./Instances.ts"
 import * as JetStreamJournal from "./JetStreamJournal.ts"
 import { LanePublisher } from "./LanePublisher.ts"
 import { Ledger, type LedgerEnd } from "./Ledger.ts"
+import { PassiveInstances } from "./PassiveInstances.ts"
 import * as Scheduling from "./Scheduling.ts"
 import { type Adoption, ShardOwnership } from "./ShardOwnership.ts"
 import { Signals } from "./Signals.ts"
@@ -74,6 +75,8 @@ export interface LifeConfig {
   readonly alerts: AlertConfig | undefined
   /** Absent: runs may take as long as they take. */
   readonly runMaxMs: number | undefined
+  /** Instances that wait longer than this leave memory. */
+  readonly passivateAfterMs: number
   /** Absent: nothing is archived. */
   readonly archive: ArchivePolicy | undefined
 }
@@ -93,6 +96,8 @@ export interface LifeStats {
   readonly resting: number
   /** What semaphores have given away, what waits for it, and what was refused and not heard of since. */
   readonly tickets: number
+  /** Instances whose runs go on outside of memory: a record each. */
+  readonly passive: number
   /** Events that wait on a bus. */
   readonly events: number
   /** Entries that the derived history does not have yet. */
@@ -156,6 +161,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
         recorded: (bus, effects) => {
           checkpoints.touch(bus.shard)
           effectRunner.run(bus, effects)
+          passives.recorded(bus, effects)
         },
         appended: () => effectRunner.flush(),
         defect: (bus, cause) =>
@@ -172,7 +178,10 @@ export const run = Effect.fn("CoordinatorLife.run")(
       startup: config.startup,
       openedAt,
       onEnd: (end: LedgerEnd) => {
-        for (const worker of buses.workers) buses.close(worker.shard)
+        for (const worker of buses.workers) {
+          passives.close(worker.shard)
+          buses.close(worker.shard)
+        }
         fork(FiberMap.clear(inboxes))
         if (end._tag === "Fenced") {
           Deferred.doneUnsafe(
@@ -210,6 +219,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       buses: () => buses,
       shardOf: (instance) => shardOf(instance, config.shardCount),
       startChild: (child, request) => instances.startChild(child, request),
+      wake: (instance, then) => passives.wake(instance, then),
       fork,
       warn: log
     })
@@ -225,11 +235,27 @@ export const run = Effect.fn("CoordinatorLife.run")(
       finished,
       alert: (bus, alert) => alerts.ofRun(bus, alert)
     })
+    const passives: PassiveInstances = new PassiveInstances({
+      nats,
+      definitions,
+      buses: () => buses,
+      timers,
+      history,
+      signals,
+      afterMs: config.passivateAfterMs,
+      now,
+      arm: (bus) => effectRunner.again(bus, "ArmTimer"),
+      disarm: (bus) => effectRunner.forget(bus),
+      changed: (shard) => checkpoints.changed(shard),
+      fork,
+      warn: log
+    })
     const instances: Instances = new Instances({
       nats,
       buses,
       definitions,
       finished,
+      passives,
       shardCount: config.shardCount,
       runMaxMs: config.runMaxMs,
       random
@@ -256,6 +282,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
     })
     const port = new ExecutorPort({
       buses,
+      isPassive: (instance) => passives.get(instance) !== undefined,
       ownerOf,
       ask: (bus, taskInstanceId) => {
         const ask = controls(Outstanding.outstanding(bus.committed)).find((one) =>
@@ -278,6 +305,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
         checkpoints.adopted(recovered)
         for (const bus of recovered.buses.values()) worker.buses.set(bus.instance, bus)
         for (const one of recovered.finished) finished.add(one.summary.instanceId, one)
+        passives.restored(recovered.passive)
         for (const { instance, reason } of recovered.unrestored) {
           worker.unrestored.set(instance, reason)
           log(
@@ -306,6 +334,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
               if (buses.bus(bus.shard, bus.instance) !== bus) return
               effectRunner.project(bus)
               effectRunner.again(bus)
+              passives.considerTimed(bus)
             }), { concurrency: 32, discard: true })
           effectRunner.flush()
           yield* Effect.yieldNow
@@ -366,6 +395,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       },
       released: (shard) => {
         for (const bus of buses.worker(shard)?.buses.values() ?? []) effectRunner.forget(bus)
+        passives.close(shard)
         buses.close(shard)
         scheduling.moved([shard])
         checkpoints.released(shard)
@@ -381,6 +411,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       history,
       alerts,
       finished,
+      passives,
       ownership
     })
 
@@ -416,6 +447,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
           buses,
           definitions,
           finished,
+          passives,
           history,
           ownerOf,
           others
@@ -535,11 +567,12 @@ export const run = Effect.fn("CoordinatorLife.run")(
         Effect.catch((error) => Effect.logWarning(`left without handing everything over: ${error.message}`))
       )
     )
-    yield* ready(() => statsOf(buses, timers))
+    yield* ready(() => statsOf(buses, passives, timers))
     const endless: ReadonlyArray<Effect.Effect<never, { readonly message: string }>> = [
       Effect.andThen(timers.run, Effect.never),
       Effect.andThen(definitions.watch, Effect.never),
       Effect.andThen(scheduling.run, Effect.never),
+      passives.run,
       alerts.run,
       archive.run,
       Effect.andThen(patiently(ownershipLoop), Effect.never),
@@ -557,7 +590,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
   Effect.scoped
 )
 
-const statsOf = (buses: WorkflowEventBusCoordinator, timers: Timers): LifeStats => {
+const statsOf = (buses: WorkflowEventBusCoordinator, passives: PassiveInstances, timers: Timers): LifeStats => {
   const all = [...buses.workers].flatMap((worker) => [...worker.buses.values()])
   const semaphores = all.flatMap(({ state }) => state.semaphore ?? [])
   const resting = all.filter((bus) => finalStatuses.has(bus.state.status) && bus.state === bus.committed).length
@@ -569,9 +602,10 @@ const statsOf = (buses: WorkflowEventBusCoordinator, timers: Timers): LifeStats 
       (sum, { held, refused, waiting }) => sum + held.length + refused.length + waiting.length,
       0
     ),
+    passive: passives.size,
     events: all.reduce((sum, bus) => sum + bus.length, 0),
     unprojected: all.reduce((sum, bus) => sum + bus.unprojected.length, 0),
-    waiters: all.reduce((sum, bus) => sum + bus.resultWaiters.size, 0),
+    waiters: passives.waiters + all.reduce((sum, bus) => sum + bus.resultWaiters.size, 0),
     timers: timers.keys
   }
 }

@@ -37,11 +37,12 @@ export interface EffectRunnerOptions {
 
 const timerKey = (bus: WorkflowEventBus, timer: string): string => `${bus.instance}/${timer}`
 
-/** A semaphore: never leaves memory, so checkpoints always hold it, and nobody asks for its history. */
+/** A semaphore: as long as it is used checkpoints hold it, and nobody asks for its history. */
 const isKeptForEver = (bus: WorkflowEventBus): boolean => bus.committed.semaphore !== undefined
 
 const isAtRest = (bus: WorkflowEventBus): boolean =>
-  bus.length === 0 && !bus.isWaiting && bus.committed === bus.state && bus.unprojected.length === 0 &&
+  bus.length === 0 && !bus.isWaiting && !bus.isAppending && bus.committed === bus.state &&
+  bus.unprojected.length === 0 &&
   bus.committed.endedAt !== undefined
 
 export class EffectRunner {

@@ -18,7 +18,7 @@ import type {
   Registration,
   TaskSpec
 } from "../../shared/protocol/Report.ts"
-import type { MemberId, SessionId, Shard, TaskInstanceId } from "../../shared/protocol/Token.ts"
+import type { InstanceId, MemberId, SessionId, Shard, TaskInstanceId } from "../../shared/protocol/Token.ts"
 import { finalStatuses } from "../../shared/protocol/Workflow.ts"
 import * as Decide from "./engine/Decide.ts"
 import * as Registrations from "./engine/Registration.ts"
@@ -28,6 +28,8 @@ import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.
 
 export interface ExecutorPortOptions {
   readonly buses: WorkflowEventBusCoordinator
+  /** Its run goes on, but it is not in memory: nothing of it is with an executor (`PassiveInstances`). */
+  readonly isPassive: (instance: InstanceId) => boolean
   /** Who owns a shard that is not ours, as far as is known. */
   readonly ownerOf: (shard: Shard) => MemberId | undefined
   /** Asks the executor that holds the attempt whether it has it; if not, it fails over. */
@@ -77,7 +79,10 @@ export class ExecutorPort {
     if (worker === undefined) return answer(this.#notOwner(registration.shard))
     if (registration.session !== worker.session) return answer({ _tag: "StaleSession", current: worker.session })
     const bus = worker.buses.get(registration.instance)
-    if (bus === undefined) return answer({ _tag: "NoLongerRunnable", why: "the instance has ended" })
+    if (bus === undefined) {
+      const isPassive = this.#options.isPassive(registration.instance)
+      return answer({ _tag: "NoLongerRunnable", why: isPassive ? "the attempt has ended" : "the instance has ended" })
+    }
     const { placement, taskInstanceId } = registration
     const before = Registrations.registrationOutcome(bus.state, taskInstanceId, placement)
     if (before._tag !== "Registered") {
@@ -115,7 +120,7 @@ export class ExecutorPort {
     const worker = buses.worker(report.shard)
     if (worker === undefined) return answer(this.#notOwner(report.shard))
     const bus = worker.buses.get(report.instance)
-    // an instance that is not there has ended: nothing of it is of interest any more
+    // an instance that is not there has ended, or has no attempt that could report: nothing of that is of interest any more
     if (bus === undefined) return answer(superseded)
     let outcome: FactOutcome = accepted
     const isTaken = buses.publish(bus, {
@@ -151,7 +156,8 @@ export class ExecutorPort {
       const worker = this.#options.buses.worker(shard)
       if (worker === undefined) return "NotOwner"
       const bus = worker.buses.get(instance)
-      if (bus === undefined) return "Dead"
+      // a passive one may be loaded and dispatch before this answer arrives
+      if (bus === undefined) return this.#options.isPassive(instance) ? "Runnable" : "Dead"
       const { resolved, status } = bus.committed
       return finalStatuses.has(status)
         ? "Dead"

@@ -72,8 +72,8 @@ export class FailoverReaction {
       const shards = Option.isSome(adoption) ? adoption.value.shards : []
       let instances = 0
       let tasks = 0
-      for (const { buses } of shards) {
-        instances += buses.size
+      for (const { buses, passive } of shards) {
+        instances += buses.size + passive.length
         for (const bus of buses.values()) tasks += bus.committed.active
       }
       return this.#tell(of, { shards: shards.length, instances, tasks })

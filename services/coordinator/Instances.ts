@@ -1,12 +1,13 @@
 /**
  * The instances of the shards that this process owns: starting them, finding them, giving them commands.
  *
- * An instance is in memory (a bus), or remembered as finished, or in the derived history; one id is one instance for ever, and a start that is repeated with
+ * An instance is in memory (a bus), or waits outside of it (passive), or is remembered as finished, or in the derived history; one id is one instance for ever, and a start that is repeated with
  * the same content answers the same instance (design/02 "instanceId given by the client = idempotency key").
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Random } from "effect/Random"
+import * as Result from "effect/Result"
 import { hash as cryptoHash } from "node:crypto"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import type { DefinitionRef } from "../../shared/protocol/Definition.ts"
@@ -29,6 +30,7 @@ import * as View from "./engine/View.ts"
 import type { WorkflowGraph } from "./engine/WorkflowGraph.ts"
 import type { FinishedInstances } from "./FinishedInstances.ts"
 import * as InstanceLoader from "./InstanceLoader.ts"
+import type { PassiveInstances } from "./PassiveInstances.ts"
 import { WorkflowEventBus } from "./WorkflowEventBus.ts"
 import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
 
@@ -41,6 +43,7 @@ export interface InstancesOptions {
   readonly buses: WorkflowEventBusCoordinator
   readonly definitions: Definitions
   readonly finished: FinishedInstances
+  readonly passives: PassiveInstances
   readonly shardCount: number
   /** Maximum run time of what starts from now on. */
   readonly runMaxMs: number | undefined
@@ -98,7 +101,7 @@ export class Instances {
     extra: { readonly replyTo: string | undefined; readonly team: StartData["team"]; readonly parent?: Parent },
     answer: (result: ContractError | undefined) => void
   ): void {
-    const { buses, finished, runMaxMs } = this.#options
+    const { buses, finished, passives, runMaxMs } = this.#options
     const shard = this.shardOf(instance)
     const worker = buses.worker(shard)
     if (worker === undefined) return answer(notOurs(shard))
@@ -116,10 +119,9 @@ export class Instances {
     if (known === undefined && unrestored !== undefined) {
       return answer(conflict(`instance ${instance} exists, but could not be restored: ${unrestored}`))
     }
-    const earlier = known === undefined
-      ? finished.get(instance)?.content
-      : known.state.start?.content ?? known.startContent
-    if (known !== undefined || finished.get(instance) !== undefined) {
+    const absent = known === undefined ? passives.get(instance) ?? finished.get(instance) : undefined
+    const earlier = known === undefined ? absent?.content : known.state.start?.content ?? known.startContent
+    if (known !== undefined || absent !== undefined) {
       if (earlier !== content) return answer(conflict(`instance ${instance} exists with other content: use another id`))
       // a START that is still on its way to the journal is answered with it
       return known === undefined || known.sequence > 0 ? answer(undefined) : this.#publish(known, undefined, answer)
@@ -163,9 +165,9 @@ export class Instances {
     request: StartRequest,
     extra: { readonly replyTo: string | undefined; readonly team: StartData["team"]; readonly parent?: Parent }
   ) {
-    const { buses, finished, nats } = this.#options
+    const { buses, nats } = this.#options
     const shard = this.shardOf(instance)
-    if (buses.bus(shard, instance) === undefined && finished.get(instance) === undefined) {
+    if (!this.#isHere(shard, instance)) {
       const old = yield* InstanceLoader.entries(nats, shard, instance)
       const start = old[0]?.entry.cause.find((event) => event._tag === "WORKFLOW_START")
       if (start !== undefined && buses.bus(shard, instance) === undefined) {
@@ -188,8 +190,7 @@ export class Instances {
   readonly startChild = Effect.fnUntraced(function*(this: Instances, child: InstanceId, request: ChildStart) {
     const { definition, namespace, params, parent, pool, priority, team } = request
     const shard = this.shardOf(child)
-    const isKnown = this.#options.buses.bus(shard, child) !== undefined ||
-      this.#options.finished.get(child) !== undefined ||
+    const isKnown = this.#isHere(shard, child) ||
       (yield* InstanceLoader.projectedUpTo(this.#options.nats, shard, child)) > 0
     if (isKnown) {
       return yield* this.command(child, { _tag: "WORKFLOW_RECOVER", mode: "recover", parent: parent.task })
@@ -210,12 +211,19 @@ export class Instances {
     yield* this.start(child, graph, start, { replyTo: undefined, team, parent })
   }).bind(this)
 
+  /** In memory, or remembered. */
+  #isHere(shard: Shard, instance: InstanceId): boolean {
+    const { buses, finished, passives } = this.#options
+    return buses.bus(shard, instance) !== undefined || passives.get(instance) !== undefined ||
+      finished.get(instance) !== undefined
+  }
+
   /** Puts a command on the instance's bus; it is loaded from the history when it has left memory. Fails with Conflict when its state does not allow it. */
   readonly command = Effect.fnUntraced(function*(this: Instances, instance: InstanceId, event: LifecycleEvent) {
-    const { buses, definitions, finished, nats } = this.#options
+    const { buses, definitions, finished, nats, passives } = this.#options
     const shard = this.shardOf(instance)
     let bus = buses.bus(shard, instance)
-    if (bus === undefined) {
+    if (bus === undefined && passives.get(instance) === undefined) {
       const worker = buses.worker(shard)
       const loaded = yield* InstanceLoader.load(nats, definitions, shard, instance)
       // the shard may have gone and come back meanwhile: what was loaded may be older than what another owner did
@@ -223,17 +231,38 @@ export class Instances {
       if (Option.isNone(loaded)) return yield* noSuchInstance(instance)
       bus = buses.bus(shard, instance) ?? loaded.value
     }
-    const refusal = Decide.refusal(bus.state, event)
-    if (refusal !== undefined) return yield* conflict(refusal)
-    if (buses.bus(shard, instance) === undefined) {
-      finished.remove(instance)
-      buses.registerWorkflowEventBus(bus)
-    }
-    const known = bus
-    return yield* Effect.callback<void, ContractError>((resume) =>
-      this.#publish(known, event, (error) => resume(error === undefined ? Effect.void : Effect.fail(error)))
-    )
+    const loaded = bus
+    return yield* Effect.callback<void, ContractError>((resume) => {
+      const answer = (error: ContractError | undefined): void =>
+        resume(error === undefined ? Effect.void : Effect.fail(error))
+      // started by another command, and gone from memory again, while the history was read
+      const isPassive = passives.wake(
+        instance,
+        Result.match({ onFailure: answer, onSuccess: (known) => this.#offer(known, event, answer) })
+      )
+      if (isPassive) return
+      const known = buses.bus(shard, instance) ?? loaded
+      if (known === undefined) return answer(noSuchInstance(instance))
+      this.#offer(known, event, answer, () => {
+        if (buses.bus(shard, instance) !== undefined) return
+        finished.remove(instance)
+        buses.registerWorkflowEventBus(known)
+      })
+    })
   }).bind(this)
+
+  /** Puts the event on the bus when the state allows it; `before`: only then, and first. */
+  #offer(
+    bus: WorkflowEventBus,
+    event: LifecycleEvent,
+    answer: (result: ContractError | undefined) => void,
+    before?: () => void
+  ): void {
+    const refusal = Decide.refusal(bus.state, event)
+    if (refusal !== undefined) return answer(conflict(refusal))
+    before?.()
+    this.#publish(bus, event, answer)
+  }
 
   /** The bus, or the finished instance from the history. */
   readonly find = Effect.fnUntraced(function*(this: Instances, instance: InstanceId) {
@@ -258,19 +287,29 @@ export class Instances {
 
   /** The result, as soon as the run rests. */
   readonly result = Effect.fnUntraced(function*(this: Instances, instance: InstanceId, waitMs: number) {
-    const bus = yield* this.find(instance)
-    if (finalStatuses.has(bus.committed.status)) return View.result(bus.committed)
-    if (this.#options.buses.bus(bus.shard, instance) !== bus) {
-      return yield* new ContractError({
-        code: "Unavailable",
-        message: `instance ${instance} is not served now (${bus.committed.status}): try again`
-      })
-    }
+    const { buses, passives } = this.#options
+    const shard = this.shardOf(instance)
+    const passive = passives.get(instance)
+    const bus = passive === undefined ? yield* this.find(instance) : undefined
+    if (bus !== undefined && finalStatuses.has(bus.committed.status)) return View.result(bus.committed)
+    const status = () => bus?.committed.status ?? passive?.summary.state
     return yield* Effect.callback<WorkflowResult, ContractError>((resume) => {
       const waiter = (result: WorkflowResult | undefined): void =>
-        resume(result === undefined ? Effect.fail(notOurs(bus.shard)) : Effect.succeed(result))
-      bus.resultWaiters.add(waiter)
-      return Effect.sync(() => bus.resultWaiters.delete(waiter))
+        resume(result === undefined ? Effect.fail(notOurs(shard)) : Effect.succeed(result))
+      const forget = passives.awaitResult(instance, waiter)
+      if (forget !== undefined) return Effect.sync(forget)
+      // of the instance, whatever bus it has by now
+      const waiters = buses.bus(shard, instance)?.resultWaiters
+      if (waiters === undefined || (bus !== undefined && buses.bus(shard, instance) !== bus)) {
+        return resume(Effect.fail(
+          new ContractError({
+            code: "Unavailable",
+            message: `instance ${instance} is not served now (${status()}): try again`
+          })
+        ))
+      }
+      waiters.add(waiter)
+      return Effect.sync(() => waiters.delete(waiter))
     }).pipe(
       Effect.timeoutOrElse({
         duration: waitMs,
@@ -278,7 +317,7 @@ export class Instances {
           Effect.fail(
             new ContractError({
               code: "DeadlineExceeded",
-              message: `instance ${instance} is ${bus.committed.status} after ${waitMs} ms: ask again, it goes on`
+              message: `instance ${instance} is ${status()} after ${waitMs} ms: ask again, it goes on`
             })
           )
       })

@@ -24,11 +24,13 @@ import { WorkflowSummary } from "../../shared/protocol/Workflow.ts"
 import * as LedgerMessage from "../../shared/session/LedgerMessage.ts"
 import type { Definitions } from "./Definitions.ts"
 import * as Initial from "./engine/Initial.ts"
+import * as Semaphore from "./engine/Semaphore.ts"
 import * as Outstanding from "./engine/Outstanding.ts"
 import * as Snapshot from "./engine/Snapshot.ts"
 import type { Finished } from "./FinishedInstances.ts"
 import type { Projected } from "./HistoryProjector.ts"
 import * as InstanceLoader from "./InstanceLoader.ts"
+import type { Passive } from "./PassiveInstances.ts"
 import { type RecordedEntry, WorkflowEventBus } from "./WorkflowEventBus.ts"
 
 /**
@@ -61,6 +63,15 @@ export const CheckpointPage = Schema.Struct({
       sequence: StreamSequence
     })
   )),
+  /** Instances whose runs go on outside of memory: their history has all `n` entries. */
+  passive: Schema.optionalKey(Schema.Array(
+    Schema.Struct({
+      summary: WorkflowSummary,
+      n: Schema.Int,
+      dueAt: Schema.optionalKey(Schema.Finite),
+      content: Schema.optionalKey(Schema.String)
+    })
+  )),
   /** Instances that could not be restored: every owner tries again, from the derived history. */
   unrestored: Schema.optionalKey(Schema.Array(Schema.Struct({ instance: InstanceId, reason: Schema.String })))
 })
@@ -89,6 +100,8 @@ export interface RecoveredShard {
   readonly unrestored: ReadonlyArray<Unrestored>
   /** What the checkpoint remembers of instances that have left memory, oldest first; those that run again are not in it. */
   readonly finished: ReadonlyArray<Finished>
+  /** Those of the checkpoint's passive instances that nothing was recorded of since: they are not loaded. */
+  readonly passive: ReadonlyArray<Passive>
   /** Entries folded after the checkpoint. */
   readonly entries: number
 }
@@ -100,6 +113,7 @@ interface Building {
   readonly buses: Map<InstanceId, WorkflowEventBus>
   readonly unrestored: Map<InstanceId, Unrestored>
   readonly finished: Map<InstanceId, Finished>
+  readonly passive: Map<InstanceId, Passive>
   /** Of `buses`: those that came from the derived history, which may be ahead of the checkpoint. */
   readonly late: ReadonlySet<InstanceId>
   readonly from: number
@@ -128,6 +142,7 @@ export const recover = Effect.fn("Recovery.recover")(function*(
         const buses = new Map<InstanceId, WorkflowEventBus>()
         const unrestored = new Map<InstanceId, Unrestored>()
         const finished = new Map<InstanceId, Finished>()
+        const passive = new Map<InstanceId, Passive>()
         const late = new Set<InstanceId>()
         const stored = yield* snapshots.get(headKey(shard)).pipe(Effect.mapError(unavailable("a checkpoint")))
         heads.delete(shard)
@@ -150,6 +165,9 @@ export const recover = Effect.fn("Recovery.recover")(function*(
             for (const { content, sequence, summary } of decoded.finished ?? []) {
               finished.set(summary.instanceId, { summary, shard, content, sequence })
             }
+            for (const { content, dueAt, n, summary } of decoded.passive ?? []) {
+              passive.set(summary.instanceId, { instance: summary.instanceId, shard, n, dueAt, summary, content })
+            }
           }
         }
         if (isWhole) {
@@ -157,6 +175,7 @@ export const recover = Effect.fn("Recovery.recover")(function*(
             buses,
             unrestored,
             finished,
+            passive,
             late,
             from: heads.get(shard)?.head.sequence ?? 0,
             entries: 0
@@ -218,6 +237,7 @@ export const recover = Effect.fn("Recovery.recover")(function*(
       if (shard === undefined || sequence <= shard.from) continue
       shard.entries += 1
       shard.finished.delete(record.instance)
+      shard.passive.delete(record.instance)
       const given = shard.unrestored.get(record.instance)
       if (given !== undefined) {
         given.unprojected.push(recorded(record, sequence))
@@ -246,6 +266,7 @@ export const recover = Effect.fn("Recovery.recover")(function*(
       checkpoint: heads.get(shard),
       unrestored: [...built?.unrestored.values() ?? []],
       finished: [...built?.finished.values() ?? []],
+      passive: [...built?.passive.values() ?? []],
       entries: built?.entries ?? 0
     }
   })
@@ -316,10 +337,12 @@ const foldEntry = (
 ): Effect.Effect<string | undefined, ContractError> =>
   Effect.gen(function*() {
     let bus = buses.get(entry.instance)
+    // a semaphore that nobody used was forgotten, and begun anew by the next request
+    if (entry.n === 1 && Semaphore.isUnused(bus?.state.semaphore)) bus = undefined
     if (bus === undefined) {
       const start = entry.cause.find((event) => event._tag === "WORKFLOW_START")
       if (start === undefined) {
-        // it had ended before the checkpoint and was run again: the rest of it is in the history
+        // it had ended before the checkpoint and was run again, or was passive then: the rest of it is in the history
         const loaded = yield* judged(InstanceLoader.load(nats, definitions, entry.shard, entry.instance, entry.n))
         if (Result.isFailure(loaded)) return loaded.failure
         if (Option.isNone(loaded.success)) return `entries before ${entry.n} are missing`

@@ -34,6 +34,11 @@ export interface SignalsOptions {
   readonly shardOf: (instance: InstanceId) => Shard
   /** Starts the child, or lets it go on. */
   readonly startChild: (child: InstanceId, request: ChildStart) => Effect.Effect<void, ContractError>
+  /** Loads an instance that waits outside of memory; `false`: it is none of these (`PassiveInstances`). */
+  readonly wake: (
+    instance: InstanceId,
+    then: (loaded: Result.Result<WorkflowEventBus, ContractError>) => void
+  ) => boolean
   readonly fork: (effect: Effect.Effect<void>) => void
   readonly warn: (message: string) => void
 }
@@ -100,7 +105,13 @@ export class Signals {
       buses.registerWorkflowEventBus(bus)
       buses.publish(bus, { event: { _tag: "WORKFLOW_START", start: { definition: Semaphore.definition } } })
     }
-    if (bus === undefined) return this.#unknown(to, { event, from }, done)
+    if (bus === undefined) {
+      const isLoaded = this.#options.wake(to, (loaded) => {
+        if (Result.isFailure(loaded) && isPassing(loaded.failure)) return done({ _tag: "again" })
+        this.handle(to, { event, from }, done) // it is there now, or can't be restored
+      })
+      return isLoaded ? undefined : this.#unknown(to, { event, from }, done)
+    }
     const isTaken = buses.publish(bus, {
       event,
       settled: (settlement) => done({ _tag: settlement === "Recorded" ? "done" : "again" })

@@ -47,12 +47,18 @@ export class WorkflowEventBus {
   startContent: string | undefined
   /** In its worker's line of buses that have something to do. */
   isWaiting = false
+  /** An entry of it is in the append that is in flight. */
+  isAppending = false
+  /** `n` when the sweep looked last, when it was found to stay in memory, and when it was to leave (`PassiveInstances`). */
+  sweptAt = -1
+  staysAt = -1
+  leavesAt = -1
   /** Recorded, not yet in the derived history. */
   readonly unprojected: Array<RecordedEntry> = []
   /** Alerts of entries that were read from the journal: whoever recorded them may have died before they were stored. */
   readonly untold: Array<Alert> = []
-  /** Who wants the result when the run rests; `undefined`: this process no longer owns the shard. */
-  readonly resultWaiters = new Set<(result: WorkflowResult | undefined) => void>()
+  /** Who wants the result when the run rests; `undefined`: this process no longer owns the shard. The set outlives the bus while the instance is passive. */
+  resultWaiters = new Set<(result: WorkflowResult | undefined) => void>()
   #queue: Array<PendingEvent> = []
 
   constructor(state: WorkflowState) {

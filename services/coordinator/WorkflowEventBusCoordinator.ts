@@ -188,6 +188,7 @@ export class WorkflowEventBusCoordinator implements TurnSource {
     const sealed = Chain.sealEntry(bus.hash, draft, sha256)
     bus.n = draft.n
     bus.hash = sealed.hash
+    bus.isAppending = true
     return { bus, handled, state: bus.state, entry: { n: draft.n, text: sealed.text }, effects: decision.effects }
   }
 
@@ -216,6 +217,7 @@ export class WorkflowEventBusCoordinator implements TurnSource {
         bus.sequence = StreamSequence.make(sequence)
         bus.unprojected.push({ sequence, n: entry.n, text: entry.text })
         bus.committed = state
+        bus.isAppending = false
       }
       for (const pending of handled) pending.settled?.("Recorded")
       if (this.#workers.get(bus.shard)?.buses.get(bus.instance) === bus) this.#listener.recorded(bus, effects)

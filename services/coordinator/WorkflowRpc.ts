@@ -29,6 +29,7 @@ import type { FinishedInstances } from "./FinishedInstances.ts"
 import type { HistoryProjector } from "./HistoryProjector.ts"
 import * as InstanceLoader from "./InstanceLoader.ts"
 import { type Instances, noSuchInstance } from "./Instances.ts"
+import type { PassiveInstances } from "./PassiveInstances.ts"
 import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
 
 /** How long `result` waits when the request names no time, and the longest it may name. */
@@ -42,6 +43,7 @@ export interface WorkflowRpcOptions {
   readonly buses: WorkflowEventBusCoordinator
   readonly definitions: Definitions
   readonly finished: FinishedInstances
+  readonly passives: PassiveInstances
   readonly history: HistoryProjector
   /** The live coordinator that serves the shard; `undefined`: nobody that is known. */
   readonly ownerOf: (shard: Shard) => MemberId | undefined
@@ -88,7 +90,7 @@ export const parseReference = (
 const reasonOf = (reason: string | undefined) => reason === undefined ? {} : { reason }
 
 export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoint> => {
-  const { buses, definitions, finished, history, instances, nats, ownerOf } = options
+  const { buses, definitions, finished, history, instances, nats, ownerOf, passives } = options
 
   /** Passes the request on to the shard's owner; the answer goes straight to the client. `body`: instead of the message's own. */
   const passOn = (message: Message, shard: Shard, subject: string, body?: string): ContractError | undefined => {
@@ -303,6 +305,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
         if (bus.sequence > 0 && bus.committed.semaphore === undefined) take(View.summary(bus.committed))
       }
     }
+    for (const one of passives.values()) take(one.summary)
     for (const one of finished.values()) take(one.summary)
     found.sort((a, b) => keyOf(a) < keyOf(b) ? 1 : -1)
     const items = found.slice(0, limit)

@@ -19,6 +19,7 @@ import { ttlMsDefault } from "../../shared/registry/Registry.ts"
 import type { AlertConfig } from "./Alerts.ts"
 import type { ArchivePolicy } from "./ArchivePolicy.ts"
 import * as CoordinatorLife from "./CoordinatorLife.ts"
+import * as Passivation from "./Passivation.ts"
 
 export interface CoordinatorConfig {
   readonly member: MemberId
@@ -35,6 +36,8 @@ export interface CoordinatorConfig {
   readonly alerts?: AlertConfig
   /** The longest that a run which starts now may take (`RunMax`); absent: no maximum. */
   readonly runMaxMs?: number | undefined
+  /** Instances that wait longer than this leave memory (`Passivation`), default 30 s. */
+  readonly passivateAfterMs?: number
   /** When the history of finished instances goes to the archive; absent: never. */
   readonly archive?: ArchivePolicy
 }
@@ -63,6 +66,7 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
     shards: 0,
     live: 0,
     resting: 0,
+    passive: 0,
     tickets: 0,
     events: 0,
     unprojected: 0,
@@ -87,6 +91,7 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
       version: config.version,
       alerts: config.alerts,
       runMaxMs: config.runMaxMs,
+      passivateAfterMs: config.passivateAfterMs ?? Passivation.afterMsDefault,
       archive: config.archive
     }, (present) =>
       Effect.sync(() => {

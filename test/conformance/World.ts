@@ -85,7 +85,7 @@ export interface CoordinatorOptions {
   readonly clock?: SkippingClock
   readonly shardCount?: number
   /** Settings of the deployment. */
-  readonly config?: Pick<Coordinator.CoordinatorConfig, "alerts" | "runMaxMs">
+  readonly config?: Pick<Coordinator.CoordinatorConfig, "alerts" | "runMaxMs" | "passivateAfterMs">
 }
 
 /** A coordinator with a connection, a clock and a scope of its own. */

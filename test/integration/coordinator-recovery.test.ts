@@ -18,7 +18,7 @@ import { Accepted, StartAnswer, WorkflowList, WorkflowResult, WorkflowView } fro
 import * as Registry from "../../shared/registry/Registry.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
 import type { Passing } from "../conformance/Severable.ts"
-import { coordinator, type Running, until } from "../conformance/World.ts"
+import { coordinator, type CoordinatorOptions, type Running, until } from "../conformance/World.ts"
 import * as ScriptedExecutor from "./ScriptedExecutor.ts"
 
 // What a coordinator leaves to the next one: checkpoints, the journal after them, the derived history; and what the next one makes of it when parts are late or broken.
@@ -39,10 +39,11 @@ const inline = (name: string, tasks: number, more: object = {}) => ({
 })
 
 let names = 0
-const begin = (onMessage?: (passing: Passing) => boolean) =>
+const begin = (onMessage?: (passing: Passing) => boolean, config: CoordinatorOptions["config"] = {}) =>
   Effect.gen(function*() {
     const running = yield* coordinator(`co-${++names}`, {
       shardCount,
+      config,
       ...(onMessage === undefined ? {} : { onMessage })
     })
     yield* until(`${running.name} serves all shards`, Effect.sync(() => shards(running)))
@@ -340,7 +341,9 @@ layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("many", (i
   it.effect("10,000 unfinished instances are recovered from pages and journal; afterwards nothing but their states is held", () =>
     Effect.gen(function*() {
       const nats = yield* connect
-      const first = yield* begin()
+      // they stay in memory
+      const passivateAfterMs = 24 * 3_600_000
+      const first = yield* begin(undefined, { passivateAfterMs })
       const total = 10_000
       yield* Rpc.call(nats, Subject.rpc.definition("put"), DefinitionPut, {
         metadata: { name: "waits" },
@@ -365,7 +368,7 @@ layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("many", (i
       yield* startAll(total / 2, total)
       yield* kill(nats, first)
       const begun = performance.now()
-      const second = yield* begin()
+      const second = yield* begin(undefined, { passivateAfterMs })
       const tookMs = performance.now() - begun
       assert.strictEqual(second.stats().live, total)
       assert.isBelow(tookMs, 20_000)
