@@ -19,6 +19,7 @@ const firstParty = {
   inline: () => import("../plugins/inline/plugin.ts"),
   local: () => import("../plugins/local/plugin.ts"),
   noop: () => import("../plugins/noop/plugin.ts"),
+  scale: () => import("../plugins/scale/plugin.ts"),
   shell: () => import("../plugins/shell/plugin.ts"),
   simulated: () => import("../plugins/simulated/plugin.ts")
 } as const satisfies Record<string, () => Promise<{ readonly default: Plugin }>>

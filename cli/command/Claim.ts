@@ -16,10 +16,9 @@ import {
   type ClaimOutcome,
   ClaimRequest,
   ClaimResult,
-  ClaimResults,
   claimTtlDefaultMs
 } from "../../shared/protocol/Claim.ts"
-import type { PoolRef, Sandbox } from "../../shared/protocol/Sandbox.ts"
+import { poolKey, type PoolRef, type Sandbox } from "../../shared/protocol/Sandbox.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { ClaimId } from "../../shared/protocol/Token.ts"
 import * as Connection from "../Connection.ts"
@@ -57,7 +56,15 @@ export const exitOf = (outcome: ClaimOutcome): number =>
 
 export const describe = (result: ClaimResult, style: Output.Style): string => {
   const lines: Array<readonly [string, string]> = [["claim", result.claimId], ["outcome", style.state(result.outcome)]]
-  const { error, leaseExpiresAt, sandbox } = result
+  const { error, leaseExpiresAt, sandbox, sandboxes } = result
+  if (result.pool !== undefined) lines.push(["pool", poolKey(result.pool)])
+  for (const one of sandboxes ?? []) {
+    lines.push([
+      "sandbox",
+      `${one.name} (${one.provider}, uid ${one.uid}${one.address === undefined ? "" : `, ${one.address}`})`
+    ])
+  }
+  if (result.isPaused === true) lines.push(["paused", "it stands still; its lease runs on"])
   if (sandbox !== undefined) {
     lines.push(["sandbox", `${sandbox.name} (${sandbox.provider}, uid ${sandbox.uid})`])
     if (sandbox.address !== undefined) lines.push(["address", sandbox.address])
@@ -158,26 +165,15 @@ export const run = (input: Input) =>
       Effect.ignore
     )
     const subject = Subject.rpc.pool(pool, "claim")
-    if (count > 1) {
-      const { results } = yield* Connection.call(subject, ClaimResults, body, deadline).pipe(
-        Effect.onInterrupt(() => cancelling)
-      )
-      if (output.format === "table") {
-        yield* output.line(results.map((result) => describe(result, output.style)).join("\n\n"))
-      } else if (output.format === "jsonl") yield* output.page({ items: results }, [], "")
-      else yield* output.value({ results }, () => "")
-      const failed = results.find((result) => result.outcome !== "Claimed")
-      return failed === undefined ? undefined : yield* new Ended({ exit: exitOf(failed.outcome) })
-    }
     const result = yield* Connection.call(subject, ClaimResult, body, deadline).pipe(
       Effect.onInterrupt(() => cancelling)
     )
     const { sandbox } = result
-    if (result.outcome !== "Claimed" || sandbox === undefined) {
+    if (result.outcome !== "Claimed") {
       yield* output.value(result, () => describe(result, output.style))
       return yield* new Ended({ exit: exitOf(result.outcome) || 1 })
     }
-    if (!input.exec) {
+    if (!input.exec || sandbox === undefined) {
       yield* output.value(result, () => describe(result, output.style))
       if (output.format === "table" && output.screen.isTty) {
         yield* output.note(`Give it back: heddle release ${input.pool} ${result.claimId}`)

@@ -167,7 +167,8 @@ export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: Reado
         subject: Subject.rpc.pool(pool, "claim"),
         request: "ClaimRequest",
         answer: "ClaimResult",
-        text: "Waits in the queue up to the deadline. With `count` above 1 it is all of them or none, under one claim id."
+        text:
+          "Waits in the queue up to the deadline. With `count` above 1 it is all of them or none, under one claim id."
       },
       {
         subject: Subject.rpc.pool(pool, "release"),

@@ -6,9 +6,10 @@
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import type { ClaimRequest, ClaimResult } from "../../shared/protocol/Claim.ts"
+import type { ClaimRequest, ClaimResult, Place } from "../../shared/protocol/Claim.ts"
 import { claimDeadlineDefaultMs } from "../../shared/protocol/Claim.ts"
 import { ContractError, type ErrorBody } from "../../shared/protocol/ErrorCode.ts"
+import { type Labels, nodeLabel, zoneLabel } from "../../shared/protocol/Sandbox.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
 import { ClaimId, type EpochMs, priorityDefault, type SessionId, Token } from "../../shared/protocol/Token.ts"
 import type { ClaimSpec, Settled } from "./Claim.ts"
@@ -32,50 +33,68 @@ export interface SpecOptions {
   readonly team: string | undefined
 }
 
-/** One spec per sandbox wanted: `<claimId>` for one, `<claimId>-0`, `-1`, ... for a batch. Fails when a batch's ids grow too long. */
-export const specsOf = (
-  request: ClaimRequest,
-  options: SpecOptions
-): Result.Result<ReadonlyArray<ClaimSpec>, ContractError> => {
+/** What a request asks for: `count` sandboxes under one spec. */
+export interface Asked {
+  readonly spec: ClaimSpec
+  readonly count: number
+}
+
+const placeLabels = (place: Place | undefined): Labels => ({
+  ...(place?.node === undefined ? {} : { [nodeLabel]: place.node }),
+  ...(place?.zone === undefined ? {} : { [zoneLabel]: place.zone })
+})
+
+/** Selectors for a preferred place, the best first: node and zone, then the zone. */
+const preferredOf = (place: Place, selector: Labels): ReadonlyArray<Labels> => {
+  const all = placeLabels(place)
+  const zone = placeLabels({ ...(place.zone === undefined ? {} : { zone: place.zone }) })
+  const steps = place.node !== undefined && place.zone !== undefined ? [all, zone] : [all]
+  return steps.map((step) => ({ ...selector, ...step }))
+}
+
+/** Fails when a batch's ids (`<claimId>-0`, `-1`, ...) grow too long. */
+export const askedOf = (request: ClaimRequest, options: SpecOptions): Result.Result<Asked, ContractError> => {
   const count = request.count ?? 1
   const headerTeam = options.team === undefined ? undefined : Option.getOrUndefined(decodeTeam(options.team))
-  const spec = (claimId: ClaimId): ClaimSpec => ({
-    claimId,
+  const { affinity } = request
+  const selector = { ...request.selector, ...placeLabels(affinity?.required) }
+  const spec: ClaimSpec = {
+    claimId: options.claimId,
     holder: request.holder ?? request.user ?? "",
     team: request.team ?? headerTeam ?? teamDefault,
+    user: request.user,
     priority: request.priority ?? priorityDefault,
     deadlineAt: options.at + (request.deadline ?? claimDeadlineDefaultMs),
     // A lease of 0 is a task's; the shortest one of a direct claim is a millisecond.
     ttlMs: Math.max(1, request.ttl ?? options.ttlDefaultMs),
-    selector: request.selector !== undefined && Object.keys(request.selector).length > 0 ? request.selector : undefined,
+    selector: Object.keys(selector).length > 0 ? selector : undefined,
+    preferred: affinity?.preferred === undefined ? undefined : preferredOf(affinity.preferred, selector),
     labels: request.labels,
     annotations: request.annotations,
     images: request.images,
-    env: request.env
-  })
-  if (count === 1) return Result.succeed([spec(options.claimId)])
-  const specs: Array<ClaimSpec> = []
-  for (let i = 0; i < count; i++) {
-    const id = decodeClaimId(`${options.claimId}-${i}`)
-    if (Option.isNone(id)) {
-      return Result.fail(
-        new ContractError({
-          code: "InvalidName",
-          message:
-            `claimId "${options.claimId}" is too long for a batch of ${count}: "${options.claimId}-${i}" has more than 63 characters. Use a shorter one.`,
-          path: "claimId"
-        })
-      )
-    }
-    specs.push(spec(id.value))
+    env: request.env,
+    targetPhase: request.targetPhase
   }
-  return Result.succeed(specs)
+  const longest = `${options.claimId}-${count - 1}`
+  if (count > 1 && Option.isNone(decodeClaimId(longest))) {
+    return Result.fail(
+      new ContractError({
+        code: "InvalidName",
+        message:
+          `claimId "${options.claimId}" is too long for a batch of ${count}: "${longest}" has more than 63 characters. Use a shorter one.`,
+        path: "claimId"
+      })
+    )
+  }
+  return Result.succeed({ spec, count })
 }
 
 export const resultOf = (settled: Settled, session: SessionId): ClaimResult => ({
   claimId: settled.claimId,
   outcome: settled.outcome,
   ...(settled.sandbox === undefined ? {} : { sandbox: settled.sandbox }),
+  ...(settled.sandboxes === undefined ? {} : { sandboxes: settled.sandboxes }),
+  ...(settled.isPaused === undefined ? {} : { isPaused: settled.isPaused }),
   sessionId: session,
   ...(settled.leaseExpiresAt === undefined ? {} : { leaseExpiresAt: timestamp(settled.leaseExpiresAt) }),
   queuedMs: settled.queuedMs,

@@ -1,8 +1,8 @@
 /**
- * The claim verbs of a pool: claim, release, renew, cancel, get, snapshot. Synchronous endpoints: a claim costs no fiber unless its id may have a stored result.
+ * The claim verbs of a pool: claim, release, renew, cancel, get, pause, resume, snapshot. Synchronous endpoints: a claim costs no fiber unless its id may have a stored result.
  *
- * Core NATS does not tell whether the asker of a claim still listens when the answer goes out, so a granted sandbox whose holder is gone is freed by its lease (`ttl`), or at
- * once by `cancel` or `release` of its claim id; a client that must not lose a grant brings its own `claimId` and asks again with it. Follows design/02 "Claims".
+ * A claim without an id whose asker has left the broker while it waited is given back at once: nobody could ever name it. One with an id of its own waits for its asker to ask
+ * again, until its lease (`ttl`) ends; a client that must not lose a grant brings its own `claimId`. Follows design/02 "Claims", design/04 section 1, point 8.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -10,23 +10,20 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Decode from "../../shared/jetstream/Decode.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
-import {
-  ClaimRef,
-  ClaimRequest,
-  type ClaimResult,
-  type ClaimResults,
-  RenewRequest,
-  type Snapshot
-} from "../../shared/protocol/Claim.ts"
+import { ClaimRef, ClaimRequest, type ClaimResult, RenewRequest, type Snapshot } from "../../shared/protocol/Claim.ts"
 import { ContractError, errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { ClaimId, SessionId } from "../../shared/protocol/Token.ts"
-import type { ClaimSpec } from "./Claim.ts"
+import type { Settled } from "./Claim.ts"
 import * as ClaimMessages from "./ClaimMessages.ts"
 import * as ClaimResultStore from "./ClaimResults.ts"
 import type { OwnedPool } from "./OwnedPool.ts"
 import * as PoolRouting from "./PoolRouting.ts"
 
+/** An asker that has waited this long may have gone meanwhile. */
+const goneAfterMs = 100
+/** How long the broker may need to say that nobody listens; an asker that listens never answers. */
+const goneWaitMs = 1_000
 /** Claims that may wait for an answer at once, over all pools of this process; each pool's own queue is bounded too. */
 const claimsInFlightMax = 100_000
 
@@ -52,7 +49,7 @@ export interface ClaimRpcsOptions extends PoolRouting.Routing {
 }
 
 export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint> => {
-  const claim = Rpc.endpointUnsafe<unknown, ClaimResult | ClaimResults>({
+  const claim = Rpc.endpointUnsafe<unknown, ClaimResult>({
     name: "claim",
     subject: subjectOf("claim"),
     description: "Claims one sandbox, or a batch",
@@ -72,28 +69,28 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint
         refuse: respond.refuse
       }
       PoolRouting.route(options, context, respond, refusals, (live) => {
-        const specs = ClaimMessages.specsOf(request, {
+        const asked = ClaimMessages.askedOf(request, {
           claimId: request.claimId ?? ClaimId.make(live.nextClaimId()),
           at: arrivedAt,
           team: context.message.header(Subject.header.team),
           ttlDefaultMs: live.ttlDefaultMs
         })
-        if (Result.isFailure(specs)) return refuse("Invalid", specs.failure)
-        const [first, ...others] = specs.success
-        if (first === undefined) return
-        const isBatch = others.length > 0
-        const answer = (results: ReadonlyArray<ClaimResult>): void =>
-          respond.answer(isBatch ? { results } : results[0] as ClaimResult) // one for each spec
-        if (request.claimId === undefined) return enqueue(live, specs.success, false, answer)
-        if (!live.mayBeStored(first.claimId)) return enqueue(live, specs.success, true, answer)
+        if (Result.isFailure(asked)) return refuse("Invalid", asked.failure)
+        const { count, spec } = asked.success
+        const settled = (one: Settled): void => respond.answer(ClaimMessages.resultOf(one, live.session))
+        if (request.claimId === undefined) {
+          return live.enqueue(spec, count, (one) => {
+            if (one.outcome === "Claimed" && one.queuedMs >= goneAfterMs) {
+              grantIfThere(options, live, one, context, respond)
+            } else settled(one)
+          })
+        }
+        if (!live.mayBeStored(spec.claimId)) return live.enqueueChosen(spec, count, settled)
         options.fork(
-          Effect.forEach(specs.success, (spec) => ClaimResultStore.find(options.nats, live.pool, spec.claimId), {
-            concurrency: 16
-          }).pipe(
+          ClaimResultStore.find(options.nats, live.pool, spec.claimId).pipe(
             Effect.map((found) => {
-              const known = found.flatMap((one) => Option.isSome(one) ? [one.value] : [])
-              if (known.length === specs.success.length) answer(known)
-              else enqueue(live, specs.success, true, answer)
+              if (Option.isSome(found)) respond.answer(found.value)
+              else live.enqueueChosen(spec, count, settled)
             }),
             Effect.catch((error) =>
               Effect.sync(() => respond.refuse(new ContractError({ code: "Unavailable", message: error.message })))
@@ -140,6 +137,27 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint
     settled: Parameters<typeof ClaimMessages.resultOf>[0] | undefined
   ): ClaimResult | undefined => settled === undefined ? undefined : ClaimMessages.resultOf(settled, live.session)
 
+  const paused = (verb: "pause" | "resume", description: string, isPaused: boolean): Rpc.Endpoint =>
+    Rpc.endpointUnsafe<ClaimRef, ClaimResult>({
+      name: verb,
+      subject: subjectOf(verb),
+      description,
+      request: ClaimRef,
+      handler: ({ claimId }, respond, context) =>
+        PoolRouting.route(
+          options,
+          context,
+          respond,
+          refusalsOf(respond, context),
+          (live) =>
+            live.scheduler.setPaused(claimId, isPaused, (result) => {
+              if (result === undefined) respond.refuse(noSuchClaim(claimId))
+              else if ("code" in result) respond.refuse(new ContractError(result))
+              else respond.answer(ClaimMessages.resultOf(result, live.session))
+            })
+        )
+    })
+
   return [
     claim,
     about(
@@ -154,6 +172,8 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint
       RenewRequest,
       (live, { claimId, ttl }) => wire(live, live.scheduler.renew(claimId, ttl))
     ),
+    paused("pause", "Holds a claimed sandbox still, where the provider can", true),
+    paused("resume", "Lets a paused sandbox go on", false),
     about(
       "cancel",
       "Ends a claim, waiting or granted",
@@ -207,22 +227,23 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint
   ]
 }
 
-/** Answers when every one of a batch has its result. */
-const enqueue = (
+/**
+ * The result of an anonymous claim that had to wait: if its asker's inbox is gone from the broker by now, nobody will ever know the claim's id, and its sandboxes are
+ * given back at once. The answer is sent as a request of its own, so that the broker tells.
+ */
+const grantIfThere = (
+  { nats }: ClaimRpcsOptions,
   live: OwnedPool,
-  specs: ReadonlyArray<ClaimSpec>,
-  isChosen: boolean,
-  answer: (results: ReadonlyArray<ClaimResult>) => void
+  settled: Settled,
+  context: Rpc.RequestContext,
+  respond: Rpc.Responder<ClaimResult>
 ): void => {
-  const results: Array<ClaimResult> = []
-  let open = specs.length
-  specs.forEach((spec, i) => {
-    const onSettled = (settled: Parameters<typeof ClaimMessages.resultOf>[0]): void => {
-      results[i] = ClaimMessages.resultOf(settled, live.session)
-      if (--open === 0) answer(results)
-    }
-    if (isChosen) live.enqueueChosen(spec, onSettled)
-    else live.scheduler.enqueue(spec, onSettled)
+  const result = ClaimMessages.resultOf(settled, live.session)
+  const { reply } = context.message
+  if (reply === undefined) return respond.answer(result)
+  respond.passedOn()
+  nats.requestUnsafe(reply, JSON.stringify(result), { timeoutMs: goneWaitMs }, (told) => {
+    if (Result.isFailure(told) && told.failure._tag === "NoResponders") live.scheduler.release(settled.claimId)
   })
 }
 

@@ -19,7 +19,6 @@ import { claimDeadlineMaxMs, ClaimRequest, type ClaimResult } from "../../shared
 import type { ErrorBody } from "../../shared/protocol/ErrorCode.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { ClaimId } from "../../shared/protocol/Token.ts"
-import type { ClaimSpec } from "./Claim.ts"
 import * as ClaimMessages from "./ClaimMessages.ts"
 import * as ClaimResults from "./ClaimResults.ts"
 import type { OwnedPool } from "./OwnedPool.ts"
@@ -45,76 +44,57 @@ export const start = (
     const fibers = yield* FiberSet.make<void, never>()
     const fork = yield* FiberSet.runtime(fibers)<never>()
 
-    /** Stores the results, then acknowledges; what could not be stored comes again. */
-    const finish = (delivery: Delivery, results: ReadonlyArray<ClaimResult>): void => {
+    /** Stores the result, then acknowledges; what could not be stored comes again. */
+    const finish = (delivery: Delivery, result: ClaimResult): void => {
       const replyTo = delivery.header(Subject.header.replyTo)
-      let open = results.length
-      let isStored = true
-      for (const result of results) {
-        ClaimResults.store(nats, live.pool, result, (stored) => {
-          isStored = isStored && stored
-          if (--open > 0) return
-          if (!isStored) {
-            delivery.nak(againMs)
-            return
-          }
-          if (replyTo !== undefined && isReplySubject(replyTo)) {
-            nats.publish(replyTo, JSON.stringify(results.length === 1 ? results[0] : { results }))
-          }
-          delivery.ack()
-        })
-      }
+      ClaimResults.store(nats, live.pool, result, (isStored) => {
+        if (!isStored) {
+          delivery.nak(againMs)
+          return
+        }
+        if (replyTo !== undefined && isReplySubject(replyTo)) nats.publish(replyTo, JSON.stringify(result))
+        delivery.ack()
+      })
     }
 
     const invalid = (delivery: Delivery, error: ErrorBody): void => {
       const body = decodeUnknown(delivery.text)
       const claimId = (Result.isSuccess(body) ? ClaimMessages.claimIdOf(body.success) : undefined) ??
         derivedId(delivery)
-      finish(delivery, [ClaimMessages.refusal(claimId, "Invalid", live.session, error)])
+      finish(delivery, ClaimMessages.refusal(claimId, "Invalid", live.session, error))
     }
 
-    const enqueue = (delivery: Delivery, specs: ReadonlyArray<ClaimSpec>): void => {
-      const results: Array<ClaimResult> = []
-      let open = specs.length
-      let comesAgain = false
-      specs.forEach((spec, i) => {
-        live.enqueueChosen(spec, (settled) => {
-          results[i] = ClaimMessages.resultOf(settled, live.session)
-          if (settled.outcome === "QueueFull" || settled.outcome === "ShuttingDown") comesAgain = true
-          if (--open > 0) return
-          if (comesAgain) delivery.nak(againMs)
-          else finish(delivery, results)
-        }, true)
-      })
-    }
+    const enqueue = (delivery: Delivery, { count, spec }: ClaimMessages.Asked): void =>
+      live.enqueueChosen(spec, count, (settled) => {
+        if (settled.outcome === "QueueFull" || settled.outcome === "ShuttingDown") delivery.nak(againMs)
+        else finish(delivery, ClaimMessages.resultOf(settled, live.session))
+      }, true)
 
     const onDelivery = (delivery: Delivery): void => {
       const decoded = decode(delivery.text)
       if (Result.isFailure(decoded)) return invalid(delivery, decoded.failure.answer.error)
-      const specs = ClaimMessages.specsOf(decoded.success, {
+      const asked = ClaimMessages.askedOf(decoded.success, {
         claimId: decoded.success.claimId ?? derivedId(delivery),
         at: delivery.storedAtMs,
         team: delivery.header(Subject.header.team),
         ttlDefaultMs: live.ttlDefaultMs
       })
-      if (Result.isFailure(specs)) return invalid(delivery, specs.failure.answer.error)
-      const first = specs.success[0]
-      if (first === undefined || !live.mayBeStored(first.claimId)) return enqueue(delivery, specs.success)
+      if (Result.isFailure(asked)) return invalid(delivery, asked.failure.answer.error)
+      const { claimId } = asked.success.spec
+      if (!live.mayBeStored(claimId)) return enqueue(delivery, asked.success)
       // Handled before a restart, its acknowledgement lost: answered with what was stored.
       fork(
-        Effect.forEach(specs.success, (spec) => ClaimResults.find(nats, live.pool, spec.claimId), { concurrency: 16 })
-          .pipe(
-            Effect.map((found) => {
-              const known = found.flatMap((one) => Option.isSome(one) ? [one.value] : [])
-              if (known.length === specs.success.length) finish(delivery, known)
-              else enqueue(delivery, specs.success)
-            }),
-            Effect.catch(() =>
-              Effect.sync(() => {
-                delivery.nak(againMs)
-              })
-            )
+        ClaimResults.find(nats, live.pool, claimId).pipe(
+          Effect.map((found) => {
+            if (Option.isSome(found)) finish(delivery, found.value)
+            else enqueue(delivery, asked.success)
+          }),
+          Effect.catch(() =>
+            Effect.sync(() => {
+              delivery.nak(againMs)
+            })
           )
+        )
       )
     }
 

@@ -61,6 +61,8 @@ export interface OwnedPoolOptions {
   /** Time between two repair lists when nothing asks for one; jittered by a fifth. */
   readonly repairMs: number
   readonly handOffMax: number
+  /** The pool exists no more: when it ends, its sandboxes go too. */
+  readonly isDeleted: () => boolean
   readonly scalePolicies: ReadonlyMap<string, ScalePolicy>
 }
 
@@ -154,17 +156,26 @@ export class OwnedPool {
     return this.scheduler.get(claimId) === undefined && (this.scheduler.hasForgotten || this.now() < this.lookUntil)
   }
 
+  /** A claim for one sandbox, or a batch. */
+  enqueue(spec: ClaimSpec, count: number, onSettled: OnSettled): void {
+    if (count === 1) this.scheduler.enqueue(spec, onSettled)
+    else this.scheduler.enqueueBatch(spec, count, onSettled)
+  }
+
   /** A claim whose id its sender chose: its records are stored; the first one by the caller if it `storesResult`. */
-  enqueueChosen(spec: ClaimSpec, onSettled: OnSettled, storesResult = false): void {
+  enqueueChosen(spec: ClaimSpec, count: number, onSettled: OnSettled, storesResult = false): void {
     this.chosenIds.add(spec.claimId)
-    const claim = this.scheduler.enqueue(spec, (settled) => {
+    this.enqueue(spec, count, (settled) => {
       if (!storesResult && settled.outcome !== "QueueFull" && settled.outcome !== "ShuttingDown") {
         ClaimResults.store(this.nats, this.pool, ClaimMessages.resultOf(settled, this.session), () => {})
       }
       if (settled.outcome !== "Claimed") this.chosenIds.delete(spec.claimId)
       onSettled(settled)
     })
-    if (claim === undefined) this.chosenIds.delete(spec.claimId)
+    const known = this.scheduler.get(spec.claimId)
+    if (known === undefined || known.settled !== undefined && known.settled.outcome !== "Claimed") {
+      this.chosenIds.delete(spec.claimId)
+    }
   }
 
   snapshot(): Snapshot {
@@ -284,9 +295,11 @@ export const run = (
         if (isTask) core.sandboxLost(claim.spec.claimId)
       }
       if (isTask || event.kind === "Claimed" || event.kind === "Adopted") return
-      // The record of a claim whose id was chosen by its sender follows its end.
-      if (chosenIds.delete(claim.spec.claimId) && claim.settled !== undefined) {
-        ClaimResults.store(nats, pool, ClaimMessages.resultOf(claim.settled, owned.session), () => {})
+      // The record of a claim whose id was chosen by its sender follows its end; that of a batch, the end of its last member.
+      const { batch } = claim
+      const ended = batch === undefined ? claim.settled : batch.isOver ? batch.settled : undefined
+      if (ended !== undefined && chosenIds.delete(ended.claimId)) {
+        ClaimResults.store(nats, pool, ClaimMessages.resultOf(ended, owned.session), () => {})
       }
     }
 
@@ -409,7 +422,9 @@ export const run = (
     yield* Effect.addFinalizer(() =>
       Effect.callback<void>((resume) => {
         core.close()
-        scheduler.shutdown(() => resume(Effect.void))
+        scheduler.shutdown(() =>
+          options.isDeleted() ? scheduler.removeAll(() => resume(Effect.void)) : resume(Effect.void)
+        )
       }).pipe(Effect.interruptible, Effect.timeoutOption(drainMs))
     )
 

@@ -164,6 +164,10 @@ export class PoolDirectory {
     return Array.from(this.executors.keys())
   }
 
+  exists(pool: PoolRef): boolean {
+    return this.entries.get(poolKey(pool))?.spec !== undefined
+  }
+
   ownerOf(pool: PoolRef): PoolOwnership | undefined {
     return this.entries.get(poolKey(pool))?.owner
   }

@@ -1,106 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import type {
-  ClaimOutcome,
-  ClaimWrite,
-  CreateOutcome,
-  DeleteOutcome,
-  ReadBackOutcome,
-  ReleaseOutcome,
-  ReleaseWrite,
-  SandboxState
-} from "../../shared/plugin/PoolProvider.ts"
 import { outcome } from "../../shared/plugin/PoolProvider.ts"
-import type { Labels } from "../../shared/protocol/Sandbox.ts"
-import { ClaimId, Namespace, SandboxUid, SessionId } from "../../shared/protocol/Token.ts"
-import type { Claim, ClaimSpec, Settled } from "./Claim.ts"
-import { type ClaimEvent, type Options, PoolScheduler } from "./PoolScheduler.ts"
-
-interface Call<Write, Outcome> {
-  readonly write: Write
-  readonly answer: (outcome: Outcome) => void
-}
-
-/** A scheduler whose provider answers when the test says so, and whose clock the test moves. */
-const setup = (options: Partial<Options> & { readonly idle?: number } = {}) => {
-  const { idle = 1, ...rest } = options
-  const world = {
-    now: 1_000,
-    armed: [] as Array<number>,
-    claims: [] as Array<Call<ClaimWrite, ClaimOutcome>>,
-    readBacks: [] as Array<Call<string, ReadBackOutcome>>,
-    releases: [] as Array<Call<ReleaseWrite, ReleaseOutcome>>,
-    creates: [] as Array<Call<string, CreateOutcome>>,
-    deletes: [] as Array<Call<SandboxUid, DeleteOutcome>>,
-    repairs: [] as Array<string>,
-    events: [] as Array<ClaimEvent>,
-    fenced: [] as Array<number>,
-    adopted: [] as Array<Claim>
-  }
-  const scheduler = new PoolScheduler({
-    provider: {
-      claim: (write, answer) => world.claims.push({ write, answer }),
-      readBack: (uid, _, answer) => world.readBacks.push({ write: uid, answer }),
-      release: (write, answer) => world.releases.push({ write, answer }),
-      create: (write, answer) => world.creates.push({ write: write.name, answer }),
-      delete: (write, answer) => world.deletes.push({ write: write.uid, answer })
-    },
-    now: () => world.now,
-    arm: (at) => world.armed.push(at),
-    repair: (reason) => world.repairs.push(reason),
-    event: (event) => world.events.push(event),
-    adoptedTask: (claim) => world.adopted.push(claim),
-    fenced: (current) => world.fenced.push(current),
-    warn: () => {}
-  }, { sessionId: SessionId.make(7), poolName: "p", size: idle, ...rest })
-  const states = Array.from({ length: idle }, (_, i) => state(`s${i}`, "Idle", 1))
-  scheduler.listed(scheduler.listing(), states)
-  const results = new Map<string, Array<Settled>>()
-  const claim = (id: string, more: Partial<ClaimSpec> = {}) => {
-    const answers: Array<Settled> = []
-    if (!results.has(id)) results.set(id, answers)
-    return scheduler.enqueue(
-      {
-        claimId: ClaimId.make(id),
-        holder: "h",
-        team: "default",
-        priority: 5,
-        deadlineAt: Infinity,
-        ttlMs: 60_000,
-        ...more
-      },
-      (settled) => results.get(id)?.push(settled)
-    )
-  }
-  const outcomes = (id: string) => (results.get(id) ?? []).map((_) => _.outcome)
-  /** What happens at `at`, as the timer would do it. */
-  const tickAt = (at: number) => {
-    world.now = at
-    return scheduler.tick(at)
-  }
-  const upsert = (one: SandboxState) => scheduler.observe({ _tag: "Upsert", state: one })
-  return { world, scheduler, claim, outcomes, tickAt, upsert, results }
-}
-
-const state = (
-  uid: string,
-  phase: SandboxState["phase"],
-  version: number,
-  claimId?: string,
-  labels: Labels = {}
-): SandboxState => ({
-  sandbox: { uid: SandboxUid.make(uid), name: uid, namespace: Namespace.make("default"), provider: "test", labels },
-  phase,
-  version,
-  ...(claimId === undefined
-    ? {}
-    : { claim: { claimId: ClaimId.make(claimId), holder: "h", sessionId: SessionId.make(7), ttlMs: 60_000 } })
-})
-
-const last = <A>(items: ReadonlyArray<A>): A => {
-  const item = items.at(-1)
-  if (item === undefined) throw new Error("nothing there")
-  return item
-}
+import { ClaimId, SandboxUid, SessionId } from "../../shared/protocol/Token.ts"
+import { PoolScheduler } from "./PoolScheduler.ts"
+import { last, setup, state } from "./ScriptedScheduler.ts"
 
 describe("PoolScheduler", () => {
   it("grants with one write that carries claim, holder and session; the result is told once", () => {
@@ -493,5 +395,107 @@ describe("PoolScheduler", () => {
     last(world.readBacks).answer({ _tag: "Ours", version: 2 })
     assert.strictEqual(last(world.releases).write.claimId, "a")
     assert.deepStrictEqual(outcomes("a"), ["DeadlineExceeded"])
+  })
+
+  it("affinity: a preferred place if one is idle there, else anywhere; a required one waits", () => {
+    const { claim, grantAll, upsert, world } = setup({ idle: 3, labels: (i) => ({ zone: i === 2 ? "b" : "a" }) })
+    claim("near", { preferred: [{ zone: "b" }] })
+    assert.strictEqual(last(world.claims).write.uid as string, "s2")
+    claim("far", { preferred: [{ zone: "b" }] })
+    assert.strictEqual(last(world.claims).write.uid as string, "s0", "none is idle there: the longest idle one")
+    claim("there", { selector: { zone: "b" } })
+    assert.strictEqual(world.claims.length, 2)
+    grantAll()
+    upsert(state("s9", "Idle", 1, undefined, { zone: "b" }))
+    assert.deepStrictEqual([last(world.claims).write.mark.claimId as string, last(world.claims).write.uid as string], [
+      "there",
+      "s9"
+    ])
+  })
+
+  it("what a claim asks for goes into its one write: images, labels, annotations, env, phase, team and user", () => {
+    const { claim, world } = setup()
+    const wanted = {
+      images: { main: "x:2" },
+      labels: { a: "b" },
+      annotations: { c: "d" },
+      env: { E: "1" },
+      targetPhase: "Running" as const
+    }
+    claim("a", { ...wanted, team: "red", user: "ann" })
+    assert.deepInclude(last(world.claims).write, wanted)
+    assert.deepInclude(last(world.claims).write.mark, { team: "red", user: "ann" })
+  })
+
+  it("a drained pool gives nothing out, answers who waits, lets idle ones go at once and claimed ones as they end; tasks wait", () => {
+    const { claim, grantAll, outcomes, results, scheduler, world } = setup({ idle: 2, inflightCasMax: 1 })
+    claim("held")
+    grantAll()
+    claim("other")
+    claim("parked")
+    claim("task", { ttlMs: 0 })
+    grantAll()
+    scheduler.adjust({ isDraining: true })
+    assert.deepStrictEqual([outcomes("parked"), outcomes("task")], [["Failed"], []])
+    claim("late")
+    assert.strictEqual(results.get("late")?.[0]?.error?.code, "PoolDraining")
+    scheduler.release(ClaimId.make("held"))
+    last(world.releases).answer({ _tag: "Done" })
+    scheduler.observe({ _tag: "Upsert", state: state("s0", "Idle", 9) })
+    assert.strictEqual(last(world.deletes).write as string, "s0")
+    assert.strictEqual(scheduler.snapshot().target, 0)
+    scheduler.adjust({ isDraining: false })
+    assert.strictEqual(world.creates.length, 1)
+  })
+
+  it("recycle policy: replaced after so many uses, or when too old, also while idle", () => {
+    const { claim, grantAll, scheduler, tickAt, upsert, world } = setup({ wear: { maxUses: 2, maxAgeMs: 100_000 } })
+    claim("a")
+    grantAll()
+    scheduler.release(ClaimId.make("a"))
+    assert.strictEqual(last(world.releases).write.mode, "recycle")
+    last(world.releases).answer({ _tag: "Done" })
+    upsert(state("s0", "Idle", 5))
+    claim("b")
+    grantAll()
+    scheduler.release(ClaimId.make("b"))
+    assert.strictEqual(last(world.releases).write.mode, "delete", "its second use")
+    last(world.releases).answer({ _tag: "Gone" })
+    upsert({ ...state("s1", "Idle", 1), createdAt: 500 })
+    tickAt(100_499)
+    scheduler.listed(scheduler.listing(), [{ ...state("s1", "Idle", 1), createdAt: 500 }])
+    assert.strictEqual(world.deletes.length, 0)
+    tickAt(100_500)
+    scheduler.listed(scheduler.listing(), [{ ...state("s1", "Idle", 1), createdAt: 500 }])
+    assert.strictEqual(last(world.deletes).write as string, "s1")
+  })
+
+  it("pause and resume go to the provider while the claim is live, and its record says so", () => {
+    const { claim, grantAll, scheduler, tickAt, world } = setup()
+    const told: Array<unknown> = []
+    scheduler.setPaused(ClaimId.make("a"), true, (result) => told.push(result))
+    assert.deepStrictEqual(told, [undefined], "no such claim")
+    claim("a")
+    grantAll()
+    scheduler.setPaused(ClaimId.make("a"), true, (result) => told.push(result))
+    last(world.pauses).answer({ _tag: "Done" })
+    assert.deepInclude(told[1], { outcome: "Claimed", isPaused: true })
+    scheduler.setPaused(ClaimId.make("a"), false, (result) => told.push(result))
+    assert.strictEqual(last(world.pauses).write, "resume a")
+    tickAt(world.now + 5_000)
+    assert.deepInclude(told[2], { code: "Unavailable" }, "no answer in time is told as such")
+    assert.strictEqual(scheduler.get(ClaimId.make("a"))?.settled?.isPaused, true)
+  })
+
+  it("snapshot() costs less than a microsecond whatever the pool holds", () => {
+    const { scheduler } = setup({ idle: 10_000 })
+    let sum = 0
+    const best = Math.min(...Array.from({ length: 5 }, () => {
+      const from = process.hrtime.bigint()
+      for (let i = 0; i < 20_000; i++) sum += scheduler.snapshot().idleReady
+      return Number(process.hrtime.bigint() - from) / 20_000
+    }))
+    assert.strictEqual(sum, 5 * 20_000 * 10_000)
+    assert.isBelow(best, 1_000, "nanoseconds a call, the best of five rounds")
   })
 })

@@ -605,6 +605,25 @@ export class PoolScheduler {
     this.drained()
   }
 
+  /** The pool is deleted: every sandbox goes, also claimed ones. After `shutdown`. `onDone` when each deletion was answered. */
+  removeAll(onDone: () => void): void {
+    let open = 1
+    const answered = (): void => {
+      if (--open === 0) onDone()
+    }
+    for (const cell of Array.from(this.cells.values())) {
+      open++
+      let isAnswered = false
+      this.ports.provider.delete({ uid: cell.uid, sessionId: this.options.sessionId }, (outcome) => {
+        if (isAnswered) return
+        isAnswered = true
+        if (outcome._tag !== "Done") this.ports.warn("a sandbox of a deleted pool may be left", { sandbox: cell.uid })
+        answered()
+      })
+    }
+    answered()
+  }
+
   // ---------------------------------------------------------------- dispatch
 
   private pump(): void {
@@ -789,6 +808,7 @@ export class PoolScheduler {
       // Nobody waits for it any more: the sandbox is given back at once.
       this.forget(claim)
       this.giveBack(uid, claim.spec.claimId, this.options.release)
+      this.pump()
       this.drained()
       return
     }
@@ -807,6 +827,7 @@ export class PoolScheduler {
       this.lost(claim, "its holder was changed from outside", now)
       this.admit(cell)
     }
+    this.pump()
     this.drained()
   }
 
@@ -814,6 +835,7 @@ export class PoolScheduler {
   private retry(claim: Claim, now: EpochMs): void {
     if (claim.settled !== undefined) {
       this.forget(claim)
+      this.pump()
       this.drained()
       return
     }
@@ -835,6 +857,8 @@ export class PoolScheduler {
       this.pump()
       return
     }
+    // A slot, and perhaps a place in a quota, is free.
+    this.pump()
     this.drained()
   }
 

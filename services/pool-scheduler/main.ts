@@ -185,6 +185,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
         executors: () => directory.liveExecutors,
         repairMs: config.repairMs ?? repairMsDefault,
         handOffMax: config.handOffMax ?? handOffMaxDefault,
+        isDeleted: () => !directory.exists(pool),
         scalePolicies: host.scalePolicies
       }, (live) =>
         Effect.gen(function*() {

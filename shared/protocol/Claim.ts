@@ -79,10 +79,6 @@ export const ClaimResult = Schema.Struct({
 })
 export type ClaimResult = typeof ClaimResult.Type
 
-/** The answer to a batch claim (`count` > 1): one result each, ids `<claimId>-0`, `-1`, ... */
-export const ClaimResults = Schema.Struct({ results: Schema.Array(ClaimResult) })
-export type ClaimResults = typeof ClaimResults.Type
-
 export const ClaimRef = Schema.Struct({ claimId: ClaimId })
 export type ClaimRef = typeof ClaimRef.Type
 export const RenewRequest = Schema.Struct({ claimId: ClaimId, ttl: Schema.optionalKey(bounded(claimTtlMaxMs)) })

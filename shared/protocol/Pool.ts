@@ -80,7 +80,9 @@ export const PoolSpec = Schema.Struct({
   /** Lease of claims that name no ttl. */
   ttl: Schema.optionalKey(DurationMs),
   /** What a release does: `recycle` resets the sandbox and keeps it, `delete` replaces it. */
-  release: Schema.optionalKey(Schema.Literals(["recycle", "delete"]))
+  release: Schema.optionalKey(Schema.Literals(["recycle", "delete"])),
+  /** Who keeps it as it is: a pool source, which changes and deletes it; not given: whoever applies it. */
+  source: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(256)))
 })
 export type PoolSpec = typeof PoolSpec.Type
 
@@ -117,7 +119,7 @@ export type PoolView = typeof PoolView.Type
 export const PoolList = Schema.Struct({ items: Schema.Array(PoolView), next: Schema.optionalKey(Schema.String) })
 export type PoolList = typeof PoolList.Type
 
-/** What `heddle.rpc.pool.delete` is told: claims that hold a sandbox keep it until they end, waiting ones are answered. */
+/** What `heddle.rpc.pool.delete` is told. Waiting claims are answered, and all sandboxes go, claimed ones too: `heddle pools drain` first spares those. */
 export const PoolDelete = Schema.Struct({ namespace: Schema.optionalKey(Namespace), name: PoolName })
 export type PoolDelete = typeof PoolDelete.Type
 

@@ -19,7 +19,7 @@ import * as Read from "../../shared/jetstream/Read.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { PluginHost } from "../../shared/plugin/Plugin.ts"
-import { ClaimResult, ClaimResults, Snapshot } from "../../shared/protocol/Claim.ts"
+import { ClaimResult, Snapshot } from "../../shared/protocol/Claim.ts"
 import { DequeueAnswer, SettleAnswer, type TaskAssignment } from "../../shared/protocol/Dispatch.ts"
 import type { LaneBatch } from "../../shared/protocol/Lane.ts"
 import { PoolList, PoolView } from "../../shared/protocol/Pool.ts"
@@ -115,9 +115,20 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("poo
 
       for (const claimId of ["w1", second.claimId]) yield* about(nats, of, "release", { claimId })
       yield* until(snapshot(nats, of), (_) => _.idleReady === 2)
-      const batch = yield* Rpc.call(nats, Subject.rpc.pool(of, "claim"), ClaimResults, { claimId: "b", count: 2 })
-      assert.deepStrictEqual(batch.results.map((_) => [_.claimId, _.outcome]), [["b-0", "Claimed"], ["b-1", "Claimed"]])
-      assert.notStrictEqual(batch.results[0]?.sandbox?.uid, batch.results[1]?.sandbox?.uid)
+      const batch = yield* claim(nats, of, { claimId: "b", count: 2 })
+      assert.deepStrictEqual([batch.claimId, batch.outcome, new Set(batch.sandboxes?.map((_) => _.uid)).size], [
+        "b",
+        "Claimed",
+        2
+      ])
+      assert.deepStrictEqual(yield* claim(nats, of, { claimId: "b", count: 2 }), batch, "the same batch")
+      assert.strictEqual((yield* about(nats, of, "release", { claimId: "b" })).outcome, "Released")
+      yield* until(snapshot(nats, of), (_) => _.idleReady === 2)
+      // Its record is stored: told from there to whoever asks later.
+      const stored = yield* Read.lastMessage(nats, Streams.name.results, "heddle.pool.default.claims.result.b")
+      assert.strictEqual(Option.isSome(stored) && JSON.parse(stored.value.text).outcome, "Released")
+      const tooMany = yield* claim(nats, of, { count: 3 })
+      assert.deepStrictEqual([tooMany.outcome, tooMany.error?.path], ["Invalid", "count"])
     }))
 
   it.effect("what cannot be claimed is answered with the reason", () =>
