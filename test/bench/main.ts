@@ -30,6 +30,8 @@ const scenarios: ReadonlyArray<Scenario> = [
 
 const usage = `npm run bench -- [scenario ...] [flags]
 
+npm run bench -- engine [decide|replay|compile|completion ...]: the workflow engine alone, without a mesh
+
 scenarios (all when none is named; also a part of a name, or a group: workflow, claim):
 ${scenarios.map(({ name, what }) => `  ${name.padEnd(16)}${what}`).join("\n")}
 
@@ -101,6 +103,7 @@ const log = (line: string): void => void process.stderr.write(`bench: ${line}\n`
 const bench = async (): Promise<void> => {
   const { positionals, values } = readArgs()
   if (values.help) return void process.stdout.write(usage)
+  if (positionals[0] === "engine") return void await import("./engine.ts")
   const selected = chosen(positionals)
   const sync = oneOf("sync", values.sync ?? (values.quick ? "interval" : "both"), ["interval", "always", "both"])
   const runtime = oneOf("runtime", values.runtime, ["node", "deno"])
