@@ -286,7 +286,12 @@ const command = (
       Argument.atLeast(1)
     ),
     reason,
-    wait: flag("wait", "Wait until the run rests")
+    wait: flag(
+      "wait",
+      verb === "pause" || verb === "stop"
+        ? "Wait until the run rests"
+        : "Wait until the run rests; exit code 1 when it did not succeed"
+    )
   }, Lazy.handler(() => import("./command/Workflows.ts").then((_) => _.command(verb)))).pipe(
     Command.withDescription(description),
     Command.withExamples([example(`workflows ${name} ${shown}`, description)])
@@ -391,7 +396,7 @@ const tasks = Command.make("tasks").pipe(
         Flag.optional
       ),
       reason,
-      wait: flag("wait", "Wait until the run rests")
+      wait: flag("wait", "Wait until the run rests; exit code 1 when it did not succeed")
     }, Lazy.handler(() => import("./command/Tasks.ts").then((_) => _.run))).pipe(
       Command.withDescription("Run one task of an ended instance again"),
       Command.withExamples([example("tasks run i-7 load --depend-type TASK_POST --wait", "And what comes after it")])

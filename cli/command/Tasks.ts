@@ -7,6 +7,7 @@ import * as Connection from "../Connection.ts"
 import { Ended } from "../ExitCode.ts"
 import * as Globals from "../Globals.ts"
 import { type Column, duration, Output } from "../Output.ts"
+import * as RunResult from "../RunResult.ts"
 import * as RunWatch from "../RunWatch.ts"
 
 interface Input {
@@ -66,7 +67,9 @@ const tell = (
           ? `${verb} ${task} ${accepted ? "accepted" : "refused"}`
           : output.style.state(view.state)
       }`)
-    yield* accepted ? Effect.void : Effect.fail(new Ended({ exit: 4 }))
+    if (!accepted) return yield* new Ended({ exit: 4 })
+    const exit = view === undefined ? 0 : RunResult.exitOf(view.state)
+    if (exit !== 0) return yield* new Ended({ exit })
   }).pipe(Connection.provide)
 
 export const run = (input: Input & { readonly dependType: Option.Option<DependType> }) =>

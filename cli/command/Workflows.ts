@@ -239,7 +239,9 @@ export const command = (verb: Verb) =>
 ) =>
   Effect.gen(function*() {
     const output = yield* Output
-    const answers: Array<{ readonly instanceId: string; readonly accepted: boolean; readonly state?: string }> = []
+    const answers: Array<
+      { readonly instanceId: string; readonly accepted: boolean; readonly state?: WorkflowResult["state"] }
+    > = []
     for (const text of input.instance) {
       const instanceId = yield* instanceOf(text)
       const { accepted } = yield* Connection.call(Subject.rpc.workflow(verb), Accepted, {
@@ -264,5 +266,8 @@ export const command = (verb: Verb) =>
     } else if (output.format !== "table") {
       yield* output.value(answers.length === 1 ? answers[0] : { items: answers }, () => "")
     }
-    yield* answers.every((answer) => answer.accepted) ? Effect.void : Effect.fail(new Ended({ exit: 4 }))
+    if (!answers.every((answer) => answer.accepted)) return yield* new Ended({ exit: 4 })
+    // who waits for a run to go on wants to know how it ended; a pause or stop has done what it was to do
+    const isAwaited = verb === "resume" || verb === "rerun" || verb === "recover"
+    for (const { state } of isAwaited ? answers : []) if (state !== undefined) yield* endOf(state)
   }).pipe(Connection.provide)

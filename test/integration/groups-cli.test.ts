@@ -123,7 +123,7 @@ layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("heddle gr
       const tasks = yield* heddle(url, "tasks", "ls", "t-1")
       assert.match(tasks.out, /bad +noop +FAILED +1/u)
       const again = yield* heddle(url, "tasks", "run", "t-1", "good", "--wait", "-o", "json")
-      assert.strictEqual(again.code, 0, again.error)
+      assert.strictEqual(again.code, 1, "the run still has a failed task")
       assert.strictEqual(
         executor.ran.filter((spec) =>
           spec.task === "good"
