@@ -83,14 +83,18 @@ const holds = (rules: ReadonlyArray<string>, self: Json, oldSelf?: Json): boolea
 it("CEL: what a SandboxPool's rules take and refuse", () => {
   const spec = rulesOf("SandboxPool", "spec")
   const pod = { template: { spec: { containers: [] } } }
-  assert.isTrue(holds(spec, { provider: "kubernetes", ...pod }))
-  assert.isTrue(holds(spec, { provider: "local", config: {} }))
-  assert.isTrue(holds(spec, { provider: "kubernetes", ...pod, min: 1, max: 1, minIdle: 1 }))
-  assert.isFalse(holds(spec, { provider: "kubernetes" }))
-  assert.isFalse(holds(spec, { provider: "local", ...pod }))
-  assert.isFalse(holds(spec, { provider: "kubernetes", ...pod, min: 2, max: 1 }))
-  assert.isFalse(holds(spec, { provider: "kubernetes", ...pod, minIdle: 2, max: 1 }))
-  assert.isFalse(holds(spec, { provider: "local" }, { provider: "inline" }))
+  const fixed = { provider: "kubernetes", ...pod, size: 1 }
+  const scaled = { provider: "kubernetes", ...pod, autoscale: {} }
+  assert.isTrue(holds(spec, fixed))
+  assert.isTrue(holds(spec, { provider: "local", size: 1, config: {} }))
+  assert.isTrue(holds(spec, { ...scaled, min: 1, max: 1, minIdle: 1 }))
+  assert.isFalse(holds(spec, { provider: "kubernetes", size: 1 }))
+  assert.isFalse(holds(spec, { ...fixed, provider: "local" }))
+  assert.isFalse(holds(spec, { ...scaled, min: 2, max: 1 }))
+  assert.isFalse(holds(spec, { ...scaled, minIdle: 2, max: 1 }))
+  assert.isFalse(holds(spec, { ...fixed, min: 1 }))
+  assert.isFalse(holds(spec, { provider: "kubernetes", ...pod }))
+  assert.isFalse(holds(spec, { provider: "local", size: 1 }, { provider: "inline", size: 1 }))
 
   const reset = rulesOf("SandboxPool", "spec", "reset")
   assert.isTrue(holds(reset, { method: "exec", command: ["true"] }))

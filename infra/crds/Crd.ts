@@ -194,6 +194,9 @@ export const kinds: ReadonlyArray<Kind> = [
       spec: ["SandboxPoolSpec", "PoolSpec"],
       "spec.reset": ["PodReset"],
       "spec.template": ["PodTemplate"],
+      "spec.autoscale": ["Autoscale"],
+      "spec.recycle": ["Recycle"],
+      "spec.quotas": ["Quotas"],
       status: ["SandboxPoolStatus"]
     },
     overlay: {
@@ -205,6 +208,14 @@ export const kinds: ReadonlyArray<Kind> = [
           rule(
             "self.provider == 'kubernetes' || (!has(self.template) && !has(self.reset))",
             "template and reset are for the provider kubernetes; config is for the others"
+          ),
+          rule(
+            "has(self.size) || has(self.autoscale)",
+            "a pool names its size, or has autoscale: {} to follow its demand"
+          ),
+          rule(
+            "has(self.autoscale) || (!has(self.min) && !has(self.max) && !has(self.minIdle))",
+            "min, max and minIdle are for pools that follow their demand: add autoscale: {}, or leave them out"
           ),
           rule("!has(self.min) || !has(self.max) || self.min <= self.max", "min is greater than max"),
           rule("!has(self.minIdle) || !has(self.max) || self.minIdle <= self.max", "minIdle is greater than max")
@@ -266,9 +277,9 @@ export const kinds: ReadonlyArray<Kind> = [
     spec: SandboxEnv.SandboxEnvSpec,
     status: SandboxEnv.SandboxEnvStatus,
     comments: {
-      spec: ["SandboxEnvSpec"],
-      "spec.members.*": ["SandboxEnvMember"],
-      "spec.ranking": ["RankingWeights"],
+      spec: ["SandboxEnvSpec", "EnvSpec"],
+      "spec.members.*": ["EnvMember"],
+      "spec.weights": ["EnvWeights"],
       status: ["SandboxEnvStatus"]
     },
     overlay: {
@@ -281,14 +292,13 @@ export const kinds: ReadonlyArray<Kind> = [
           )
         ]
       },
-      "spec.members": { "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["pool"] },
+      "spec.members": { maxItems: 100, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["pool"] },
       "spec.selector": { maxProperties: 64 },
       "status.conditions": conditions
     },
     columns: [
-      column("Members", "integer", ".status.members", "Pools that belong to it now"),
-      column("Idle", "integer", ".status.idle", "Idle sandboxes of all members"),
-      column("Waiting", "integer", ".status.pendingRequests", "Claims that wait in all members"),
+      column("Accepted", "string", ".status.conditions[?(@.type=='Accepted')].status", "Whether the mesh takes it"),
+      column("Selector", "string", ".spec.selector", "Labels of the pools that belong to it", 1),
       age
     ],
     scale: undefined
@@ -380,7 +390,7 @@ function withOverlay(schema: Json, overlay: Overlay, path: string): Json {
   return overlaid(schema, overlay, path)
 }
 
-const sources = ["Pool", "SandboxPool", "SandboxEnv"]
+const sources = ["Env", "Pool", "SandboxPool", "SandboxEnv"]
 
 /** Text by path from the top of the checkout. */
 export const files = (): ReadonlyMap<string, string> => {

@@ -1,5 +1,5 @@
 /**
- * A plugin and the host that loads it. A plugin contributes task types, pool providers, placement and scale policies and alert sinks, each under its name.
+ * A plugin and the host that loads it. A plugin contributes task types, pool providers, placement and scale policies, alert sinks and pool sources, each under its name.
  *
  * Keeps true: what a plugin is and offers (`manifest`) can be read without running any of its code; a plugin made for another version of this SDK is
  * refused with both versions in the message; its config is decoded before anything of it runs; two plugins never offer the same name. Clock, random, logger
@@ -14,6 +14,7 @@ import { Token } from "../protocol/Token.ts"
 import type { AlertSink } from "./AlertSink.ts"
 import type { PlacementPolicy } from "./PlacementPolicy.ts"
 import type { PoolProvider } from "./PoolProvider.ts"
+import type { PoolSource } from "./PoolSource.ts"
 import type { ScalePolicy } from "./ScalePolicy.ts"
 import type { TaskType } from "./TaskType.ts"
 
@@ -25,7 +26,8 @@ export const contributionKinds = [
   "poolProviders",
   "placementPolicies",
   "scalePolicies",
-  "alertSinks"
+  "alertSinks",
+  "poolSources"
 ] as const
 export type ContributionKind = typeof contributionKinds[number]
 
@@ -53,6 +55,7 @@ export interface Contributed {
   readonly placementPolicies: ReadonlyMap<string, PlacementPolicy>
   readonly scalePolicies: ReadonlyMap<string, ScalePolicy>
   readonly alertSinks: ReadonlyMap<string, AlertSink>
+  readonly poolSources: ReadonlyMap<string, PoolSource>
 }
 
 export interface Plugin {
@@ -77,6 +80,7 @@ export const definePlugin = <Config = typeof noConfig.Type>(options: {
     readonly placementPolicies?: Contributions<Config, PlacementPolicy>
     readonly scalePolicies?: Contributions<Config, ScalePolicy>
     readonly alertSinks?: Contributions<Config, AlertSink>
+    readonly poolSources?: Contributions<Config, PoolSource>
   }
 }): Plugin => {
   // Without a schema, Config is the empty struct: the default of the type parameter.
@@ -118,7 +122,8 @@ export const definePlugin = <Config = typeof noConfig.Type>(options: {
           poolProviders: build(options.contributes.poolProviders, decoded.success),
           placementPolicies: build(options.contributes.placementPolicies, decoded.success),
           scalePolicies: build(options.contributes.scalePolicies, decoded.success),
-          alertSinks: build(options.contributes.alertSinks, decoded.success)
+          alertSinks: build(options.contributes.alertSinks, decoded.success),
+          poolSources: build(options.contributes.poolSources, decoded.success)
         })
       } catch (error) {
         return Result.fail(
@@ -158,7 +163,8 @@ const make = Effect.fnUntraced(function*(plugins: ReadonlyArray<Plugin>, configs
     poolProviders: new Map<string, PoolProvider>(),
     placementPolicies: new Map<string, PlacementPolicy>(),
     scalePolicies: new Map<string, ScalePolicy>(),
-    alertSinks: new Map<string, AlertSink>()
+    alertSinks: new Map<string, AlertSink>(),
+    poolSources: new Map<string, PoolSource>()
   }
   const from = new Map<string, string>()
   for (const plugin of plugins) {

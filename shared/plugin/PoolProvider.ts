@@ -15,7 +15,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { Problem } from "../protocol/ErrorCode.ts"
 import type { PoolRef, Sandbox, SandboxPhase } from "../protocol/Sandbox.ts"
-import type { ClaimId, EpochMs, SandboxUid, SessionId } from "../protocol/Token.ts"
+import type { ClaimId, EpochMs, MemberId, SandboxUid, SessionId } from "../protocol/Token.ts"
 import type { SandboxClient, SandboxLost } from "./SandboxClient.ts"
 
 /** Grows with each change of one sandbox; only comparable within that sandbox. On Kubernetes the `resourceVersion`. */
@@ -197,6 +197,8 @@ export interface OpenContext {
   readonly pool: PoolRef
   /** The owner's session; every write carries it too. */
   readonly sessionId: SessionId
+  /** The process that owns the pool, for a provider that shows it. */
+  readonly owner?: MemberId
   readonly size: number
   readonly labels: Readonly<Record<string, string>>
   readonly startedAt: EpochMs

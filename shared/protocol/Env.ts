@@ -38,7 +38,9 @@ export const EnvSpec = Schema.Struct({
   weights: Schema.optionalKey(EnvWeights),
   /** How long a member that answered `QueueFull` is ranked behind the others; 5 s when not given. */
   saturationCooldown: Schema.optionalKey(DurationMs),
-  labels: Schema.optionalKey(Labels)
+  labels: Schema.optionalKey(Labels),
+  /** Who keeps it as it is: a pool source, which changes and deletes it; not given: whoever applies it. */
+  source: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(256)))
 })
 export type EnvSpec = typeof EnvSpec.Type
 

@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 import { Snapshot } from "./Claim.ts"
 import { Labels } from "./Sandbox.ts"
 import { DurationMs } from "./Time.ts"
-import { MemberId, Namespace, PoolName, Token } from "./Token.ts"
+import { MemberId, Namespace, PoolName, SessionId, Token } from "./Token.ts"
 
 export const queueLengthMaxDefault = 10_000
 export const inflightCasMaxDefault = 128
@@ -134,3 +134,15 @@ export const PoolScale = Schema.Struct({
   drain: Schema.optionalKey(Schema.Boolean)
 })
 export type PoolScale = typeof PoolScale.Type
+
+/** What a pool's owner tells the other replicas of its counters while they change (`heddle.pool.<ns>.<pool>.tidings`), for the ranking of envs. */
+export const PoolTidings = Schema.Struct({
+  sessionId: SessionId,
+  idleReady: Schema.Int,
+  queueLen: Schema.Int,
+  claimed: Schema.Int,
+  total: Schema.Int,
+  max: Schema.Int,
+  isDraining: Schema.Boolean
+})
+export type PoolTidings = typeof PoolTidings.Type

@@ -65,7 +65,7 @@ export const PodReset = Schema.Struct({
 })
 export type PodReset = typeof PodReset.Type
 
-const { config, name: _name, namespace: _namespace, provider, ...shared } = PoolSpec.fields
+const { config, name: _name, namespace: _namespace, provider, source: _source, ...shared } = PoolSpec.fields
 const LabelValue = Schema.String.check(
   Schema.isPattern(/^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/u, { message: "the value of a label" }),
   Schema.isMaxLength(63)
@@ -111,6 +111,8 @@ export const SandboxPoolStatus = Schema.Struct({
   selector: Schema.optionalKey(Schema.String),
   /** Idle and claimed ones of all: `18/20`. */
   ready: Schema.optionalKey(Schema.String),
+  /** What the pool means to have now. */
+  target: Schema.optionalKey(Schema.Int),
   /** Sandboxes by phase. */
   phases: Schema.optionalKey(Schema.Struct({
     starting: Schema.optionalKey(Schema.Int),
