@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { hostname } from "node:os"
@@ -32,7 +33,7 @@ import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { SystemEvent } from "../../shared/protocol/SystemEvent.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
-import { type MemberId, Namespace, PoolName, StartupId } from "../../shared/protocol/Token.ts"
+import { type MemberId, Namespace, PoolName, StartupId, Token } from "../../shared/protocol/Token.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
 import * as AlarmClock from "./AlarmClock.ts"
 import * as ClaimRpcs from "./ClaimRpcs.ts"
@@ -302,6 +303,8 @@ const register = Effect.fnUntraced(function*(
   yield* supervised("its registration", Effect.andThen(Effect.catch(first.lost, onLost), Effect.forever(again)))
 })
 
+const isToken = Schema.is(Token)
+
 const poolChanged = (
   directory: PoolDirectory,
   putSpec: (pool: PoolRef, text: string) => void,
@@ -309,6 +312,7 @@ const poolChanged = (
 ): void => {
   if (event._tag === "UpToDate") return directory.poolsComplete()
   const [kind, namespace = "", name = ""] = event.key.split(".")
+  if (!isToken(namespace) || !isToken(name)) return // somebody else's key
   const pool: PoolRef = { namespace: Namespace.make(namespace), name: PoolName.make(name) }
   if (kind === "spec") {
     if (event._tag === "Put") putSpec(pool, event.value)
