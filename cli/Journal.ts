@@ -6,13 +6,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as InstanceLoader from "../services/coordinator/InstanceLoader.ts"
 import type * as Nats from "../shared/jetstream/Nats.ts"
 import * as Read from "../shared/jetstream/Read.ts"
 import * as Streams from "../shared/jetstream/Streams.ts"
+import { HistoryMessage } from "../shared/protocol/History.ts"
 import { type Entry, JournalMessage } from "../shared/protocol/Journal.ts"
 import * as Connection from "./Connection.ts"
 import { CliFailure } from "./ExitCode.ts"
@@ -24,6 +23,7 @@ export interface Recorded {
   readonly entry: Entry
 }
 
+const isHistory = Schema.is(Schema.toEncoded(HistoryMessage))
 const isMessage = Schema.is(Schema.toEncoded(JournalMessage))
 
 /** Entries of `instance` in one journal message, in their order. */
@@ -83,10 +83,10 @@ const fill = (nats: Nats.Connection, instance: string, found: Map<number, Record
     ([stream, filter]) =>
       Stream.runForEach(Read.readRange(nats, stream, { filter, from: 1 }), (message) =>
         Effect.sync(() => {
-          const entries = InstanceLoader.entriesOf(message.text)
-          if (Result.isFailure(entries)) return
-          for (const { entry, sequence } of entries.success) {
-            if (!found.has(entry.n)) found.set(entry.n, { sequence, ledger: stream, entry })
+          const parsed: unknown = JSON.parse(message.text)
+          if (!isHistory(parsed)) return // what is missing then, the chain check says
+          for (const { entry, seq } of parsed.entries) {
+            if (!found.has(entry.n)) found.set(entry.n, { sequence: seq, ledger: stream, entry: entry as Entry }) // only brands are missing
           }
         })),
     { discard: true }

@@ -45,18 +45,18 @@ const load = async (name: ServiceName, config: ServiceConfig): Promise<ServiceLa
   switch (name) {
     case "coordinator": {
       const coordinator = await import("../../services/coordinator/main.ts")
-      const RunMax = await import("../../services/coordinator/RunMax.ts")
-      const ArchivePolicy = await import("../../services/coordinator/ArchivePolicy.ts")
       return Layer.effectDiscard(
         Effect.flatMap(
-          Effect.all({
-            alerts: Plugins.alerts,
-            runMaxMs: RunMax.fromEnvironment,
-            archive: ArchivePolicy.fromEnvironment
-          }),
-          (settings) =>
+          Effect.all({ alerts: Plugins.alerts, settings: coordinator.settings }),
+          ({ alerts, settings }) =>
             Layer.build(
-              coordinator.layer({ ...common, durability: config.durability, streams: config.streams, ...settings })
+              coordinator.layer({
+                ...common,
+                durability: config.durability,
+                streams: config.streams,
+                alerts,
+                ...settings
+              })
             )
         )
       )

@@ -6,7 +6,6 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { hash as cryptoHash } from "node:crypto"
 import * as Decode from "../../shared/jetstream/Decode.ts"
@@ -14,22 +13,15 @@ import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Read from "../../shared/jetstream/Read.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
-import { Entry } from "../../shared/protocol/Journal.ts"
+import { HistoryMessage } from "../../shared/protocol/History.ts"
+import type { Entry } from "../../shared/protocol/Journal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
-import { InstanceId, Shard } from "../../shared/protocol/Token.ts"
+import type { InstanceId, Shard } from "../../shared/protocol/Token.ts"
 import type { Definitions } from "./Definitions.ts"
 import * as Chain from "./engine/Chain.ts"
 import * as Evolve from "./engine/Evolve.ts"
 import * as Initial from "./engine/Initial.ts"
 import { WorkflowEventBus } from "./WorkflowEventBus.ts"
-
-/** Body of a message of HEDDLE_HISTORY and of HEDDLE_ARCHIVE. */
-export const HistoryMessage = Schema.Struct({
-  v: Schema.Literals([1]),
-  instance: InstanceId,
-  shard: Shard,
-  entries: Schema.Array(Schema.Struct({ seq: Schema.Int, entry: Entry }))
-})
 
 export interface HistoryEntry {
   readonly sequence: number

@@ -17,9 +17,10 @@ import { ContractError, type ErrorCode } from "../../shared/protocol/ErrorCode.t
 import { type MemberId, StartupId } from "../../shared/protocol/Token.ts"
 import { ttlMsDefault } from "../../shared/registry/Registry.ts"
 import type { AlertConfig } from "./Alerts.ts"
-import type { ArchivePolicy } from "./ArchivePolicy.ts"
+import * as ArchivePolicy from "./ArchivePolicy.ts"
 import * as CoordinatorLife from "./CoordinatorLife.ts"
 import * as Passivation from "./Passivation.ts"
+import * as RunMax from "./RunMax.ts"
 
 export interface CoordinatorConfig {
   readonly member: MemberId
@@ -39,8 +40,15 @@ export interface CoordinatorConfig {
   /** Instances that wait longer than this leave memory (`Passivation`), default 30 s. */
   readonly passivateAfterMs?: number
   /** When the history of finished instances goes to the archive; absent: never. */
-  readonly archive?: ArchivePolicy
+  readonly archive?: ArchivePolicy.ArchivePolicy
 }
+
+/** What the environment says: `HEDDLE_WORKFLOW_MAX_RUN_TIME`, `HEDDLE_PASSIVATE_AFTER`, `HEDDLE_ARCHIVE_AFTER`. */
+export const settings = Effect.all({
+  runMaxMs: RunMax.fromEnvironment,
+  passivateAfterMs: Passivation.fromEnvironment,
+  archive: ArchivePolicy.fromEnvironment
+})
 
 /** What runs, for the program around it and for tests. */
 export class Coordinator extends Context.Service<Coordinator, {
@@ -66,8 +74,8 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
     shards: 0,
     live: 0,
     resting: 0,
-    passive: 0,
     tickets: 0,
+    passive: 0,
     events: 0,
     unprojected: 0,
     waiters: 0,

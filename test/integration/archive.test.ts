@@ -59,9 +59,11 @@ const view = (nats: Connection, instanceId: InstanceId) =>
 const command = (nats: Connection, verb: "rerun" | "pause", instanceId: InstanceId) =>
   Rpc.call(nats, Subject.rpc.workflow(verb), Accepted, { instanceId })
 
+const subjectOf = (stream: "history" | "archive", instance: InstanceId) =>
+  (stream === "history" ? Subject.history : Subject.archive)(shard(instance), instance)
 /** Entries of the stream's messages for the instance, as they stand there. */
 const stored = (nats: Connection, stream: "history" | "archive", instance: InstanceId) =>
-  Read.readRange(nats, Streams.name[stream], { filter: Subject[stream](shard(instance), instance), from: 1 }).pipe(
+  Read.readRange(nats, Streams.name[stream], { filter: subjectOf(stream, instance), from: 1 }).pipe(
     Stream.runCollect,
     Effect.flatMap(Effect.forEach((message) => Effect.fromResult(InstanceLoader.entriesOf(message.text)))),
     Effect.map((found) => found.flat())
