@@ -246,6 +246,10 @@ const coordinatorEnvironment: ReadonlyArray<readonly [name: string, text: string
     "The longest that a workflow may run, whatever its definition says: a duration such as `24h`; no maximum when not given. One that takes longer ends as by its own time-out: what runs is killed, `onCleanup` runs, the result is FAILED, one alert `WorkflowTimeout`. Runs keep what was set when they were started; a resume, recover or rerun has it again in full."
   ],
   [
+    "HEDDLE_PASSIVATE_AFTER",
+    "An instance that waits longer than this (for a delay, a retry, a slot, a sub-workflow) leaves memory and is loaded again when its timer is due or anything concerns it: a duration such as `5m`; `30s` when not given."
+  ],
+  [
     "HEDDLE_ARCHIVE_AFTER",
     "How long after its end the history of an instance moves to the archive: `30d` when not given, `never`, or with other ages for single namespaces, `30d,batch=1d,audit=never`."
   ],

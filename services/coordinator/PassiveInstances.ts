@@ -224,7 +224,7 @@ export class PassiveInstances {
   close(shard: Shard): void {
     const held = this.#byShard.get(shard)
     if (held === undefined) return
-    for (const one of [...held.values()]) {
+    for (const one of held.values()) {
       this.#remove(one)
       this.#tell(one, Result.fail(gone(one.passive.instance, shard)))
       for (const waiter of one.waiters ?? []) waiter(undefined)

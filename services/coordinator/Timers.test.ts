@@ -2,6 +2,8 @@ import { assert, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/testing/TestClock"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { Timers } from "./Timers.ts"
 
 const started = Effect.gen(function*() {
@@ -53,4 +55,25 @@ it.effect("arming again replaces, cancelling removes, and ten thousand cancelled
     yield* TestClock.adjust(1)
     assert.deepStrictEqual(fired, ["a"])
     assert.strictEqual(timers.size, 0)
+  }))
+
+it.effect("what a cancelled timer would have told is let go of at once", () =>
+  Effect.gen(function*() {
+    setFlagsFromString("--expose-gc")
+    const collect = runInNewContext("gc") as () => void // what the flag adds to new contexts
+    const { timers } = yield* started
+    const armed = (): WeakRef<object> => {
+      const told = { states: "of many instances" }
+      timers.arm({ key: "a", dueAt: 1_000_000, fire: () => void told.states })
+      return new WeakRef(told)
+    }
+    const told = armed()
+    const turn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+    yield* turn
+    collect()
+    assert.isDefined(told.deref())
+    timers.cancel("a")
+    yield* turn
+    collect()
+    assert.isUndefined(told.deref())
   }))

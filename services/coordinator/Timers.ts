@@ -19,8 +19,10 @@ export interface Timer {
 const sweepAt = 1_024
 
 interface Slot extends Timer {
+  fire: () => void
   cancelled: boolean
 }
+const nothing = (): void => {}
 
 export class Timers {
   readonly #heap: Array<Slot> = []
@@ -59,6 +61,7 @@ export class Timers {
     if (slot === undefined) return
     // left in the heap: removal from the middle would cost a search; swept when the dead outnumber the living
     slot.cancelled = true
+    slot.fire = nothing // what it would have told is let go of now
     this.#byKey.delete(key)
     if (this.#heap.length > 2 * this.#byKey.size + sweepAt) this.#sweep()
   }

@@ -31,6 +31,7 @@ const scenarios: ReadonlyArray<Scenario> = [
 const usage = `npm run bench -- [scenario ...] [flags]
 
 npm run bench -- engine [decide|replay|compile|completion ...]: the workflow engine alone, without a mesh
+npm run bench -- memory: heap of a coordinator's process per live instance of ten tasks, and per one that waits long
 
 scenarios (all when none is named; also a part of a name, or a group: workflow, claim):
 ${scenarios.map(({ name, what }) => `  ${name.padEnd(16)}${what}`).join("\n")}
@@ -104,6 +105,7 @@ const bench = async (): Promise<void> => {
   const { positionals, values } = readArgs()
   if (values.help) return void process.stdout.write(usage)
   if (positionals[0] === "engine") return void await import("./engine.ts")
+  if (positionals[0] === "memory") return void await import("./memory.ts")
   const selected = chosen(positionals)
   const sync = oneOf("sync", values.sync ?? (values.quick ? "interval" : "both"), ["interval", "always", "both"])
   const runtime = oneOf("runtime", values.runtime, ["node", "deno"])
