@@ -63,6 +63,7 @@ export const declareDead = (mesh: Mesh, dead: Running) =>
 export const takeOver = (mesh: Mesh, dead: Running, onMessage?: (passing: Passing) => boolean) =>
   Effect.gen(function*() {
     dead.cut()
+    yield* dead.settled
     const next = yield* coordinator(nextName(), {
       clock: dead.clock,
       ...(onMessage === undefined ? {} : { onMessage })

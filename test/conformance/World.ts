@@ -20,13 +20,14 @@ import * as Coordinator from "../../services/coordinator/main.ts"
 import type { ConsumeFailed } from "../../shared/jetstream/Consume.ts"
 import type { JetStreamFailed } from "../../shared/jetstream/JetStreamApi.ts"
 import { type Connection, Nats, open } from "../../shared/jetstream/Nats.ts"
+import * as Read from "../../shared/jetstream/Read.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { type Definition, DefinitionPut } from "../../shared/protocol/Definition.ts"
 import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { Entry } from "../../shared/protocol/Journal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
-import { type InstanceId, MemberId } from "../../shared/protocol/Token.ts"
+import { type InstanceId, MemberId, StreamSequence } from "../../shared/protocol/Token.ts"
 import { Accepted, StartAnswer, WorkflowList, WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
 import { type Plan, Script } from "./Script.ts"
@@ -76,6 +77,8 @@ export interface Running {
   readonly stop: Effect.Effect<void>
   /** Dead from here on, nothing handed over; the broker is not told. */
   readonly cut: () => void
+  /** The broker has heard everything: after a cut, that it subscribes to nothing any more. */
+  readonly settled: Effect.Effect<unknown>
   readonly isCut: () => boolean
   readonly mend: () => void
 }
@@ -132,6 +135,7 @@ export const coordinator = (
       logs,
       stop: close,
       cut: wire.cut,
+      settled: connection.flush,
       isCut: wire.isCut,
       mend: wire.mend
     }
@@ -284,13 +288,33 @@ export class Mesh {
     }
   }
 
+  #isEmpty(stream: string): Effect.Effect<boolean, JetStreamFailed> {
+    return Effect.map(
+      Streams.info(this.nats, stream),
+      (found) => Option.isNone(found) || found.value.state.messages === 0
+    )
+  }
+
+  /** Nothing is on its way to an owner: what is delivered to one that dies comes again only after the consumer's ack wait of 30 s. */
+  get inboxIsEmpty(): Effect.Effect<void, JetStreamFailed> {
+    const left = Read.nextMessage(this.nats, Streams.name.commands, "heddle.wf.>", StreamSequence.make(1))
+    return Effect.asVoid(until("no message is left in the inbox", this.#isEmpty(Streams.name.commands))).pipe(
+      Effect.catchDefect((defect) =>
+        Effect.flatMap(left, (found) =>
+          Effect.die(
+            new Error(
+              `${String(defect)}: ${Option.isSome(found) ? `${found.value.subject} ${found.value.text}` : "gone now"}`
+            )
+          ))
+      )
+    )
+  }
+
   /** Nothing is left on the lanes or in the inbox, nothing held by the executor. */
   get streamsAreEmpty(): Effect.Effect<void, JetStreamFailed> {
-    const count = (name: string) =>
-      Effect.map(Streams.info(this.nats, name), (found) => Option.isSome(found) ? found.value.state.messages : 0)
     return Effect.gen({ self: this }, function*() {
-      yield* until("no lane message is left", Effect.map(count(Streams.name.ready), (left) => left === 0))
-      yield* until("no message is left in the inbox", Effect.map(count(Streams.name.commands), (left) => left === 0))
+      yield* until("no lane message is left", this.#isEmpty(Streams.name.ready))
+      yield* this.inboxIsEmpty
       yield* until(
         `the executor holds nothing (${[...this.executor.held.keys()].join()}) and nothing is left on a lane (${
           [...this.executor.lane.keys()].join()
@@ -311,8 +335,8 @@ export const leaksNothing = (running: Running): Effect.Effect<void> =>
     yield* until(
       "no live instance, event, waiter, slot or place in a queue is left",
       Effect.sync(() => {
-        const { events, live, tickets, waiters } = running.stats()
-        return live === 0 && events === 0 && waiters === 0 && tickets === 0
+        const { events, live, passive, tickets, waiters } = running.stats()
+        return live === 0 && passive === 0 && events === 0 && waiters === 0 && tickets === 0
       })
     ).pipe(Effect.catchDefect((defect) => Effect.die(new Error(`${String(defect)}: ${describe()}`))))
     assert.deepStrictEqual(running.stats().timers.filter((timer) => !isPassing(timer)), [], "timers left armed")

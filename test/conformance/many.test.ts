@@ -105,7 +105,8 @@ it.live(
         executor.takeSome(slots)
         yield* until(
           "these have ended",
-          Effect.sync(() => next.stats().live <= left - slots && executor.held.size === 0)
+          Effect.sync(() => next.stats().live <= left - slots && executor.held.size === 0),
+          30_000
         )
       }
       assert.strictEqual(executor.ran.length, 2 * (count - 1))

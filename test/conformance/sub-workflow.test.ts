@@ -10,7 +10,7 @@ import { InstanceId, MemberId, Shard, TaskInstanceId } from "../../shared/protoc
 import { StartAnswer } from "../../shared/protocol/Workflow.ts"
 import * as Script from "./Script.ts"
 import { declareDead, nextName, type Scene, shards, Site, survive } from "./Survival.ts"
-import { type Case, conform, coordinator, type Mesh, type Spec, task, until, World } from "./World.ts"
+import { type Case, conform, coordinator, type Mesh, type Running, type Spec, task, until, World } from "./World.ts"
 
 // design/conformance-workflow.md: sub-workflows (A05 to A09, B04, B10, B15, C14 to C17). The child's acts are planned as `sub/<task>`.
 const parentOf = (definition: string, more: Record<string, unknown> = {}): Spec => ({
@@ -24,6 +24,14 @@ const family = (mesh: Mesh, name: string, plan: Script.Plan, request: Record<str
   Effect.gen(function*() {
     yield* mesh.define(`${name}-child`, two)
     return yield* mesh.start(name, parentOf(`${name}-child`), plan, request)
+  })
+
+/** From here on it is dead, and nothing was on its way to it. */
+const silence = (mesh: Mesh, running: Running) =>
+  Effect.gen(function*() {
+    yield* Effect.orDie(mesh.inboxIsEmpty)
+    running.cut()
+    yield* running.settled
   })
 
 /** The parent has this child and no other, and the mesh knows no other run of its definition. */
@@ -93,7 +101,8 @@ describe("sub-workflow", () => {
       }))
 
     it.effect("A09 the child inherits the schedule time, and its child from it", () =>
-      conform(function*({ executor, mesh }) {
+      conform(function*(world) {
+        const { executor, mesh } = world
         const scheduled = task("x", [], { with: { run: "${{ params.scheduledAt }} ${{ params.date }}" } })
         yield* mesh.define("A09-grandchild", { tasks: [scheduled] })
         yield* mesh.define("A09-child", {
@@ -123,6 +132,10 @@ describe("sub-workflow", () => {
         assert.notStrictEqual(second.id, child.id)
         assert.strictEqual((yield* second.view).params["scheduledAt"], "2026-02-01T23:30:00.000Z")
         yield* Rpc.call(mesh.nats, Subject.rpc.schedule("delete"), Schema.Unknown, { name: "A09" })
+        yield* until(
+          "its timer is gone",
+          Effect.sync(() => !world.coordinator.stats().timers.some((key) => key.startsWith("schedule/")))
+        )
       }))
 
     it.effect("B04 pause with a sub-workflow: both PAUSED", () =>
@@ -203,7 +216,7 @@ describe("sub-workflow", () => {
         // the parent has just been told that it is started
         const early = yield* family(mesh, "C14", { "sub/x": Script.leave })
         const before = executor.reported.length
-        first.cut()
+        yield* silence(mesh, first)
         executor.end(spec, { _tag: "SUCCEEDED", outputs: { rows: 1 } })
         yield* until("the report is stored", Effect.sync(() => executor.reported.length > before))
         yield* crash
@@ -261,7 +274,7 @@ describe("sub-workflow", () => {
         const child = yield* parent.child("sub")
         assert.strictEqual(child.id, SubWorkflow.childId(instanceId, attempt))
         /** `dead` answers nobody any more, and nobody has been told. */
-        const cut = Effect.sync(() => dead.cut())
+        const cut = silence(mesh, dead)
         const takenOver = Effect.gen(function*() {
           yield* Effect.orDie(declareDead(mesh, dead))
           yield* until("one serves all shards", Effect.sync(() => alive.stats().shards === shards))
@@ -341,7 +354,7 @@ describe("sub-workflow", () => {
         executor.isReachable = false
         yield* mesh.nats.flush
         for (const [one, , verb] of both) yield* one.command(verb)
-        first.cut()
+        yield* silence(mesh, first)
         executor.isReachable = true
         yield* mesh.nats.flush
         yield* crash
