@@ -5,14 +5,19 @@
  * Runs against a mesh of its own, or against the one whose NATS server `HEDDLE_TEST_NATS_URL` names (it needs a pool `default/default` with two local sandboxes).
  */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Random from "effect/Random"
 import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
+import { readdirSync } from "node:fs"
+import { join } from "node:path"
 import * as Nats from "../../shared/jetstream/Nats.ts"
+import * as Read from "../../shared/jetstream/Read.ts"
+import * as Streams from "../../shared/jetstream/Streams.ts"
 import { ErrorAnswer, type ErrorCode, errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import { MemberList } from "../../shared/protocol/Member.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
@@ -84,7 +89,7 @@ const requests = (): ReadonlyArray<readonly [subject: string, needs: ReadonlyArr
   [Subject.rpc.pool(pool, "dequeue"), ["executor", "startup", "max", "waitMs"]],
   [Subject.rpc.pool(pool, "settle"), ["executor", "startup", "registered", "dropped", "returned", "released", "lost"]],
   [Subject.rpc.pool(pool, "withdraw"), ["instance", "taskInstanceIds"]],
-  [Subject.rpc.pools("apply"), ["name", "provider", "size"]],
+  [Subject.rpc.pools("apply"), ["name", "provider"]],
   [Subject.rpc.pools("list"), []],
   [Subject.rpc.memberList, []],
   [Subject.rpc.failoverList, []],
@@ -321,36 +326,242 @@ describe("streams", () => {
   })
 })
 
-it(
-  "noise: random bytes and broken messages on every subject, each request is answered with the contract's words",
-  async () => {
-    const seed = "bad-input-1"
-    const noise = Effect.gen(function*() {
-      const random = yield* Random.Random
-      const byte = () => Math.floor(random.nextDoubleUnsafe() * 256)
-      const bytes = () => Buffer.from(Array.from({ length: Math.floor(random.nextDoubleUnsafe() * 200) }, byte))
-      /** A well-formed object with random values under the names that the contract knows. */
-      const shuffled = (names: ReadonlyArray<string>) => {
-        const values = [null, -1, 1e308, "", "x", [], {}, true, [[[]]], { a: { a: 1 } }, "\u0000", "9".repeat(400)]
-        return JSON.stringify(Object.fromEntries(names.map((name) => [name, values[byte() % values.length]])))
-      }
-      return { bytes, shuffled }
-    }).pipe(Random.withSeed(seed))
-    const { bytes, shuffled } = await Effect.runPromise(noise)
-    const codes = new Set(Object.keys(errorCodes))
-    for (const [subject, needs] of requests()) {
-      const bodies = Array.from(
-        { length: 30 },
-        (_, i) => i % 2 === 0 ? bytes() : Buffer.from(shuffled([...needs, "limit", "next", "ttl", "wait"]))
-      )
-      const answers = await Promise.all(bodies.map((body) => send(subject, body)))
-      for (const { code } of answers) assert.isTrue(code === undefined || codes.has(code), `${subject} (seed ${seed})`)
+// ------------------------------------------------------------------------------------------------- noise, with smallest failing cases
+
+type Encodable = Schema.Codec<unknown, unknown>
+/** Every message that shared/protocol describes: a new one is in it by itself. */
+const schemas = async (): Promise<ReadonlyArray<readonly [name: string, schema: Encodable]>> => {
+  const folder = join(import.meta.dirname, "../../shared/protocol")
+  const files = readdirSync(folder).filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts")).toSorted()
+  const modules = await Promise.all(files.map((file) => import(join(folder, file)) as Promise<Record<string, unknown>>))
+  return modules.flatMap((module, at) =>
+    Object.entries(module).flatMap(([name, value]) =>
+      Schema.isSchema(value) && (value.ast._tag === "Objects" || value.ast._tag === "Union")
+        ? [[`${files[at]}:${name}`, Schema.toEncoded(value) as unknown as Encodable] as const] // as JSON it needs no services
+        : []
+    )
+  )
+}
+
+const token = (pattern: string, at: number, pool: string): string =>
+  pattern.startsWith("heddle.wf") || pattern.startsWith("heddle.archive") ?
+    at === 2 ? "0" : "noise"
+    : at === 2 && pattern.includes(".pool.") || at === 3 && pattern.includes(".rpc.")
+    ? "default"
+    : pool
+/** A subject of this form. */
+const filled = (pattern: string, pool: string): string =>
+  pattern.split(".").map((part, at) => part === "*" || part === ">" ? token(pattern, at, pool) : part).join(".")
+
+const Info = Schema.Struct({ endpoints: Schema.Array(Schema.Struct({ subject: Schema.String })) })
+const decodeInfo = Schema.decodeUnknownSync(Schema.fromJsonString(Info))
+/** Every request that some service of the mesh answers, as the services themselves tell (`nats micro info`): a new one is in it by itself. */
+const answered = (): Promise<ReadonlyArray<string>> =>
+  Effect.runPromise(
+    Effect.gen(function*() {
+      const found = new Set<string>()
+      const inbox = nats.inbox()
+      yield* nats.subscribe(inbox, (message) => {
+        for (const { subject } of decodeInfo(message.text).endpoints) found.add(filled(subject, "noise"))
+      })
+      nats.publish("$SRV.INFO", "", { reply: inbox })
+      yield* Effect.sleep("1 second") // who has not answered by then is missed by the check below
+      return [...found].toSorted()
+    }).pipe(Effect.scoped)
+  )
+/** Every subject that a stream takes. `nowhere`: where only the one writer of a subject may write, it is a subject without one. */
+const taken = (): ReadonlyArray<string> =>
+  Streams.definitions().flatMap(({ name, subjects }) =>
+    subjects.map((pattern) =>
+      name.startsWith("KV_")
+        ? pattern.replace(">", "noise")
+        : filled(pattern, pattern.endsWith(".event") ? "nowhere" : "noise")
+    )
+  )
+
+const Edit = Schema.Struct({
+  kind: Schema.Literals(["drop", "replace", "rename", "cut", "flip", "double"]),
+  at: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 10_000 })),
+  value: Schema.Json
+})
+/** Where a JSON value can be changed: each object and array in it, with one of its keys. */
+const places = (value: unknown): ReadonlyArray<readonly [Record<string, unknown>, string]> =>
+  typeof value !== "object" || value === null ? [] : Object.keys(value).flatMap((key) => {
+    const holder = value as Record<string, unknown> // an array is changed by its indexes
+    return [[holder, key] as const, ...places(holder[key])]
+  })
+/** A message after edits: of its values, then of its bytes. */
+const edited = (message: unknown, edits: ReadonlyArray<typeof Edit.Type>): Uint8Array => {
+  const copy: Record<string, unknown> = { root: structuredClone(message) }
+  for (const { at, kind, value } of edits) {
+    const all = places(copy)
+    const [holder, key] = all[at % all.length] ?? [copy, "root"]
+    if (kind === "drop") delete holder[key]
+    else if (kind === "replace") holder[key] = value
+    else if (kind === "rename") {
+      holder[`${key}x`] = holder[key]
+      delete holder[key]
     }
-    for (const subject of streamed()) for (let i = 0; i < 30; i++) nats.publish(subject, bytes())
-    assert.isTrue(await Effect.runPromise(nats.flush))
-  },
-  120_000
-)
+  }
+  let bytes = Buffer.from(JSON.stringify(copy["root"]) ?? "")
+  for (const { at, kind } of edits) {
+    if (bytes.length === 0) break
+    if (kind === "cut") bytes = bytes.subarray(0, at % bytes.length)
+    else if (kind === "double") bytes = Buffer.concat([bytes, bytes])
+    else if (kind === "flip") bytes[at % bytes.length] = (bytes[at % bytes.length] ?? 0) ^ (1 << (at % 8))
+  }
+  return bytes
+}
+const byte = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 255 }))
+/** Random bytes, random JSON, a message as it should be, and one after some edits. */
+const bodies = (of: ReadonlyArray<Encodable>): ReadonlyArray<Arbitrary.Arbitrary<Uint8Array>> => [
+  Arbitrary.array(Arbitrary.schema(byte), { maxLength: 200 }).pipe(Arbitrary.map((bytes) => Uint8Array.from(bytes))),
+  Arbitrary.schema(Schema.Json).pipe(Arbitrary.map((value) => Buffer.from(JSON.stringify(value)))),
+  ...of.flatMap((schema) => {
+    const message = Arbitrary.schema(schema)
+    const edits = Arbitrary.array(Arbitrary.schema(Edit), { minLength: 1, maxLength: 4 })
+    return [
+      message.pipe(Arbitrary.map((value) => edited(value, []))),
+      Arbitrary.all([message, edits]).pipe(Arbitrary.map(([value, list]) => edited(value, list)))
+    ]
+  })
+]
+/** Fails with the subject and the smallest bytes that do it. */
+const holds = (
+  subject: string,
+  body: Arbitrary.Arbitrary<Uint8Array>,
+  property: (bytes: Uint8Array) => Promise<void>,
+  runs: number
+): Promise<void> =>
+  Effect.runPromise(
+    Arbitrary.checkEffect(
+      body,
+      (bytes) => Effect.as(Effect.tryPromise({ try: () => property(bytes), catch: (cause) => String(cause) }), true),
+      { runs, size: 12, maxShrinks: 300 }
+    ).pipe(Effect.map((result) => {
+      if (result._tag === "Falsified") {
+        const bytes = Buffer.from(result.shrunkInput)
+        assert.fail(
+          `${subject} with ${JSON.stringify(bytes.toString())} (hex ${bytes.toString("hex")}): ${
+            result.failure._tag === "PropertyError" ? result.failure.error : "false"
+          }\nreplay ${result.replay}`
+        )
+      }
+      assert.strictEqual(result._tag, "Passed", subject)
+    }))
+  )
+
+const codes = new Set(Object.keys(errorCodes))
+/** These may hold an answer back: a claim until its deadline, an executor's question until there is work, a result until the run ends. */
+const mayWait = /\.(claim|dequeue|result)$/
+const refusals = new Set<string | undefined>(["InvalidJson", "InvalidMessage", "InvalidDefinition", "InvalidName"])
+
+/** The contract's code of the answer; `undefined` when it was accepted or is held back. */
+const codeOf = async (subject: string, body: Uint8Array): Promise<string | undefined> => {
+  const timeoutMs = mayWait.test(subject) ? 250 : 10_000
+  const answer = await Effect.runPromise(Effect.result(nats.request(subject, body, { timeoutMs })))
+  if (Result.isFailure(answer)) {
+    if (answer.failure._tag === "RequestTimeout" && mayWait.test(subject)) return undefined
+    throw new Error(answer.failure.message)
+  }
+  const parsed: unknown = JSON.parse(answer.success.text)
+  if (!hasError(parsed)) return undefined
+  const decoded = errorWithin(parsed)
+  if (Result.isFailure(decoded)) throw new Error(`not the contract's error: ${answer.success.text.slice(0, 300)}`)
+  const { code, message } = decoded.success.error
+  if (code === "Internal" || !codes.has(code)) throw new Error(`${code}: ${message.slice(0, 500)}`)
+  return code
+}
+/** Who does not answer, and what the processes that have ended said; `undefined`: all services are there. */
+const down = async (): Promise<string | undefined> => {
+  const probes = [[Subject.rpc.workflow("get"), { instanceId: "none" }, "NoSuchInstance"], [
+    Subject.rpc.pool(pool, "snapshot"),
+    {},
+    undefined
+  ], [Subject.rpc.memberList, {}, undefined]] as const
+  for (const [subject, body, wanted] of probes) {
+    const code = await codeOf(subject, Buffer.from(JSON.stringify(body))).catch(String)
+    if (code === wanted) continue
+    const ended = await Promise.race([mesh?.died.catch(String), Promise.resolve("no process has ended")])
+    return `${subject}: ${code}; ${ended}`
+  }
+  return undefined
+}
+
+describe("noise", () => {
+  it("a failing case is told with its subject and the smallest bytes that do it", async () => {
+    const [bytes = Arbitrary.Constant(new Uint8Array())] = bodies([])
+    const failure = await holds(
+      "heddle.rpc.x",
+      bytes,
+      (body) => body.includes(0x7b) ? Promise.reject(new Error("ends the service")) : Promise.resolve(),
+      10_000
+    )
+      .then(() => "", String)
+    assert.include(failure, "heddle.rpc.x with \"{\" (hex 7b): Error: ends the service")
+  })
+
+  it("on every request: an answer of the contract", async () => {
+    await ask(Subject.rpc.pools("apply"), { name: "noise", provider: "simulated", size: 2, queueLengthMax: 4 })
+    const known = [
+      ...requests().map(([subject]) => subject.replace(".default.default.", ".default.noise.")),
+      Subject.rpc.env("default", "noise")
+    ]
+    const subjects = [...new Set([...await answered(), ...known])].toSorted()
+    for (const verb of Subject.workflowVerbs) assert.include(subjects, Subject.rpc.workflow(verb))
+    const messages = await schemas()
+    assert.isAbove(messages.length, 50)
+    const samples = await Promise.all(
+      messages.map(async ([, schema]) => {
+        const [one] = await Effect.runPromise(Arbitrary.sampleEffect(Arbitrary.schema(schema), { count: 1, seed: 7 }))
+        return Buffer.from(JSON.stringify(one))
+      })
+    )
+    for (const subject of subjects) {
+      if (
+        await codeOf(subject, Buffer.from("{")).then(
+          () => false,
+          (error: unknown) => /nobody answers/.test(String(error))
+        )
+      ) continue
+      // which of the contract's messages this subject takes is found by sending it one of each
+      const fitting: Array<Encodable> = []
+      if (!mayWait.test(subject)) {
+        const found = await Promise.all(samples.map((body) => codeOf(subject, body)))
+        for (const [at, [, schema]] of messages.entries()) if (!refusals.has(found[at])) fitting.push(schema)
+      } else {
+        for (const [name, schema] of messages) {
+          if (/:(ClaimRequest|DequeueRequest|ResultRequest)$/.test(name)) fitting.push(schema)
+        }
+      }
+      for (const body of bodies(fitting.slice(0, 4))) {
+        await holds(subject, body, async (bytes) => void await codeOf(subject, bytes), mayWait.test(subject) ? 4 : 10)
+      }
+    }
+    assert.isUndefined(await down())
+  }, 60_000)
+
+  it("on every subject of a stream: put aside, and the services go on", async () => {
+    const messages = (await schemas()).map(([, schema]) => schema)
+    const own = messages.filter((_, at) => at % 7 === 0)
+    for (const subject of taken()) {
+      for (const body of bodies(own).slice(0, 8)) {
+        await holds(subject, body, async (bytes) => {
+          if (await down() !== undefined) return // an earlier case did it: that one is told
+          await Effect.runPromise(Effect.result(nats.request(subject, bytes, { timeoutMs: 10_000 })))
+          assert.isUndefined(await down())
+        }, 4)
+      }
+    }
+    // nothing that cannot be handled stays in the way (a claim that can be made of noise waits for its sandbox)
+    await Effect.runPromise(
+      Read.lastMessage(nats, Streams.name.commands, "heddle.wf.0.noise.cmd").pipe(
+        Effect.filterOrFail((last) => last._tag === "None", () => ({ _tag: "StillThere" as const })),
+        Effect.retry({ times: 100, schedule: Schedule.spaced(100) })
+      )
+    )
+  }, 60_000)
+})
 
 it("after all that: the same processes, the work under way is done, and new work is done", async () => {
   assert.strictEqual((await result("under-way")).state, "SUCCEEDED")
