@@ -167,6 +167,89 @@ describe("condition", () => {
   })
 })
 
+describe("what counts as failed", () => {
+  /** `gate` asks `first` and `second` with `when`, whatever became of them. */
+  const judged = (before: ReadonlyArray<Task>, when: unknown) =>
+    new ScriptedRun({
+      tasks: [
+        ...before,
+        task("gate", ["first", "second"], {
+          type: "condition",
+          join: "all_done",
+          with: { when, success: ["good"], failed: ["bad"] }
+        }),
+        task("good", ["gate"]),
+        task("bad", ["gate"])
+      ]
+    }).start()
+  const took = (self: ScriptedRun) => self.task("gate").outputs?.["branch"]
+
+  it("a predecessor that a switch did not take neither succeeded nor failed", () => {
+    const before = [
+      task("pick", [], { type: "switch", with: { cases: [{ when: "true", next: "first" }], default: "second" } }),
+      task("first", ["pick"]),
+      task("second", ["pick"])
+    ]
+    for (const is of ["success", "failed"]) {
+      const self = judged(before, { task: "second", is })
+      self.succeed("first")
+      assert.strictEqual(took(self), "failed", is)
+      verified(self)
+    }
+  })
+  it("a predecessor that did not run because of a failure before it failed", () => {
+    const before = [task("first"), task("broken"), task("second", ["broken"])]
+    for (const [is, expected] of [["failed", "success"], ["success", "failed"]] as const) {
+      const self = judged(before, { task: "second", is })
+      self.succeed("first")
+      self.fail("broken")
+      assert.strictEqual(took(self), expected, is)
+      verified(self)
+    }
+  })
+  it("a predecessor that was killed failed, for a condition that is run again by hand", () => {
+    const self = judged([task("first"), task("second")], { task: "second", is: "failed" })
+    self.succeed("first")
+    self.register("second")
+    self.turn({ _tag: "WORKFLOW_STOP" })
+    self.ended("second", "TASK_KILLED")
+    assert.strictEqual(self.state.status, "STOPPED")
+    self.turn({ _tag: "WORKFLOW_RUN_TASK", task: TaskName.make("gate") })
+    assert.strictEqual(took(self), "success")
+    verified(self)
+  })
+})
+
+it("a condition that is none is refused, with the place and what to write", () => {
+  const problems = (when: unknown): ReadonlyArray<string> => {
+    const result = compile({
+      tasks: [
+        task("a"),
+        task("gate", ["a"], { type: "condition", with: { when, success: ["b"] } }),
+        task("b", ["gate"])
+      ]
+    })
+    if (Result.isSuccess(result)) return []
+    for (const problem of result.failure) {
+      assert.strictEqual(problem.fix, "Give {task: <name>, is: success | failed}, {and: [...]} or {or: [...]}.")
+    }
+    return result.failure.map(({ message, path }) => `${path.replace("spec.tasks[1].with.", "")}: ${message}`)
+  }
+  const one = { task: "a" }
+  const isNone = "a condition names a task, or joins conditions with and / or"
+  const isNoList = "`and` and `or` take a list of conditions, one of the two"
+  assert.deepStrictEqual(problems("a"), [`when: ${isNone}`])
+  assert.deepStrictEqual(problems([one]), [`when: ${isNone}`])
+  assert.deepStrictEqual(problems({ and: [one, 7] }), [`when.and[1]: ${isNone}`])
+  assert.deepStrictEqual(problems({ or: [{ and: [one] }, { or: [one, null] }] }), [`when.or[1].or[1]: ${isNone}`])
+  assert.deepStrictEqual(problems({ and: [] }), [`when: ${isNoList}`])
+  assert.deepStrictEqual(problems({ or: one }), [`when: ${isNoList}`])
+  assert.deepStrictEqual(problems({ and: [one], or: [one] }), [`when: ${isNoList}`])
+  const nested = (depth: number): unknown => depth === 0 ? one : { and: [nested(depth - 1)] }
+  assert.deepStrictEqual(problems(nested(16)), [])
+  assert.deepStrictEqual(problems(nested(17)), [`when${".and[0]".repeat(17)}: ${isNone}`])
+})
+
 describe("expressions in spec.params", () => {
   const spec: Spec = {
     params: {
