@@ -344,9 +344,9 @@ const leavesAlone = (draw: Draw): void => {
 }
 
 export const properties: ReadonlyArray<Property> = [
-  { name: "small", draws: draw(8, 40), size: 40, share: 74, holds: endsWell },
-  { name: "medium", draws: draw(40, 80), size: 80, share: 16, holds: endsWell },
-  { name: "large", draws: draw(200, 200), size: 200, share: 1, holds: endsWell },
+  { name: "small", draws: draw(8, 40), size: 40, share: 70, holds: endsWell },
+  { name: "medium", draws: draw(40, 80), size: 80, share: 18, holds: endsWell },
+  { name: "large", draws: draw(200, 200), size: 200, share: 3, holds: endsWell },
   { name: "verify", draws: draw(20, 40), size: 40, share: 5, holds: isVerified },
   { name: "pure", draws: draw(20, 40), size: 40, share: 4, holds: leavesAlone }
 ]
