@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { findNatsServer } from "../../infra/bootstrap/nats-server.mjs"
 import * as Durability from "../../shared/jetstream/Durability.ts"
+import * as ServerVersion from "../../shared/jetstream/ServerVersion.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { MemberList, type MemberList as Members } from "../../shared/protocol/Member.ts"
 import { PoolList } from "../../shared/protocol/Pool.ts"
@@ -15,6 +16,7 @@ import * as Subject from "../../shared/protocol/Subject.ts"
 import * as Connection from "../Connection.ts"
 import { Ended } from "../ExitCode.ts"
 import { Output } from "../Output.ts"
+import { version } from "../Version.ts"
 
 export interface Check {
   readonly check: string
@@ -55,8 +57,10 @@ const natsServerCheck = Effect.tryPromise({
 
 /** What the streams lack, from what the server has under their names. */
 export const streamChecks = (
-  found: ReadonlyArray<readonly [name: string, config: Parameters<typeof Streams.differences>[1] | undefined]>
+  found: ReadonlyArray<readonly [name: string, config: Parameters<typeof Streams.differences>[1] | undefined]>,
+  serverVersion: string
 ): ReadonlyArray<Check> => {
+  const isServerOld = ServerVersion.isOlder(serverVersion, ServerVersion.least)
   const wanted = new Map(Streams.definitions().map((definition) => [definition.name, definition]))
   const missing = found.filter(([, config]) => config === undefined).map(([name]) => name)
   if (missing.length === found.length && found.length > 0) {
@@ -72,7 +76,7 @@ export const streamChecks = (
     problem(
       "streams",
       `${name} is missing`,
-      "restart any service: it makes what is missing. A lost file stream means lost data: restore its backup first."
+      `if it was never there (the services are of an older version than this heddle, ${version}), start a service of this version: it makes what is missing. If it was there, its data is gone: restore its backup first.`
     )
   )
   for (const [name, config] of found) {
@@ -84,24 +88,37 @@ export const streamChecks = (
         `${name} has ${difference.field} ${JSON.stringify(difference.found)}, heddle needs ${
           JSON.stringify(difference.wanted)
         }`,
-        `\`nats stream edit ${name}\`, or upgrade nats-server to ${Durability.versionMin} or newer.`
+        Streams.fixOf(difference, isServerOld)
       ))
     }
   }
   return checks.length === 0 ? [ok("streams", `${found.length} streams and buckets as they should be`)] : checks
 }
 
+const journalFix =
+  "let only coordinators publish on heddle.journal.> (permissions: docs/design/session-protocol.md). JournalUnreadable: start a coordinator of the newest version, or restore the journal's backup."
 const rolesNeeded = ["coordinator", "pool-scheduler", "task-executor", "failover"] as const
 
 export const memberChecks = (members: typeof Members.Type): ReadonlyArray<Check> => {
   const missing = rolesNeeded.filter((role) => !members.items.some((member) => member.role === role))
   const counts = rolesNeeded.map((role) => `${members.items.filter((member) => member.role === role).length} ${role}`)
     .join(", ")
-  return missing.length === 0
-    ? [ok("members", counts)]
-    : missing.map((role) =>
-      problem("members", `no ${role} runs`, `\`heddle serve ${role}\`, or \`heddle dev\` for all of them.`)
-    )
+  const found: Array<Check> = missing.map((role) =>
+    problem("members", `no ${role} runs`, `\`heddle serve ${role}\`, or \`heddle dev\` for all of them.`)
+  )
+  if (found.length === 0) found.push(ok("members", counts))
+  for (const { member, problems } of members.items) {
+    for (const told of problems ?? []) found.push(problem("journal", `${member}: ${told}`, journalFix))
+  }
+  const versions = new Set(members.items.map((member) => member.version))
+  if (versions.size > 1 || members.items.length > 0 && !versions.has(version)) {
+    found.push(warning(
+      "versions",
+      `services of ${[...versions].toSorted().join(", ")}, this heddle is ${version}`,
+      "upgrade all of them; what a newer one asks for, an older one may refuse."
+    ))
+  }
+  return found
 }
 
 export const poolChecks = (pools: typeof PoolList.Type): ReadonlyArray<Check> => {
@@ -154,7 +171,9 @@ const mesh = Effect.gen(function*() {
       problem(
         "jetstream",
         level.failure.message,
-        "turn JetStream on (`jetstream {}` in the server's configuration) or upgrade the server."
+        "code" in level.failure && level.failure.code === "Unsupported"
+          ? `stop the server, start ${ServerVersion.least} or newer on the same store.`
+          : "turn JetStream on (`jetstream {}` in the server's configuration) and restart the server."
       )
     )
     return checks
@@ -173,7 +192,7 @@ const mesh = Effect.gen(function*() {
     checks.push(problem("streams", found.failure.message, "look at the server's log."))
     return checks
   }
-  checks.push(...streamChecks(found.success))
+  checks.push(...streamChecks(found.success, nats.serverVersion))
   if (found.success.every(([, config]) => config === undefined)) return checks
   const members = yield* Effect.result(Connection.callOnce(Subject.rpc.memberList, MemberList, {}))
   if (Result.isFailure(members)) {
@@ -218,6 +237,8 @@ export const run = (input: { readonly quiet: boolean }) =>
         yield* output.line(line)
       }
     } else yield* output.page({ items: told }, [], "")
-    const exit = Result.isFailure(reached) ? 6 : checks.some((check) => check.state === "problem") ? 1 : 0
+    const isNoBroker = Result.isFailure(reached) ||
+      checks.some(({ check, state }) => check === "jetstream" && state === "problem")
+    const exit = isNoBroker ? 6 : checks.some((check) => check.state === "problem") ? 1 : 0
     return exit === 0 ? undefined : yield* new Ended({ exit })
   })

@@ -82,6 +82,10 @@ export const run = (input: Input) =>
       )
     )
     const serving = Effect.gen(function*() {
+      // no JetStream, or a server that is too old: nothing can be served there, and nothing is made on it
+      yield* Durability.read(nats).pipe(
+        Effect.mapError((error) => new CliFailure({ exit: 6, message: error.message }))
+      )
       yield* Streams.ensure(nats, config.streams)
       yield* Layer.build(Services.layer(input.service, config)).pipe(Effect.provide(host), Effect.provide(connected))
       yield* output.format === "table"

@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Durability from "./Durability.ts"
+import * as ServerVersion from "./ServerVersion.ts"
 
 describe("Durability", () => {
   it("compares versions", () => {
     assert.deepStrictEqual(
       ["2.9.10", "2.11.99", "2.12.0", "2.12.0-RC.1", "2.15.1", "3.0.0"].map((version) =>
-        Durability.isOlder(version, "2.12.0")
+        ServerVersion.isOlder(version, "2.12.0")
       ),
       [true, true, false, false, false, false]
     )

@@ -12,6 +12,7 @@ import { ContractError } from "../protocol/ErrorCode.ts"
 import { parseDurationMs } from "../protocol/Time.ts"
 import { ask } from "./JetStreamApi.ts"
 import type { Connection } from "./Nats.ts"
+import * as ServerVersion from "./ServerVersion.ts"
 import * as Streams from "./Streams.ts"
 
 /** When an acknowledged write is on the disk of the server that acknowledged it. */
@@ -39,20 +40,8 @@ export interface DurabilityOptions {
   readonly monitorUrl?: string
 }
 
-export const versionMin = "2.12.0"
 export const apiLevelMin = 2
 export const syncIntervalDefaultMs = 120_000
-
-/** `2.9.10` is older than `2.12.0`; a pre-release counts as its version. Pure. */
-export const isOlder = (version: string, least: string): boolean => {
-  const left = version.split("-", 1)[0]?.split(".").map(Number) ?? []
-  const right = least.split(".").map(Number)
-  for (let i = 0; i < 3; i++) {
-    const difference = (left[i] ?? 0) - (right[i] ?? 0)
-    if (difference !== 0) return difference < 0
-  }
-  return false
-}
 
 /** `always`, `2m`, `1m30s`, `500ms`, with or without quotes. `undefined`: not understood. Pure. */
 export const parseSync = (text: string): Fsync | undefined => {
@@ -82,11 +71,11 @@ export const describe = (fsync: Fsync, replicas: number): string => {
 export const read: (nats: Connection, options?: DurabilityOptions) => Effect.Effect<DurabilityLevel, ContractError> =
   Effect.fn("Durability.read")(
     function*(nats, options) {
-      if (isOlder(nats.serverVersion, versionMin)) {
+      if (ServerVersion.isOlder(nats.serverVersion, ServerVersion.least)) {
         return yield* new ContractError({
           code: "Unsupported",
           message:
-            `nats-server ${nats.serverVersion} at ${nats.url} is too old: ${versionMin} at least. Set HEDDLE_NATS_SERVER to a newer binary, or run \`npm run bootstrap\` to get one.`
+            `nats-server ${nats.serverVersion} at ${nats.url} is too old: ${ServerVersion.least} at least. Set HEDDLE_NATS_SERVER to a newer binary, or run \`npm run bootstrap\` to get one.`
         })
       }
       const account = yield* ask<{ readonly api?: { readonly level?: number } }>(nats, "INFO", undefined).pipe(
@@ -103,7 +92,7 @@ export const read: (nats: Connection, options?: DurabilityOptions) => Effect.Eff
         return yield* new ContractError({
           code: "Unsupported",
           message:
-            `the JetStream API of ${nats.url} has level ${apiLevel}, heddle needs ${apiLevelMin}: upgrade nats-server to ${versionMin} or newer.`
+            `the JetStream API of ${nats.url} has level ${apiLevel}, heddle needs ${apiLevelMin}: upgrade nats-server to ${ServerVersion.least} or newer.`
         })
       }
       const journal = yield* Streams.info(nats, Streams.name.journal).pipe(

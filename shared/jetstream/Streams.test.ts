@@ -48,4 +48,33 @@ describe("Streams", () => {
       ]
     )
   })
+  it("a stream of another version: what to do never throws data away, and names the server only when it is the server", () => {
+    const of = (name: string) => {
+      const wanted = Streams.definitions().find((one) => one.name === name)
+      assert.isDefined(wanted)
+      return wanted ?? { name, subjects: [] }
+    }
+    const history = of(Streams.name.history)
+    // made with three replicas, or before async existed: safer than asked for
+    const { persist_mode: _, ...synchronous } = history
+    assert.deepStrictEqual(Streams.differences(history, synchronous), [])
+    const journal = of(Streams.name.journal)
+    const fields = (found: object) => Streams.differences(journal, { ...journal, ...found })
+    assert.deepStrictEqual(fields({ persist_mode: "async" }).map(({ field }) => field), ["persist_mode"])
+
+    const [direct] = fields({ allow_direct: false })
+    const [retention] = fields({ retention: "workqueue" })
+    const lanes = of(Streams.name.ready)
+    const [lane] = Streams.differences(lanes, { ...lanes, retention: "limits" as typeof lanes.retention & string })
+    assert.isDefined(direct)
+    assert.isDefined(retention)
+    assert.isDefined(lane)
+    if (direct === undefined || retention === undefined || lane === undefined) return
+    assert.match(Streams.fixOf(direct, false), /set allow_direct to true .*nats stream edit HEDDLE_JOURNAL/)
+    assert.notMatch(Streams.fixOf(direct, false), /upgrade nats-server/)
+    assert.match(Streams.fixOf(direct, true), /^upgrade nats-server/)
+    assert.match(Streams.fixOf(retention, false), /loses data.*nats stream backup HEDDLE_JOURNAL/)
+    assert.notMatch(Streams.fixOf(retention, false), /stream edit|stream rm/)
+    assert.match(Streams.fixOf(lane, false), /nats stream rm HEDDLE_READY/)
+  })
 })

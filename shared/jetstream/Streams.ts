@@ -18,6 +18,7 @@ import { ask, errCode, type JetStreamFailed, retryTransient } from "./JetStreamA
 import * as Kv from "./Kv.ts"
 import type { Connection } from "./Nats.ts"
 import * as Outage from "./Outage.ts"
+import * as ServerVersion from "./ServerVersion.ts"
 
 export const name = {
   commands: "HEDDLE_COMMANDS",
@@ -234,7 +235,10 @@ export const differences = (wanted: Wanted, found: Partial<StreamConfig>): Reado
     // A flag that heddle does not need may be on, but for those that would break a promise.
     const want = normal(wanted[field])
     const have = normal(found[field])
-    if (want !== have && (want !== undefined || field === "max_msgs_per_subject" || field === "persist_mode")) {
+    if (want === have) continue
+    // written at once instead of a moment later: slower, and nothing is lost
+    if (field === "persist_mode" && have === undefined) continue
+    if (want !== undefined || field === "max_msgs_per_subject" || field === "persist_mode") {
       add(field, want ?? "off", have ?? "off")
     }
   }
@@ -247,14 +251,40 @@ export const differences = (wanted: Wanted, found: Partial<StreamConfig>): Reado
   return list
 }
 
-const refuse = (difference: Difference): ContractError =>
+/** Fields that a server takes up on a stream that exists; the others stay as they were made. */
+const editable: ReadonlySet<string> = new Set([
+  "allow_direct",
+  "allow_msg_ttl",
+  "allow_rollup_hdrs",
+  "deny_delete",
+  "max_msgs_per_subject",
+  "subjects"
+])
+
+/**
+ * What to do about a difference, for people: never to throw data away. `isServerOld`: older than heddle needs, so that it drops flags without a word; then nothing
+ * else helps. Otherwise the stream is another version's or somebody else's.
+ */
+export const fixOf = (difference: Difference, isServerOld: boolean): string => {
+  const { field, stream, wanted } = difference
+  if (isServerOld) return "upgrade nats-server: this one is too old and drops what it does not know."
+  if (editable.has(field)) {
+    return `the stream was made by another version of heddle or by something else: set ${field} to ${
+      JSON.stringify(wanted)
+    } (\`nats stream edit ${stream} -i\` opens its configuration), then restart the services.`
+  }
+  const definition = definitions().find((one) => one.name === stream)
+  return definition?.storage === "memory"
+    ? `${field} of a stream that exists cannot be changed: \`nats stream rm ${stream}\` and restart the services, which make it again; it is in memory and can be told again.`
+    : `${field} of a stream that exists cannot be changed, and deleting it loses data: use the version of heddle that made it, or stop the services, \`nats stream backup ${stream} DIR\`, remove it, start a service, and look at what it made before anything is restored.`
+}
+
+const refuse = (difference: Difference, isServerOld: boolean): ContractError =>
   new ContractError({
     code: "Conflict",
-    message:
-      `stream ${difference.stream} has ${difference.field} ${JSON.stringify(difference.found)}, heddle needs ${
-        JSON.stringify(difference.wanted)
-      }. ` +
-      `Either the server is too old (2.12 at least) or the stream was made by something else: change it (\`nats stream edit ${difference.stream}\`) or delete it.`,
+    message: `stream ${difference.stream} has ${difference.field} ${JSON.stringify(difference.found)}, heddle needs ${
+      JSON.stringify(difference.wanted)
+    }: ${fixOf(difference, isServerOld)}`,
     path: `${difference.stream}.${difference.field}`,
     details: difference
   })
@@ -305,7 +335,7 @@ export const ensure: (nats: Connection, options?: StreamsOptions) => Effect.Effe
 )(function*(nats, options) {
   const found = yield* Effect.forEach(definitions(options), (wanted) => ensureOne(nats, wanted), { concurrency: 4 })
   const first = found.flat()[0]
-  if (first !== undefined) return yield* refuse(first)
+  if (first !== undefined) return yield* refuse(first, ServerVersion.isOlder(nats.serverVersion, ServerVersion.least))
 })
 
 /**

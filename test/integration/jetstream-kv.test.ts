@@ -190,3 +190,28 @@ describe("Streams and Durability", () => {
       assert.include(error.message, "heddle doctor")
     }))
 })
+
+it.live("what `Streams.fixOf` says can be changed on a stream is what the server changes", () =>
+  Effect.gen(function*() {
+    const nats = yield* open("edits")
+    const changes: ReadonlyArray<readonly [field: string, from: object, to: object]> = [
+      ["allow_direct", { allow_direct: false }, { allow_direct: true }],
+      ["allow_msg_ttl", { allow_msg_ttl: false }, { allow_msg_ttl: true }],
+      ["allow_rollup_hdrs", { allow_rollup_hdrs: false }, { allow_rollup_hdrs: true }],
+      ["deny_delete", { deny_delete: false }, { deny_delete: true }],
+      ["max_msgs_per_subject", { max_msgs_per_subject: -1 }, { max_msgs_per_subject: 1 }],
+      ["subjects", { subjects: ["edit.other"] }, {}],
+      ["retention", { retention: "limits" }, { retention: "workqueue" }],
+      ["storage", { storage: "file" }, { storage: "memory" }],
+      ["persist_mode", { persist_mode: "async" }, { persist_mode: "default" }]
+    ]
+    for (const [field, from, to] of changes) {
+      const name = `EDIT_${field}`
+      const config = { name, subjects: [`edit.${field}`], storage: "file", retention: "limits", num_replicas: 1 }
+      yield* ask(nats, `STREAM.CREATE.${name}`, { ...config, ...from })
+      const edit = yield* Effect.result(ask(nats, `STREAM.UPDATE.${name}`, { ...config, ...to }))
+      const says = Streams.fixOf({ stream: Streams.name.journal, field, wanted: true, found: false }, false)
+      assert.strictEqual(says.includes("nats stream edit"), edit._tag === "Success", field)
+      yield* ask(nats, `STREAM.DELETE.${name}`, undefined)
+    }
+  }))
