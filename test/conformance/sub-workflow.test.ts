@@ -26,6 +26,15 @@ const family = (mesh: Mesh, name: string, plan: Script.Plan, request: Record<str
     return yield* mesh.start(name, parentOf(`${name}-child`), plan, request)
   })
 
+/** `x` of the child runs, and parent and child have been told what there was to tell. */
+const underWay = (parent: Case, child: Case) =>
+  Effect.gen(function*() {
+    const held = yield* child.running("x")
+    yield* child.reaches("x", "RUNNING")
+    yield* parent.reaches("sub", "RUNNING")
+    return held
+  })
+
 /** From here on it is dead, and nothing was on its way to it. */
 const silence = (mesh: Mesh, running: Running) =>
   Effect.gen(function*() {
@@ -208,7 +217,7 @@ describe("sub-workflow", () => {
       survive(function*({ crash, executor, first, mesh }) {
         // the child runs
         const running = yield* family(mesh, "C14", { "sub/x": Script.hold })
-        yield* (yield* running.child("sub")).running("x")
+        yield* underWay(running, yield* running.child("sub"))
         // the child ends while nobody owns either
         const ending = yield* family(mesh, "C14", { "sub/y": Script.hold })
         const ended = yield* ending.child("sub")
@@ -289,7 +298,7 @@ describe("sub-workflow", () => {
           "sub/x": Script.hold,
           "sub/y": Script.hold
         })
-        const { spec } = yield* child.running("x")
+        const { spec } = yield* underWay(parent, child)
         yield* cut
         // its task ends while nobody owns the child
         const before = executor.reported.length
@@ -309,7 +318,7 @@ describe("sub-workflow", () => {
       survive(function*(scene) {
         const { mesh } = scene
         const { child, cut, parent, takenOver } = yield* apart(scene, "C16", "alive", { "sub/x": Script.hold })
-        yield* child.running("x")
+        yield* underWay(parent, child)
         yield* cut
         // the child ends while nobody owns the parent
         yield* child.succeed("x")
@@ -333,7 +342,7 @@ describe("sub-workflow", () => {
           // the child's owner is dead when the command comes
           const name = `C17${verb}`
           const { child, cut, parent, takenOver } = yield* apart(scene, name, "dead", { "sub/x": Script.holdPausable })
-          yield* child.running("x")
+          yield* underWay(parent, child)
           yield* cut
           yield* parent.command(verb)
           assert.strictEqual((yield* parent.view).state, verb === "pause" ? "READY_PAUSE" : "READY_STOP")
@@ -348,7 +357,7 @@ describe("sub-workflow", () => {
         for (const verb of ["pause", "stop"] as const) {
           const one = yield* family(mesh, "C17", { "sub/x": Script.holdPausable })
           const child = yield* one.child("sub")
-          yield* child.running("x")
+          yield* underWay(one, child)
           both.push([one, child, verb])
         }
         executor.isReachable = false
