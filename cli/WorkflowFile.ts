@@ -2,23 +2,11 @@
  * A workflow definition out of a file: read, decoded, and every problem with its line and column. A module (.ts, .js) is run, and exports the definition.
  */
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
-import * as SchemaIssue from "effect/SchemaIssue"
 import { existsSync, readFileSync, realpathSync } from "node:fs"
 import { registerHooks } from "node:module"
 import { pathToFileURL } from "node:url"
-import {
-  Definition,
-  type DefinitionEncoded,
-  ForEach,
-  Group,
-  HookDefinition,
-  Retry,
-  TaskDefinition,
-  Timeout,
-  WorkflowSpec
-} from "../shared/protocol/Definition.ts"
+import * as Problems from "../shared/authoring/Problems.ts"
+import type { DefinitionEncoded } from "../shared/protocol/Definition.ts"
 import type { Problem } from "../shared/protocol/ErrorCode.ts"
 import { CliFailure } from "./ExitCode.ts"
 import { usage } from "./Globals.ts"
@@ -36,103 +24,6 @@ export interface WorkflowFile {
 export const isFile = (text: string): boolean =>
   text === "-" || /[/\\]|\.(ya?ml|json|m?[jt]s)$/.test(text) || existsSync(text)
 
-const decode = Schema.decodeUnknownResult(Definition, { errors: "all", onExcessProperty: "error" })
-const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
-
-const pathText = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>): string =>
-  path.map((part) => typeof part === "object" ? part.key : part).reduce<string>(
-    (text, key) => typeof key === "number" ? `${text}[${key}]` : text === "" ? String(key) : `${text}.${String(key)}`,
-    ""
-  )
-
-const fieldNames: ReadonlyArray<string> = [
-  Definition,
-  Definition.fields.metadata,
-  WorkflowSpec,
-  TaskDefinition,
-  HookDefinition,
-  Retry,
-  Timeout,
-  Group,
-  ForEach
-].flatMap((schema) => Object.keys(schema.fields))
-
-/** Edits from one word to the other, letters alone: the classic table, row by row. */
-const distance = (a: string, b: string): number => {
-  let row = Array.from({ length: b.length + 1 }, (_, at) => at)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      next.push(
-        Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1))
-      )
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
-}
-
-const unknownField = (path: string): string => {
-  const name = path.split(".").at(-1) ?? path
-  const [near] = fieldNames.map((known) => ({ known, far: distance(name.toLowerCase(), known.toLowerCase()) }))
-    .filter(({ far }) => far <= 2).toSorted((a, b) => a.far - b.far)
-  return `no field is called ${name}${near === undefined ? "" : `; did you mean ${near.known}?`}`
-}
-
-/** Structure only, by the Schema; `onExcessProperty: "error"` since a misspelt field must not be silently without effect. */
-export const structuralProblems = (value: unknown): ReadonlyArray<Problem> => {
-  const decoded = decode(value)
-  return Result.isSuccess(decoded)
-    ? []
-    : formatIssue(decoded.failure.issue).issues.map((issue) => {
-      const path = pathText(issue.path ?? [])
-      return { path, message: issue.message.includes("no excess property") ? unknownField(path) : issue.message }
-    })
-}
-
-/** What the graph is made of: without these it would be another one. */
-const graphKeys: ReadonlySet<string | number | undefined> = new Set([
-  "spec",
-  "tasks",
-  "name",
-  "type",
-  "dependsOn",
-  "with"
-])
-
-/**
- * The definition without what the Schema refuses, so that what else is wrong with it is found in the same go. Undefined where that would change the graph: then a
- * problem of the graph could be one of the change.
- */
-export const remainder = (value: unknown): Definition | undefined => {
-  const copy: unknown = structuredClone(value)
-  for (let round = 0; round < 5; round++) {
-    const decoded = decode(copy)
-    if (Result.isSuccess(decoded)) return decoded.success
-    for (const { path } of structuralProblems(copy)) {
-      const keys = YamlSource.segments(path)
-      if (keys[0] === "metadata") {
-        Object.assign(Object(copy), { metadata: { name: "unnamed" } })
-        continue
-      }
-      const parents: Array<Record<string | number, unknown>> = []
-      let at: unknown = copy
-      for (const key of keys) {
-        if (typeof at !== "object" || at === null) return undefined
-        parents.push(at as Record<string | number, unknown>) // an object, or an array by its indices
-        at = parents.at(-1)?.[key]
-      }
-      // What is missing is a field of something that is then taken out as a whole.
-      const depth = at === undefined ? keys.length - 2 : keys.length - 1
-      const key = keys[depth]
-      const holder = parents[depth]
-      if (key === undefined || holder === undefined || typeof key === "number" || graphKeys.has(key)) return undefined
-      delete holder[key]
-    }
-  }
-  return undefined
-}
-
 export const locate = (
   source: YamlSource.YamlSource,
   problems: ReadonlyArray<Problem>
@@ -140,11 +31,13 @@ export const locate = (
   problems.map((problem) => ({
     ...source.place(problem.path),
     path: problem.path,
+    ...(problem.value === undefined ? {} : { value: problem.value }),
+    ...(problem.fix === undefined ? {} : { fix: problem.fix }),
     message: problem.fix === undefined ? problem.message : `${problem.message} (${problem.fix})`
   }))
 
 const fromSource = (path: string, source: YamlSource.YamlSource): WorkflowFile => {
-  const problems = source.syntax.length > 0 ? source.syntax : locate(source, structuralProblems(source.value))
+  const problems = source.syntax.length > 0 ? source.syntax : locate(source, Problems.structuralProblems(source.value))
   return {
     path,
     source,

@@ -1,4 +1,5 @@
 import { assert, it } from "@effect/vitest"
+import * as Problems from "../shared/authoring/Problems.ts"
 import * as WorkflowFile from "./WorkflowFile.ts"
 import * as YamlSource from "./YamlSource.ts"
 
@@ -15,8 +16,8 @@ spec:
 `
 
 it("paths are taken apart", () => {
-  assert.deepStrictEqual(YamlSource.segments("spec.tasks[2].with[\"a b\"]"), ["spec", "tasks", 2, "with", "a b"])
-  assert.deepStrictEqual(YamlSource.segments(""), [])
+  assert.deepStrictEqual(Problems.segments("spec.tasks[2].with[\"a b\"]"), ["spec", "tasks", 2, "with", "a b"])
+  assert.deepStrictEqual(Problems.segments(""), [])
 })
 
 it("a path has the place of its value; a missing one that of the nearest part that is there", () => {

@@ -5,6 +5,8 @@
  */
 import { type Document, isMap, isNode, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml"
 
+import * as Problems from "../shared/authoring/Problems.ts"
+
 export interface Place {
   readonly line: number
   readonly column: number
@@ -13,16 +15,9 @@ export interface Place {
 export interface LocatedProblem extends Place {
   readonly path: string
   readonly message: string
-}
-
-/** `spec.tasks[2].with["a b"]` -> `["spec", "tasks", 2, "with", "a b"]`. */
-export const segments = (path: string): ReadonlyArray<string | number> => {
-  const found: Array<string | number> = []
-  for (const match of path.matchAll(/\[(\d+)\]|\["((?:[^"\\]|\\.)*)"\]|([^.[\]]+)/g)) {
-    if (match[1] !== undefined) found.push(Number(match[1]))
-    else found.push(match[2] ?? match[3] ?? "")
-  }
-  return found
+  /** What was found there, and what to write instead (also at the end of `message`). */
+  readonly value?: unknown
+  readonly fix?: string
 }
 
 export interface YamlSource {
@@ -50,7 +45,7 @@ export const parse = (text: string): YamlSource => {
     place: (path) => {
       let node: unknown = document.contents
       let offset = isNode(node) ? startOf(node) ?? 0 : 0
-      for (const segment of segments(path)) {
+      for (const segment of Problems.segments(path)) {
         if (isMap(node)) {
           const pair = node.items.find((item) =>
             isPair(item) && isScalar(item.key) && String(item.key.value) === String(segment)

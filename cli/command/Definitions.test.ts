@@ -92,6 +92,37 @@ it("validate: the same for programs", () => {
   assert.nestedPropertyVal(report, "problems.length", expected.length)
 })
 
+it("validate: what was found, and what to write instead; a task with a name that is none hides nothing of the others", () => {
+  const { status, stderr } = validate(
+    "-",
+    `metadata: { name: a }
+spec:
+  executionType: serial
+  alerts: [{ sink: log, on: [Boom] }]
+  tasks:
+    - { name: a/b, type: noop, env: { A: 1 } }
+    - { name: c, type: noop, dependsOn: a/b }
+    - { name: d, type: sub-workflow, dependsOn: [a/b, gone] }
+`
+  )
+  assert.strictEqual(status, 2)
+  const told = stderr.trimEnd().split("\n").slice(1).map((line) => line.trim().replace(/^<stdin>:/u, ""))
+  assert.deepStrictEqual(told.map((line) => line.split(": ").slice(0, 2).join(" ")), [
+    "3:18 spec.executionType",
+    "4:30 spec.alerts[0].on[0]",
+    "6:15 spec.tasks[0].name",
+    "6:42 spec.tasks[0].env.A",
+    "7:41 spec.tasks[1].dependsOn",
+    "8:7 spec.tasks[2].with.definition",
+    "8:50 spec.tasks[2].dependsOn[0]",
+    "8:55 spec.tasks[2].dependsOn[1]"
+  ])
+  assert.match(told[0] ?? "", /found "serial" \(did you mean serial-wait\?\)$/u)
+  assert.match(told[1] ?? "", /found "Boom"$/u)
+  assert.match(told[3] ?? "", /Expected string, found 1 \(write "1"\)$/u)
+  assert.match(told[4] ?? "", /Expected array, found "a\/b" \(write \[a\/b\]\)$/u)
+})
+
 it("validate: where the structure leaves no graph, what is wrong with the structure", () => {
   const { status, stderr } = validate(
     "-",

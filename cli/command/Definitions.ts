@@ -4,6 +4,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as WorkflowGraph from "../../services/coordinator/engine/WorkflowGraph.ts"
+import * as Problems from "../../shared/authoring/Problems.ts"
 import { Definition, DefinitionPut, type DefinitionRef, DefinitionStored } from "../../shared/protocol/Definition.ts"
 import { ContractError, Problem } from "../../shared/protocol/ErrorCode.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
@@ -110,7 +111,7 @@ export const validate = (input: { readonly file: string; readonly local: boolean
     const file = yield* WorkflowFile.read(input.file)
     const { definition } = file
     if (definition === undefined) {
-      const rest = WorkflowFile.remainder(file.source.value)
+      const rest = Problems.remainder(file.source.value)
       const more = rest === undefined ? [] : WorkflowFile.locate(file.source, graphProblems(rest))
       const all = [...file.problems, ...more]
       if (output.format !== "table") yield* report(file, all)

@@ -10,6 +10,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { hash as cryptoHash } from "node:crypto"
+import * as Problems from "../../shared/authoring/Problems.ts"
 import * as Decode from "../../shared/jetstream/Decode.ts"
 import type { JetStreamFailed } from "../../shared/jetstream/JetStreamApi.ts"
 import * as Kv from "../../shared/jetstream/Kv.ts"
@@ -84,7 +85,7 @@ export class Definitions {
     ContractError
   > {
     const decoded = decodeDefinition(value)
-    if (Result.isFailure(decoded)) return Result.fail(decoded.failure)
+    if (Result.isFailure(decoded)) return Result.fail(withGraphProblems(decoded.failure, value))
     const definition = decoded.success
     const hash = contentHash(value)
     const ref = { namespace: namespaceOf(definition), name: definition.metadata.name, version: 0, hash }
@@ -296,6 +297,19 @@ export class Definitions {
     }
     return graph
   }
+}
+
+/** What is wrong with the graph and its expressions, told beside what is wrong with the structure. */
+const withGraphProblems = (error: ContractError, value: unknown): ContractError => {
+  const rest = Problems.remainder(value)
+  if (rest === undefined || !Array.isArray(error.details)) return error
+  const { name } = rest.metadata
+  const graph = WorkflowGraph.compile(rest, { namespace: namespaceOf(rest), name, version: 0, hash: "" })
+  if (Result.isSuccess(graph)) return error
+  return new ContractError({
+    ...error.answer.error,
+    details: [...error.details as ReadonlyArray<unknown>, ...graph.failure]
+  })
 }
 
 const keyOf = (ref: DefinitionRef): string =>

@@ -268,6 +268,35 @@ describe("requests", () => {
     }
   })
 
+  it("problems of a definition's structure and of its graph in one answer, each with path and what was found", async () => {
+    const broken = {
+      metadata: { name: "broken" },
+      spec: {
+        priority: 11,
+        tasks: [
+          { name: "a/b", type: "noop" },
+          { name: "c", type: "noop", dependsOn: ["gone"], delay: "soon" },
+          { name: "how", type: "switch", with: { cases: [{ when: "1 +", next: "c" }] } }
+        ]
+      }
+    }
+    for (const verb of ["put", "validate"] as const) {
+      const { body } = await ask(Subject.rpc.definition(verb), broken)
+      const { error } = body as {
+        readonly error: { readonly details: ReadonlyArray<Record<"path" | "value", unknown>> }
+      }
+      assert.sameMembers(error.details.map(({ path }) => path), [
+        "spec.priority",
+        "spec.tasks[0].name",
+        "spec.tasks[1].delay",
+        "spec.tasks[1].dependsOn[0]",
+        "spec.tasks[2].with.cases[0].when",
+        "spec.tasks[2].with.cases[0].next"
+      ], JSON.stringify(error))
+      assert.strictEqual(error.details.find(({ path }) => path === "spec.priority")?.value, 11)
+    }
+  })
+
   it("the same id with other content: Conflict for a workflow, never a second sandbox for a claim", async () => {
     const inline = (run: string) => ({
       metadata: { name: "same" },
