@@ -586,6 +586,8 @@ export class ApiStore {
     const collection = this.#collection(resource)
     const { strategy } = resource
     checkKind(resource, body)
+    const problem = strategy.typeProblem?.(body)
+    if (problem !== undefined) throw Refusal.badRequest(problem)
     const sent: JsonObject = body.metadata ?? {}
     if (resource.isNamespaced) {
       if (sent["namespace"] !== undefined && sent["namespace"] !== "" && sent["namespace"] !== namespace) {
@@ -596,7 +598,7 @@ export class ApiStore {
       this.#needNamespace(namespace ?? "", resource, sent["name"] ?? "")
     }
     if (sent["resourceVersion"] !== undefined && sent["resourceVersion"] !== "") {
-      throw Refusal.failure(500, "InternalError", "resourceVersion should not be set on objects to be created", {})
+      throw Refusal.unexplained(500, "resourceVersion should not be set on objects to be created")
     }
     const name = this.#nameFor(sent)
     const metadata: JsonObject = {
@@ -674,6 +676,8 @@ export class ApiStore {
   ): KubeObject {
     const current = this.peek(resource, namespace, name)
     checkKind(resource, body)
+    const problem = resource.strategy.typeProblem?.(body)
+    if (problem !== undefined) throw Refusal.badRequest(problem)
     const metadata: JsonObject = body.metadata ?? {}
     if (metadata["name"] !== name) {
       throw Refusal.badRequest(
@@ -736,13 +740,40 @@ export class ApiStore {
       ? Patch.merge(current, patch)
       : Patch.strategic(current, patch, resource.kind)
     if (patched === current) return current
-    if (patched.metadata !== current.metadata || !isObject(patched.metadata)) Meta.checkTypes(patched, resource.kind)
-    if (patched.apiVersion !== current.apiVersion || patched.kind !== current.kind) {
-      throw Refusal.badRequest(
-        `${String(patched.kind)} in version "${String(patched.apiVersion)}" cannot be handled as a ${resource.kind}`
+    if (!isObject(patched)) throw Refusal.unreadablePatch("the patched object is no object")
+    if (patched["apiVersion"] !== current.apiVersion || patched["kind"] !== current.kind) {
+      throw Refusal.unreadablePatch(
+        `${String(patched["kind"])} in version "${
+          String(patched["apiVersion"])
+        }" cannot be handled as a ${resource.kind}`
       )
     }
-    return this.#write(resource, current, patched, options)
+    const { metadata } = patched
+    if (metadata !== current.metadata) {
+      try {
+        Meta.checkTypes(patched, resource.kind)
+      } catch (refusal) {
+        if (refusal instanceof Refusal.Refusal) throw Refusal.unreadablePatch(refusal.message)
+        throw refusal
+      }
+      if (metadata?.name !== name) {
+        throw Refusal.badRequest(
+          `the name of the object (${String(metadata?.name)}) does not match the name on the URL (${name})`
+        )
+      }
+      if ((metadata.namespace ?? "") !== (current.metadata.namespace ?? "")) {
+        throw Refusal.badRequest(
+          `the namespace of the object (${String(metadata.namespace)}) does not match the namespace on the request (${
+            namespace ?? ""
+          })`
+        )
+      }
+    }
+    if (patched["spec"] !== current.spec) {
+      const problem = resource.strategy.typeProblem?.(patched)
+      if (problem !== undefined) throw Refusal.unreadablePatch(problem)
+    }
+    return this.#write(resource, current, patched as KubeObject, options)
   }
 
   #apply(
@@ -811,7 +842,9 @@ export class ApiStore {
         ])
       }
     } else if (sentVersion !== current.metadata.resourceVersion) {
-      parseVersion(sentVersion, "metadata.resourceVersion")
+      if (!/^[0-9]+$/.test(String(sentVersion))) {
+        throw Refusal.unexplained(500, `strconv.ParseUint: parsing ${JSON.stringify(sentVersion)}: invalid syntax`)
+      }
       throw Refusal.conflict(resource, name, Refusal.isModified)
     }
     const isStatus = options.subresource === "status"
@@ -878,16 +911,18 @@ export class ApiStore {
   ): { readonly object: KubeObject; readonly isRemoved: boolean } {
     const current = this.get(resource, namespace, name)
     const { uid, resourceVersion } = options.preconditions ?? {}
+    // told by its kind here, and by its plural everywhere else
+    const asKind = { ...resource, plural: resource.kind }
     if (uid !== undefined && uid !== current.metadata.uid) {
       throw Refusal.conflict(
-        resource,
+        asKind,
         name,
         `the UID in the precondition (${uid}) does not match the UID in record (${current.metadata.uid}). The object might have been deleted and then recreated`
       )
     }
     if (resourceVersion !== undefined && resourceVersion !== current.metadata.resourceVersion) {
       throw Refusal.conflict(
-        resource,
+        asKind,
         name,
         `the ResourceVersion in the precondition (${resourceVersion}) does not match the ResourceVersion in record (${current.metadata.resourceVersion}). The object might have been modified`
       )
@@ -901,18 +936,27 @@ export class ApiStore {
     const grace = resource.strategy.graceSeconds?.(current, asked) ?? 0
     const finalizers = finalizersFor(current, options.propagationPolicy)
     const collection = this.#collection(resource)
+    const before = current.metadata.deletionTimestamp
+    const hadGrace = current.metadata.deletionGracePeriodSeconds ?? 0
+    // a pod that its kubelet is already ending: a later deletion can only shorten the wait
+    if (before !== undefined && hadGrace > 0 && grace >= hadGrace) return { object: current, isRemoved: false }
     if (grace === 0 && finalizers.length === 0) {
       if (options.dryRun === true) return { object: current, isRemoved: true }
       const metadata = current.metadata.finalizers === undefined
         ? current.metadata
         : without(current.metadata, "finalizers") as unknown as ObjectMeta // what is required is still there
-      return { object: this.#commit(collection, "DELETED", { ...current, metadata }, current), isRemoved: true }
+      const object = this.#commit(collection, "DELETED", { ...current, metadata }, current)
+      if (resource.strategy.graceSeconds === undefined) return { object, isRemoved: true }
+      // the answer says how it was deleted, the event what it was
+      const deletionTimestamp = before ?? timestamp(this.clock.nowMs())
+      return {
+        object: { ...object, metadata: { ...object.metadata, deletionTimestamp, deletionGracePeriodSeconds: 0 } },
+        isRemoved: true
+      }
     }
-    const before = current.metadata.deletionTimestamp
-    const hadGrace = current.metadata.deletionGracePeriodSeconds ?? 0
-    const hasSameFinalizers = equal(finalizers, current.metadata.finalizers ?? [])
-    // a later deletion can only shorten the wait
-    if (before !== undefined && hasSameFinalizers && grace >= hadGrace) return { object: current, isRemoved: false }
+    if (before !== undefined && grace >= hadGrace && equal(finalizers, current.metadata.finalizers ?? [])) {
+      return { object: current, isRemoved: false }
+    }
     const nowMs = this.clock.nowMs()
     const seconds = before === undefined ? grace : Math.min(grace, hadGrace)
     const metadata: ObjectMeta = {

@@ -3,7 +3,7 @@
  * set to something else, `force` to take those over, removal of what a manager no longer applies and nobody else owns.
  *
  * Simplified: owners are tracked from the first apply of an object on. What was there before belongs to `before-first-apply`, as for objects older than server-side apply.
- * Lists that are maps are known for built-in kinds (Patch.strategicKeys); every other list is one value.
+ * Lists that are maps are known for built-in kinds (Patch.strategicKeys) and, if they have one key, from the schemas of CRDs; every other list is one value.
  */
 import {
   equal,
@@ -49,7 +49,24 @@ const unowned = new Set([
 ])
 
 const noKeys: Readonly<Record<string, string>> = { "metadata.finalizers": "", "metadata.ownerReferences": "uid" }
-const keysOf = (kind: string): Readonly<Record<string, string>> => strategicKeys[kind] ?? noKeys
+const customKeys = new Map<string, Readonly<Record<string, string>>>()
+const keysOf = (kind: string): Readonly<Record<string, string>> => strategicKeys[kind] ?? customKeys.get(kind) ?? noKeys
+
+/** Learns from a CRD's schema which of its lists are maps, and by which key. */
+export const learnLists = (kind: string, schema: Json): void => {
+  const keys: Record<string, string> = { ...noKeys }
+  const visit = (part: Json, dotted: string): void => {
+    if (!isObject(part)) return
+    const listKeys: ReadonlyArray<string> = part["x-kubernetes-list-map-keys"] ?? []
+    if (part["x-kubernetes-list-type"] === "map" && listKeys.length === 1) keys[dotted] = listKeys[0] ?? ""
+    for (const [name, child] of Object.entries(part["properties"] ?? {})) {
+      visit(child, dotted === "" ? name : `${dotted}.${name}`)
+    }
+    visit(part["items"], dotted)
+  }
+  visit(schema, "")
+  customKeys.set(kind, keys)
+}
 
 const add = (set: FieldSet, path: Path): void => {
   set.set(path.join("\n"), path)

@@ -2,6 +2,7 @@
  * Kinds made of CustomResourceDefinitions (apiextensions.k8s.io/v1): structural schema with defaults and pruning, validation, CEL rules, subresources, columns.
  * The version that is stored is the one that is served; conversion between versions is not done.
  */
+import * as Apply from "./Apply.ts"
 import { at, isObject, type Json, type KubeObject } from "./Json.ts"
 import * as Refusal from "./Refusal.ts"
 import { labelProblem, metadataField, metadataFields, type Resource, subdomainProblem } from "./Resource.ts"
@@ -26,6 +27,7 @@ export const make = (definition: KubeObject): Resource => {
     )
   }
   const compiled = StructuralSchema.compile(schema)
+  Apply.learnLists(names["kind"], schema)
   const scale: Json = version.subresources?.scale
   const hasStatus = version.subresources?.status !== undefined
   const selectable: ReadonlyArray<string> = (version.selectableFields ?? []).map((one: Json) =>

@@ -110,6 +110,23 @@ export const validate = (metadata: ObjectMeta, resource: Resource, previous?: Ob
   return causes
 }
 
+const known = new Set([
+  "name",
+  "generateName",
+  "namespace",
+  "uid",
+  "resourceVersion",
+  "generation",
+  "creationTimestamp",
+  "deletionTimestamp",
+  "deletionGracePeriodSeconds",
+  "labels",
+  "annotations",
+  "finalizers",
+  "ownerReferences",
+  "managedFields"
+])
+
 const serverSet = ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] as const
 
 /**
@@ -122,14 +139,11 @@ export const carryOver = (
 ): { readonly metadata: ObjectMeta; readonly causes: Array<Cause> } => {
   const causes: Array<Cause> = []
   if (next === previous) return { metadata: previous, causes }
-  const metadata: Record<string, Json> = { ...next }
-  if (next.name !== previous.name) causes.push(cause.invalid("metadata.name", next.name ?? "", "field is immutable"))
-  if ((next.namespace ?? "") !== (previous.namespace ?? "")) {
-    causes.push(cause.invalid("metadata.namespace", next.namespace ?? "", "field is immutable"))
-  }
+  const metadata: Record<string, Json> = {}
+  for (const key in next) if (known.has(key)) metadata[key] = (next as unknown as Record<string, Json>)[key]
   for (const name of serverSet) {
     const had = previous[name]
-    if (name === "generation") metadata[name] = had
+    if (name === "generation" || name === "creationTimestamp") metadata[name] = had
     else if (metadata[name] === undefined || metadata[name] === null) metadata[name] = had
     else if (metadata[name] !== had) {
       causes.push(cause.invalid(`metadata.${name}`, metadata[name], "field is immutable"))

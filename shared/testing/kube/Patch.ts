@@ -138,7 +138,7 @@ export const json = (target: Json, operations: Json): Json => {
         break
       }
       default:
-        throw Refusal.badRequest(`json patch: unexpected kind of operation: ${String(operation?.op)}`)
+        throw unprocessable(`unexpected kind of operation: ${String(operation?.op)}`)
     }
   }
   return document
@@ -186,7 +186,7 @@ const keyOf = (item: Json, key: string, path: string): Json => {
   if (key === "") return item
   const value = isObject(item) ? item[key] : undefined
   if (value === undefined) {
-    throw Refusal.badRequest(`map: ${JSON.stringify(item)} does not contain declared merge key: ${key} (${path})`)
+    throw Refusal.unexplained(500, `map: ${JSON.stringify(item)} does not contain declared merge key: ${key} (${path})`)
   }
   return value
 }
@@ -233,7 +233,7 @@ const mergeLists = (
 ): ReadonlyArray<Json> => {
   if (key === "") {
     const merged = [...target, ...patch.filter((item) => !target.includes(item))]
-    return order === undefined ? merged : ordered(merged, order, target, key, path)
+    return ordered(merged, order ?? patch, target, key, path)
   }
   const directives = patch.filter((item) => isObject(item) && "$patch" in item)
   if (directives.some((item) => item.$patch === "replace")) {

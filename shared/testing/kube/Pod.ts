@@ -79,17 +79,69 @@ const specDefaults = {
   preemptionPolicy: "PreemptLowerPriority"
 }
 
-const fill = (object: KubeObject, previous?: KubeObject): KubeObject => {
-  const spec = object.spec
-  if (!isObject(spec) || spec === previous?.spec) return object
+/** What core/v1 has in a pod's spec; what it has not is dropped, as a server does that was not asked to be strict. */
+const specFields = new Set(
+  ("volumes initContainers containers ephemeralContainers restartPolicy terminationGracePeriodSeconds activeDeadlineSeconds dnsPolicy nodeSelector serviceAccountName serviceAccount " +
+    "automountServiceAccountToken nodeName hostNetwork hostPID hostIPC shareProcessNamespace securityContext imagePullSecrets hostname subdomain affinity schedulerName tolerations " +
+    "hostAliases priorityClassName priority dnsConfig readinessGates runtimeClassName enableServiceLinks preemptionPolicy overhead topologySpreadConstraints setHostnameAsFQDN os " +
+    "hostUsers schedulingGates resourceClaims resources").split(" ")
+)
+const objectFields = new Set(["apiVersion", "kind", "metadata", "spec", "status"])
+
+const pruned = (object: Record<string, Json>, known: ReadonlySet<string>): Record<string, Json> => {
+  for (const key in object) {
+    if (known.has(key)) continue
+    const kept: Record<string, Json> = {}
+    for (const name in object) if (known.has(name)) kept[name] = object[name]
+    return kept
+  }
+  return object
+}
+
+const lists = ["containers", "initContainers", "volumes", "tolerations", "imagePullSecrets"]
+
+const typeProblem = (body: Json): string | undefined => {
+  const spec = body?.spec
+  if (spec === undefined || spec === null) return undefined
+  if (!isObject(spec)) return "Pod in version \"v1\" cannot be handled as a Pod: v1.Pod.Spec: expected an object"
+  for (const name of lists) {
+    const list = spec[name]
+    if (list === undefined || list === null) continue
+    if (!Array.isArray(list) || list.some((item) => !isObject(item))) {
+      return `Pod in version "v1" cannot be handled as a Pod: v1.Pod.Spec.${name}: expected a list of objects`
+    }
+    if (!name.endsWith("ontainers")) continue
+    for (const container of list) {
+      for (const inner of ["env", "ports", "volumeMounts", "command", "args"]) {
+        if (container[inner] !== undefined && container[inner] !== null && !Array.isArray(container[inner])) {
+          return `Pod in version "v1" cannot be handled as a Pod: v1.Pod.Spec.${name}.${inner}: expected a list`
+        }
+      }
+      if (container.image !== undefined && typeof container.image !== "string") {
+        return `Pod in version "v1" cannot be handled as a Pod: v1.Pod.Spec.${name}.image: expected a string`
+      }
+      for (const env of container.env ?? []) {
+        if (env?.value !== undefined && env.value !== null && typeof env.value !== "string") {
+          return `Pod in version "v1" cannot be handled as a Pod: v1.EnvVar.Value: ReadString: expects " or n`
+        }
+      }
+    }
+  }
+  return undefined
+}
+
+const fill = (sent: KubeObject, previous?: KubeObject): KubeObject => {
+  const object = pruned(sent, objectFields) as KubeObject // what every object has is known
+  if (!isObject(object.spec) || object.spec === previous?.spec) return object
+  const spec = pruned(object.spec, specFields)
   const containers = fillContainers(spec.containers)
   const initContainers = fillContainers(spec.initContainers)
-  const tolerations = previous === undefined ? fillTolerations(spec.tolerations) : spec.tolerations
+  const tolerations = fillTolerations(spec.tolerations)
   const isWhole = containers === spec.containers && initContainers === spec.initContainers &&
     tolerations === spec.tolerations && spec.securityContext !== undefined &&
     spec.serviceAccount === spec.serviceAccountName &&
     Object.keys(specDefaults).every((key) => spec[key] !== undefined)
-  if (isWhole) return object
+  if (isWhole) return spec === object.spec ? object : { ...object, spec }
   const account = spec.serviceAccountName ?? spec.serviceAccount
   return {
     ...object,
@@ -162,7 +214,7 @@ const validateContainers = (list: Json, path: string, names: Set<string>): Array
     }
     for (const [number, port] of (container?.ports ?? []).entries()) {
       const value = port?.containerPort
-      if (value === undefined) causes.push(cause.required(`${at}.ports[${number}].containerPort`))
+      if (value === undefined || value === 0) causes.push(cause.required(`${at}.ports[${number}].containerPort`))
       else if (!Number.isInteger(value) || value < 1 || value > 65_535) {
         causes.push(
           cause.invalid(`${at}.ports[${number}].containerPort`, value, "must be between 1 and 65535, inclusive")
@@ -327,6 +379,7 @@ export const resource: Resource = {
     hasStatus: true,
     initialStatus: (object) => ({ phase: "Pending", qosClass: qosClass(object.spec) }),
     fill,
+    typeProblem,
     validate,
     validateUpdate,
     graceSeconds,

@@ -118,9 +118,8 @@ export const start = async (folder: string): Promise<RealApiServer> => {
       "--initial-advertise-peer-urls",
       `http://127.0.0.1:${peerPort}`,
       "--initial-cluster",
-      `default=http://127.0.0.1:${peerPort}`,
-      "--unsafe-no-fsync"
-    ].filter((flag) => flag !== "--unsafe-no-fsync"),
+      `default=http://127.0.0.1:${peerPort}`
+    ],
     { stdio: ["ignore", openSync(join(dir, "etcd.log"), "a"), openSync(join(dir, "etcd.log"), "a")] }
   )
   const log = join(dir, "apiserver.log")
@@ -150,6 +149,7 @@ export const start = async (folder: string): Promise<RealApiServer> => {
     server.kill("SIGKILL")
     etcd.kill("SIGKILL")
     await Promise.all([exited(server), exited(etcd)])
+    guard.ref()
     guard.stdin?.end()
     await exited(guard)
     await rm(dir, { recursive: true, force: true })

@@ -140,6 +140,16 @@ export const unsupportedMediaType = (accepted: ReadonlyArray<string>): Refusal =
 export const tooManyRequests = (retryAfterSeconds: number): Refusal =>
   failure(429, "TooManyRequests", "Too many requests, please try again later.", { retryAfterSeconds })
 
+/** What the server has no reason for: an error of a layer below that nobody gave a meaning. */
+export const unexplained = (code: number, message: string): Refusal =>
+  new Refusal({ kind: "Status", apiVersion: "v1", metadata: {}, status: "Failure", message, code })
+
+/** 422 for a patch whose result cannot be read as the kind. */
+export const unreadablePatch = (detail: string): Refusal =>
+  invalid({ group: "", plural: "", kind: "" }, "", [
+    { reason: "FieldValueInvalid", field: "patch", message: `Invalid value: ${detail}` }
+  ])
+
 export const internalError = (message: string): Refusal =>
   failure(500, "InternalError", `Internal error occurred: ${message}`, { causes: [{ message }] })
 

@@ -27,6 +27,8 @@ export interface Strategy {
   readonly initialStatus?: (object: KubeObject) => Json
   /** Fills in what the client left out; shares what it leaves alone. `previous` on an update. */
   readonly fill?: (object: KubeObject, previous?: KubeObject) => KubeObject
+  /** What cannot be decoded at all (a list that is a string), or undefined. Of a body as it was sent. */
+  readonly typeProblem?: (body: Json) => string | undefined
   readonly validate?: (object: KubeObject) => ReadonlyArray<Cause>
   /** Only what an update may not do; `validate` is called as well. */
   readonly validateUpdate?: (next: KubeObject, previous: KubeObject) => ReadonlyArray<Cause>

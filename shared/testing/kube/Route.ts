@@ -129,7 +129,7 @@ export const limitOf = (request: ApiRequest): number | undefined => number(reque
 export const timeoutSecondsOf = (request: ApiRequest): number | undefined =>
   number(request.query["timeoutSeconds"], "timeoutSeconds")
 
-const policies = ["Background", "Foreground", "Orphan"] as const
+const policies = ["Foreground", "Background", "Orphan"] as const
 
 /** From the body (a DeleteOptions) and, where it says nothing, the query. */
 export const deleteOptions = (request: ApiRequest): DeleteOptions => {
