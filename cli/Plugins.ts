@@ -17,6 +17,7 @@ const firstParty = {
   "alert-webhook": () => import("../plugins/alert-webhook/plugin.ts"),
   fifo: () => import("../plugins/fifo/plugin.ts"),
   inline: () => import("../plugins/inline/plugin.ts"),
+  kubernetes: () => import("../plugins/kubernetes/plugin.ts"),
   local: () => import("../plugins/local/plugin.ts"),
   noop: () => import("../plugins/noop/plugin.ts"),
   scale: () => import("../plugins/scale/plugin.ts"),
@@ -39,19 +40,28 @@ export const providerPlugin = Effect.fnUntraced(function*(provider: string) {
   return (yield* Effect.promise(firstParty[provider])).default
 })
 
-/** Config of plugins from the environment: `HEDDLE_ALERT_WEBHOOK_URL`, `HEDDLE_ALERT_NATS_SUBJECT`. */
+/**
+ * Config of plugins from the environment: `HEDDLE_ALERT_WEBHOOK_URL`, `HEDDLE_ALERT_NATS_SUBJECT`, and `HEDDLE_KUBERNETES_OBJECTS`: namespaces, with commas between
+ * them, whose SandboxPool and SandboxEnv objects are pools and envs of this mesh (`*`: all; none when not set).
+ */
 const configs = Effect.gen(function*() {
   const url = yield* Config.option(Config.String("HEDDLE_ALERT_WEBHOOK_URL"))
   const subject = yield* Config.option(Config.String("HEDDLE_ALERT_NATS_SUBJECT"))
+  const objects = yield* Config.option(Config.String("HEDDLE_KUBERNETES_OBJECTS"))
   return {
     ...(Option.isSome(url) ? { "alert-webhook": { url: url.value } } : {}),
-    ...(Option.isSome(subject) ? { "alert-nats": { subject: subject.value } } : {})
+    ...(Option.isSome(subject) ? { "alert-nats": { subject: subject.value } } : {}),
+    ...(Option.isSome(objects) ? { kubernetes: { objects: namespacesOf(objects.value) } } : {})
   }
 }).pipe(
   Effect.mapError((error) =>
-    new PluginError({ plugin: "alert", message: `the environment is not valid: ${error.message}` })
+    new PluginError({ plugin: "environment", message: `the environment is not valid: ${error.message}` })
   )
 )
+
+/** Empty: all of them. */
+const namespacesOf = (text: string): ReadonlyArray<string> =>
+  text.trim() === "*" ? [] : text.split(",").map((name) => name.trim()).filter((name) => name !== "")
 
 /** All of them, for the services. */
 export const layer = Layer.unwrap(

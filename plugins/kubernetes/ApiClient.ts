@@ -24,7 +24,8 @@ export interface Request {
 }
 
 export const strategicMergePatch = "application/strategic-merge-patch+json"
-export const mergePatch = "application/merge-patch+json"
+/** Server-side apply; JSON is YAML. */
+export const applyPatch = "application/apply-patch+yaml"
 
 /** How to reach the server and who asks; read anew before each request, so that a rotated token is used at once. */
 export interface Credentials {

@@ -22,6 +22,7 @@ import {
   type DeleteWrite,
   type OpenContext,
   outcome,
+  type PoolStatus,
   type ProviderError,
   type ProviderPool,
   type ReadBackOutcome,
@@ -39,7 +40,9 @@ import { at, isObject, textAt } from "./Json.ts"
 import { annotation, label, podName, selectorOf } from "./Names.ts"
 import * as Pod from "./Pod.ts"
 import * as PodPatch from "./PodPatch.ts"
+import * as PoolObject from "./PoolObject.ts"
 import * as Reset from "./Reset.ts"
+import { StatusWriter } from "./StatusWriter.ts"
 
 /** Runs the reset command in a pod; true: exit code 0. Interrupted when it takes too long. */
 export type ResetHook = (
@@ -87,6 +90,8 @@ export class KubernetesPool implements ProviderPool {
   private readonly firstSeen = new Map<SandboxUid, number>()
   private readonly resetting = new Set<SandboxUid>()
   private readonly deleting = new Set<SandboxUid>()
+  private statusWriter: StatusWriter | undefined
+  private servingSince: number | undefined
   /** Resets that are looked at again at their end. */
   private readonly waiting = new Set<SandboxUid>()
 
@@ -494,6 +499,44 @@ export class KubernetesPool implements ProviderPool {
       }
       done(verdict)
     })
+  }
+
+  // ---------------------------------------------------------------- what people see
+
+  /** Into the status of the SandboxPool that the pool came from, if it came from one. */
+  status(status: PoolStatus): void {
+    const { owner } = this.config
+    if (owner?.kind !== "SandboxPool") return
+    this.statusWriter ??= new StatusWriter(
+      this.client,
+      {
+        apiVersion: owner.apiVersion,
+        kind: owner.kind,
+        path: `/apis/${owner.apiVersion}/namespaces/${this.namespace}/sandboxpools/${owner.name}`,
+        name: owner.name,
+        uid: owner.uid
+      },
+      "heddle-pool",
+      { later: (afterMs, run) => this.later(afterMs, run), warn: (message, details) => this.warn(message, details) }
+    )
+    this.servingSince ??= this.now()
+    this.statusWriter.write(PoolObject.statusOf(status, this.phases(), {
+      owner: this.context.owner,
+      selector: selectorOf(this.context.pool),
+      since: this.servingSince
+    }))
+  }
+
+  private phases(): PoolObject.Phases {
+    const phases = { starting: 0, idle: 0, running: 0, stopping: 0 }
+    for (const pod of this.informer.cache.values()) {
+      if (Pod.isGone(pod)) continue
+      if (pod.sandboxPhase === "Running") phases.running++
+      else if (pod.sandboxPhase === "Stopping") phases.stopping++
+      else if (pod.isReady) phases.idle++
+      else phases.starting++
+    }
+    return phases
   }
 
   // ---------------------------------------------------------------- requests

@@ -2,6 +2,7 @@
 import { definePlugin } from "../../shared/plugin/Plugin.ts"
 import * as Cluster from "./Cluster.ts"
 import { PluginConfig } from "./Config.ts"
+import * as PoolObjects from "./PoolObjects.ts"
 import * as Provider from "./Provider.ts"
 
 export default definePlugin({
@@ -10,6 +11,10 @@ export default definePlugin({
   api: "^1",
   config: PluginConfig,
   contributes: {
-    poolProviders: { kubernetes: (config) => Provider.make({ cluster: Cluster.make(Cluster.access(config)) }) }
+    poolProviders: { kubernetes: (config) => Provider.make({ cluster: Cluster.make(Cluster.access(config)) }) },
+    poolSources: {
+      kubernetes: (config) =>
+        PoolObjects.make({ cluster: Cluster.make(Cluster.access(config)), namespaces: config.objects })
+    }
   }
 })

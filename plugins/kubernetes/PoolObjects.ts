@@ -1,0 +1,239 @@
+/**
+ * The pool source `kubernetes`: SandboxPool and SandboxEnv objects become pools and envs of the mesh, and say on their status whether the mesh takes them.
+ *
+ * Keeps true: level-triggered; one object at a time is brought in line, the latest state of it, with back-off for what the mesh cannot do now; an object that is gone takes its
+ * pool with it, also if it went while no scheduler ran. Follows `PoolSource` and docs/design/kubernetes.md, "Objects".
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Queue from "effect/Queue"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { type PoolSink, type PoolSource, PoolSourceFailed } from "../../shared/plugin/PoolSource.ts"
+import { EnvName } from "../../shared/protocol/Env.ts"
+import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import { apiVersion } from "../../shared/protocol/SandboxPool.ts"
+import { Namespace, PoolName } from "../../shared/protocol/Token.ts"
+import type { Api } from "./ApiClient.ts"
+import type { Cluster } from "./Cluster.ts"
+import { Informer } from "./Informer.ts"
+import * as PoolObject from "./PoolObject.ts"
+import { StatusWriter } from "./StatusWriter.ts"
+
+export interface PoolObjectsOptions {
+  readonly cluster: Cluster
+  /** Empty: all namespaces. `undefined`: no objects are read. */
+  readonly namespaces: ReadonlyArray<string> | undefined
+  readonly informer?: Partial<ConstructorParameters<typeof Informer>[0]>
+}
+
+const kinds: ReadonlyArray<PoolObject.Kind> = ["SandboxPool", "SandboxEnv"]
+const retryMinMs = 500
+const retryMaxMs = 30_000
+const objectsMax = 100_000
+
+/** One object that may need something. */
+interface Work {
+  readonly kind: PoolObject.Kind
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+  failures: number
+}
+
+export const make = (options: PoolObjectsOptions): PoolSource => ({
+  name: "kubernetes",
+  description: "SandboxPool and SandboxEnv objects of the cluster",
+  run: (sink) => options.namespaces === undefined ? Effect.never : run(options, options.namespaces, sink)
+})
+
+const run = (
+  options: PoolObjectsOptions,
+  namespaces: ReadonlyArray<string>,
+  sink: PoolSink
+): Effect.Effect<never, PoolSourceFailed, Scope.Scope> =>
+  Effect.gen(function*() {
+    const client: Api = yield* options.cluster.client.pipe(
+      Effect.mapError((error) => new PoolSourceFailed({ source: "kubernetes", message: error.message }))
+    )
+    const clock = yield* Clock.Clock
+    const fork = yield* FiberSet.makeRuntime<never, void, never>()
+    const later = (afterMs: number, then: () => void): void => {
+      fork(Effect.andThen(Effect.sleep(afterMs), Effect.sync(then)))
+    }
+    const warn = (message: string, details: Readonly<Record<string, unknown>>): void => {
+      fork(Effect.logWarning(message, details))
+    }
+    const queue = yield* Queue.bounded<Work>(objectsMax)
+    const waiting = new Set<string>()
+    const want = (work: Work): void => {
+      const key = `${work.kind} ${work.uid}`
+      if (waiting.has(key)) return
+      waiting.add(key)
+      if (!Queue.offerUnsafe(queue, work)) waiting.delete(key)
+    }
+    const informers: Array<{ readonly kind: PoolObject.Kind; readonly informer: Informer<PoolObject.DeclaredObject> }> =
+      []
+    const find = (kind: PoolObject.Kind, uid: string): PoolObject.DeclaredObject | undefined => {
+      for (const one of informers) {
+        const object = one.kind === kind ? one.informer.cache.get(uid) : undefined
+        if (object !== undefined) return object
+      }
+      return undefined
+    }
+    const told = (object: PoolObject.DeclaredObject): void => {
+      const { kind, name, namespace, uid } = object
+      want({ kind, name, namespace, uid, failures: 0 })
+    }
+    for (const kind of kinds) {
+      for (const namespace of namespaces.length === 0 ? [undefined] : namespaces) {
+        informers.push({
+          kind,
+          informer: new Informer<PoolObject.DeclaredObject>({
+            ...options.informer,
+            client,
+            path: `/apis/${apiVersion}${namespace === undefined ? "" : `/namespaces/${namespace}`}/${
+              PoolObject.plural[kind]
+            }`,
+            read: PoolObject.read(kind),
+            changed: told,
+            removed: told,
+            gap: () => {},
+            damaged: () => warn("an object cannot be read and is left alone", { kind })
+          })
+        })
+      }
+    }
+    for (const { informer } of informers) {
+      yield* Effect.forkScoped(
+        informer.run.pipe(Effect.tapCause((cause) => Effect.logError("the watch of objects has died", cause)))
+      )
+    }
+
+    const writers = new Map<string, StatusWriter>()
+    const tell = (object: PoolObject.DeclaredObject, problem: string | undefined): void => {
+      const status = PoolObject.acceptedStatus(object, problem, clock.currentTimeMillisUnsafe())
+      if (status === undefined) return
+      let writer = writers.get(object.uid)
+      if (writer === undefined) {
+        writer = new StatusWriter(
+          client,
+          {
+            apiVersion,
+            kind: object.kind,
+            path: `/apis/${apiVersion}/namespaces/${object.namespace}/${PoolObject.plural[object.kind]}/${object.name}`,
+            name: object.name,
+            uid: object.uid
+          },
+          "heddle-source",
+          { later, warn }
+        )
+        writers.set(object.uid, writer)
+      }
+      writer.write(status)
+    }
+
+    /** Specs that were applied by this process, so that a change of the status alone applies nothing. */
+    const applied = new Map<string, string>()
+    const apply = (object: PoolObject.DeclaredObject): Effect.Effect<void, ContractError> =>
+      Effect.suspend(() => {
+        const text = JSON.stringify(object.spec)
+        if (applied.get(object.uid) === text) return Effect.void
+        const spec = object.kind === "SandboxPool"
+          ? Result.map(PoolObject.poolSpec(object), sink.applyPool)
+          : Result.map(PoolObject.envSpec(object), sink.applyEnv)
+        if (Result.isFailure(spec)) {
+          applied.set(object.uid, text)
+          return Effect.sync(() => tell(object, spec.failure))
+        }
+        return spec.success.pipe(
+          Effect.map(() => {
+            applied.set(object.uid, text)
+            tell(object, undefined)
+          }),
+          Effect.catch((error) => {
+            // The mesh will not take it, however often it is told; anything else is tried again.
+            if (!isRefusal(error)) return Effect.fail(error)
+            applied.set(object.uid, text)
+            return Effect.sync(() => tell(object, error.message))
+          })
+        )
+      })
+    const remove = (kind: PoolObject.Kind, namespace: string, name: string): Effect.Effect<void, ContractError> =>
+      kind === "SandboxPool"
+        ? sink.removePool({ namespace: Namespace.make(namespace), name: PoolName.make(name) })
+        : sink.removeEnv({ namespace: Namespace.make(namespace), name: EnvName.make(name) })
+
+    /** A newer object may have the name of one that is gone. */
+    const replacedBy = (work: Work): PoolObject.DeclaredObject | undefined => {
+      for (const one of informers) {
+        if (one.kind !== work.kind) continue
+        for (const object of one.informer.cache.values()) {
+          if (object.namespace === work.namespace && object.name === work.name && !object.isDeleting) return object
+        }
+      }
+      return undefined
+    }
+    const settle = (work: Work): Effect.Effect<void, ContractError> =>
+      Effect.suspend(() => {
+        const object = find(work.kind, work.uid)
+        if (object !== undefined && !object.isDeleting) return apply(object)
+        applied.delete(work.uid)
+        writers.delete(work.uid)
+        return replacedBy(work) === undefined ? remove(work.kind, work.namespace, work.name) : Effect.void
+      })
+    const step = Effect.gen(function*() {
+      const work = yield* Queue.take(queue)
+      waiting.delete(`${work.kind} ${work.uid}`)
+      yield* settle(work).pipe(
+        Effect.catch((error) =>
+          Effect.sync(() => {
+            warn("an object is not brought in line yet", {
+              object: `${work.kind} ${work.namespace}/${work.name}`,
+              reason: error.message
+            })
+            const again = { ...work, failures: work.failures + 1 }
+            later(Math.min(retryMinMs * 2 ** Math.min(work.failures, 10), retryMaxMs), () => want(again))
+          })
+        )
+      )
+    })
+
+    // What this source made once and is declared no more went while nobody watched.
+    const sweep = Effect.gen(function*() {
+      for (const { informer } of informers) {
+        yield* Effect.retry(informer.current, { while: () => true, schedule: pause })
+      }
+      const live = new Set<string>()
+      for (const { informer } of informers) {
+        for (const object of informer.cache.values()) if (!object.isDeleting) live.add(PoolObject.sourceOf(object))
+      }
+      const isWatched = (namespace: string | undefined): boolean =>
+        namespaces.length === 0 || namespaces.includes(namespace ?? "")
+      for (const spec of yield* sink.pools) {
+        if (PoolObject.isOurs(spec.source) && isWatched(spec.namespace) && !live.has(spec.source)) {
+          want({ kind: "SandboxPool", namespace: spec.namespace ?? "", name: spec.name, uid: spec.source, failures: 0 })
+        }
+      }
+      for (const spec of yield* sink.envs) {
+        if (PoolObject.isOurs(spec.source) && isWatched(spec.namespace) && !live.has(spec.source)) {
+          want({ kind: "SandboxEnv", namespace: spec.namespace ?? "", name: spec.name, uid: spec.source, failures: 0 })
+        }
+      }
+    })
+    yield* Effect.forkScoped(
+      Effect.retry(sweep, { while: () => true, schedule: pause }).pipe(
+        Effect.catch((error) =>
+          Effect.logWarning(`the pools of the cluster's objects cannot be compared: ${error.message}`)
+        )
+      )
+    )
+    return yield* Effect.forever(step)
+  })
+
+const pause = Schedule.min([Schedule.exponential("500 millis"), Schedule.spaced("30 seconds")])
+
+const isRefusal = (error: ContractError): boolean =>
+  error.code === "InvalidMessage" || error.code === "InvalidName" || error.code === "Unsupported"
