@@ -92,7 +92,8 @@ export const nats = Effect.flatMap(Link, (link) => link.nats)
 const repeatableVerbs: Readonly<Record<string, ReadonlySet<string>>> = {
   definition: new Set(["put", "get", "list", "validate"]),
   workflow: new Set(["start", "get", "list", "result", "history", "pause", "stop"]),
-  pool: new Set(["list", "apply", "claim", "release", "renew", "cancel", "get", "snapshot"]),
+  pool: new Set(["list", "apply", "claim", "release", "renew", "cancel", "get", "snapshot", "scale"]),
+  env: new Set(["list", "apply", "claim"]),
   schedule: new Set(["put", "get", "list", "pause", "resume", "preview"]),
   backfill: new Set(["get", "list", "stop"]),
   member: new Set(["list"]),

@@ -108,7 +108,10 @@ const claim = Command.make("claim", {
   ),
   ttl: text("ttl", "duration", "How long the claim is held; 10m when not given"),
   deadline: text("deadline", "duration", "How long it may wait for a sandbox; 30s when not given"),
-  count: whole("count", "Claim so many sandboxes"),
+  count: whole("count", "Claim so many sandboxes: all of them or, when the deadline passes first, none"),
+  fromEnv: flag("from-env", "The name is an env's: claim from the best of its pools"),
+  node: text("node", "name", "On this node if one is idle there"),
+  zone: text("zone", "name", "In this zone if one is idle there"),
   id: text("id", "claimId", "Idempotency key: the same id again answers the same claim"),
   priority: whole("priority", "0 lowest to 9 highest; 5 when not given"),
   team: text("team", "name", "Whose fair share it counts against"),
@@ -167,9 +170,23 @@ const claimsWatch = Command.make("watch", {
   Command.withDescription("Every claim, release and expiry of a pool as it happens"),
   Command.withExamples([example("claims watch default -o jsonl", "One JSON line for each event")])
 )
+const claimsPause = Command.make("pause", {
+  pool: argument("pool", "name, or namespace/name"),
+  claim: argument("claim", "Id of the claim")
+}, Lazy.handler(() => import("./command/Claims.ts").then((_) => _.setPaused(true)))).pipe(
+  Command.withDescription("Hold a claimed sandbox still, where its provider can; its lease runs on"),
+  Command.withExamples([example("claims pause default c-4f1", "Its processes stand still")])
+)
+const claimsResume = Command.make("resume", {
+  pool: argument("pool", "name, or namespace/name"),
+  claim: argument("claim", "Id of the claim")
+}, Lazy.handler(() => import("./command/Claims.ts").then((_) => _.setPaused(false)))).pipe(
+  Command.withDescription("Let a paused sandbox go on"),
+  Command.withExamples([example("claims resume default c-4f1", "Its processes go on")])
+)
 const claims = Command.make("claims").pipe(
   Command.withDescription("Look at claims"),
-  Command.withSubcommands([claimsLs, claimsDescribe, claimsWatch])
+  Command.withSubcommands([claimsLs, claimsDescribe, claimsWatch, claimsPause, claimsResume])
 )
 
 // ---- pools
@@ -211,10 +228,37 @@ const pools = Command.make("pools").pipe(
     ),
     Command.make("scale", {
       pool: argument("pool", "name, or namespace/name"),
-      size: Argument.Int("size").pipe(Argument.withDescription("How many sandboxes"))
+      size: Argument.Int("size").pipe(Argument.withDescription("How many sandboxes"), Argument.optional),
+      min: whole("min", "Of a pool that follows its demand: never fewer"),
+      max: whole("max", "Of a pool that follows its demand: never more"),
+      minIdle: whole("min-idle", "Of a pool that follows its demand: kept idle beyond it")
     }, Lazy.handler(() => import("./command/Pools.ts").then((_) => _.scale))).pipe(
       Command.withDescription("Change how many sandboxes a pool keeps"),
-      Command.withExamples([example("pools scale default 16", "Idle sandboxes are added or taken away")])
+      Command.withExamples([
+        example("pools scale default 16", "Idle sandboxes are added or taken away"),
+        example("pools scale auto --max 50 --min-idle 5", "Other bounds for a pool that follows its demand")
+      ])
+    ),
+    Command.make("drain", {
+      pool: argument("pool", "name, or namespace/name"),
+      undo: flag("undo", "Give sandboxes out again"),
+      wait: flag("wait", "Until the last claim has ended and no sandbox is left")
+    }, Lazy.handler(() => import("./command/Pools.ts").then((_) => _.drain))).pipe(
+      Command.withDescription("Stop giving sandboxes out, and let them go as their claims end"),
+      Command.withExamples([example("pools drain gpu --wait", "Before its machines are taken away")])
+    ),
+    Command.make("delete", {
+      pool: argument("pool", "name, or namespace/name"),
+      yes: flag("yes", "Also when sandboxes are claimed: they go with it")
+    }, Lazy.handler(() => import("./command/Pools.ts").then((_) => _.remove))).pipe(
+      Command.withDescription("Remove a pool and its sandboxes; who waits for one is answered"),
+      Command.withExamples([example("pools delete quick", "After heddle pools drain quick --wait")])
+    ),
+    Command.make("why", {
+      pool: argument("pool", "name, or namespace/name")
+    }, Lazy.handler(() => import("./command/Pools.ts").then((_) => _.why))).pipe(
+      Command.withDescription("Why claims to a pool wait, and what would help"),
+      Command.withExamples([example("pools why gpu", "All in use, a quota, no owner, ...")])
     ),
     Command.make("top", {
       pool: Argument.String("pool").pipe(
@@ -226,6 +270,53 @@ const pools = Command.make("pools").pipe(
     }, Lazy.handler(() => import("./command/Pools.ts").then((_) => _.top))).pipe(
       Command.withDescription("Counters of pools, live"),
       Command.withExamples([example("pools top default --interval 500ms", "Twice a second")])
+    )
+  ])
+)
+
+// ---- envs
+
+const envs = Command.make("envs").pipe(
+  Command.withDescription("Several pools under one name"),
+  Command.withSubcommands([
+    Command.make("ls", {}, Lazy.handler(() => import("./command/Envs.ts").then((_) => () => _.ls))).pipe(
+      Command.withAlias("list"),
+      Command.withDescription("All envs with the best of their members"),
+      Command.withExamples([example("envs ls", "Which there are")])
+    ),
+    Command.make(
+      "describe",
+      { env: argument("env", "name, or namespace/name") },
+      Lazy.handler(() => import("./command/Envs.ts").then((_) => _.describe))
+    ).pipe(
+      Command.withDescription("One env: its members as a claim would find them now, best first"),
+      Command.withExamples([example("envs describe gpus", "Who is idle, who is full")])
+    ),
+    Command.make("apply", {
+      file: text("file", "path", "YAML or JSON of one env, or of several as a list or as documents").pipe(
+        Flag.withAlias("f")
+      ),
+      name: Argument.String("name").pipe(
+        Argument.withDescription("Without a file: name, or namespace/name"),
+        Argument.optional
+      ),
+      member: Flag.String("member").pipe(
+        Flag.withMetavar("<pool[=priority]>"),
+        Flag.withDescription("Without a file: a member pool; can be passed multiple times"),
+        Flag.atLeast(0)
+      )
+    }, Lazy.handler(() => import("./command/Envs.ts").then((_) => _.apply))).pipe(
+      Command.withDescription("Create an env, or change it"),
+      Command.withExamples([
+        example("envs apply gpus --member a100=1 --member t4", "a100 first, t4 when it is full"),
+        example("envs apply -f envs.yaml", "From a file, with selectors and weights")
+      ])
+    ),
+    Command.make("delete", {
+      env: argument("env", "name, or namespace/name")
+    }, Lazy.handler(() => import("./command/Envs.ts").then((_) => _.remove))).pipe(
+      Command.withDescription("Remove an env; its pools stay"),
+      Command.withExamples([example("envs delete gpus", "Claims to it are refused from then on")])
     )
   ])
 )
@@ -734,7 +825,7 @@ export const root = Command.make("heddle").pipe(
   ]),
   Command.withSubcommands([
     { group: "Start", commands: [dev, serve] },
-    { group: "Sandboxes", commands: [claim, release, claims, pools] },
+    { group: "Sandboxes", commands: [claim, release, claims, pools, envs] },
     { group: "Workflows", commands: [run, workflows, tasks, groups, definitions, schedules, backfill, replay] },
     { group: "Operations", commands: [doctor, members, failovers, errors, bench, completion] }
   ]),

@@ -35,6 +35,9 @@ export interface Input {
   readonly ttl: Option.Option<string>
   readonly deadline: Option.Option<string>
   readonly count: Option.Option<number>
+  readonly fromEnv: boolean
+  readonly node: Option.Option<string>
+  readonly zone: Option.Option<string>
   readonly id: Option.Option<string>
   readonly priority: Option.Option<number>
   readonly team: Option.Option<string>
@@ -155,6 +158,14 @@ export const run = (input: Input) =>
       ttl,
       ...(Object.keys(selector).length > 0 ? { selector } : {}),
       ...(count === 1 ? {} : { count }),
+      ...(Option.isNone(input.node) && Option.isNone(input.zone) ? {} : {
+        affinity: {
+          preferred: {
+            ...(Option.isSome(input.node) ? { node: input.node.value } : {}),
+            ...(Option.isSome(input.zone) ? { zone: input.zone.value } : {})
+          }
+        }
+      }),
       ...(Option.isSome(input.priority) ? { priority: input.priority.value } : {}),
       ...(Option.isSome(input.team) ? { team: input.team.value } : {})
     }).pipe(Effect.mapError((error) => Globals.usage(`The claim is not valid: ${error.message}`)))
@@ -164,7 +175,7 @@ export const run = (input: Input) =>
       Effect.timeoutOption("2 seconds"),
       Effect.ignore
     )
-    const subject = Subject.rpc.pool(pool, "claim")
+    const subject = input.fromEnv ? Subject.rpc.env(pool.namespace, pool.name) : Subject.rpc.pool(pool, "claim")
     const result = yield* Connection.call(subject, ClaimResult, body, deadline).pipe(
       Effect.onInterrupt(() => cancelling)
     )
@@ -176,11 +187,15 @@ export const run = (input: Input) =>
     if (!input.exec || sandbox === undefined) {
       yield* output.value(result, () => describe(result, output.style))
       if (output.format === "table" && output.screen.isTty) {
-        yield* output.note(`Give it back: heddle release ${input.pool} ${result.claimId}`)
+        yield* output.note(
+          `Give it back: heddle release ${
+            result.pool === undefined ? input.pool : poolKey(result.pool)
+          } ${result.claimId}`
+        )
       }
       return undefined
     }
-    const { releasing, renewing } = renewAndRelease(pool, result.claimId, ttl)
+    const { releasing, renewing } = renewAndRelease(result.pool ?? pool, result.claimId, ttl)
     const code = yield* Effect.raceFirst(execute(sandbox, input.command, env), renewing).pipe(
       Effect.ensuring(releasing.pipe(
         Effect.catch((error) => output.note(`heddle: the claim ${result.claimId} was not released: ${error.message}`))

@@ -60,6 +60,17 @@ export const describe = (input: { readonly pool: string; readonly claim: string 
     yield* output.value(result, () => Claim.describe(result, output.style))
   }).pipe(Connection.provide)
 
+/** `isPaused`: hold the sandbox still, else let it go on. */
+export const setPaused = (isPaused: boolean) => (input: { readonly pool: string; readonly claim: string }) =>
+  Effect.gen(function*() {
+    const output = yield* Output.Output
+    const pool = yield* Globals.poolOf(input.pool)
+    const claimId = yield* Globals.checkToken("The claim", input.claim)
+    const verb = isPaused ? "pause" : "resume"
+    const result = yield* Connection.call(Subject.rpc.pool(pool, verb), ClaimResult, { claimId })
+    yield* output.value(result, () => Claim.describe(result, output.style))
+  }).pipe(Connection.provide)
+
 export const watch = (input: { readonly pool: string; readonly since: Option.Option<string> }) =>
   Effect.scoped(Effect.gen(function*() {
     const nats = yield* Connection.nats

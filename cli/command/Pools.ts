@@ -1,11 +1,13 @@
-/** `heddle pools`: what there is, how it is used, and changes to it. design/02 `heddle.rpc.pool.list|apply`, `.snapshot`. */
+/** `heddle pools`: what there is, how it is used, and changes to it. design/02 `heddle.rpc.pool.list|apply|scale|delete`, `.snapshot`. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { readFileSync } from "node:fs"
 import { Snapshot } from "../../shared/protocol/Claim.ts"
 import { PoolList, PoolSpec, PoolView } from "../../shared/protocol/Pool.ts"
 import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
+import { Deleted } from "../../shared/protocol/Schedule.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import * as Connection from "../Connection.ts"
 import { CliFailure } from "../ExitCode.ts"
@@ -79,7 +81,8 @@ export const describe = (input: { readonly pool: string }) =>
 
 const decodeSpec = Schema.decodeUnknownEffect(PoolSpec, { errors: "all" })
 
-const specsOfFile = Effect.fnUntraced(function*(path: string) {
+/** The values of a YAML or JSON file, one per document or list item. */
+export const specsOfFile = Effect.fnUntraced(function*(path: string) {
   const text = yield* Effect.try({
     try: () => readFileSync(path === "-" ? 0 : path, "utf8"),
     catch: (cause) => Globals.usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
@@ -135,14 +138,157 @@ export const apply = (input: {
     return yield* output.page({ items: applied }, columns, "Nothing to apply.")
   }).pipe(Connection.provide)
 
-export const scale = (input: { readonly pool: string; readonly size: number }) =>
+/** One change through `heddle.rpc.pool.scale`: nothing else of the pool is touched. */
+const change = Effect.fnUntraced(function*(pool: PoolRef, fields: object) {
+  return yield* Connection.call(Subject.rpc.pools("scale"), ViewAnswer, { ...pool, ...fields })
+})
+
+export const scale = (input: {
+  readonly pool: string
+  readonly size: Option.Option<number>
+  readonly min: Option.Option<number>
+  readonly max: Option.Option<number>
+  readonly minIdle: Option.Option<number>
+}) =>
   Effect.gen(function*() {
     const output = yield* Output
-    if (input.size < 0) return yield* Globals.usage(`A size of ${input.size} is not possible.`)
-    const pool = yield* find(yield* Globals.poolOf(input.pool))
-    const changed = yield* apply1({ ...pool.spec, namespace: pool.namespace, size: input.size }, "The pool")
+    const fields: Record<string, number> = {}
+    for (
+      const [name, value] of Object.entries({
+        size: input.size,
+        min: input.min,
+        max: input.max,
+        minIdle: input.minIdle
+      })
+    ) {
+      if (Option.isNone(value)) continue
+      if (value.value < 0) return yield* Globals.usage(`${name} ${value.value} is not possible.`)
+      fields[name] = value.value
+    }
+    if (Object.keys(fields).length === 0) {
+      return yield* Globals.usage(
+        "To what?",
+        `give a size: heddle pools scale ${input.pool} 8; or --min, --max, --min-idle.`
+      )
+    }
+    const pool = yield* Globals.poolOf(input.pool)
+    const before = yield* find(pool)
+    const changed = yield* change(pool, fields)
     return yield* output.value(changed, () =>
-      `${changed.namespace}/${changed.name} keeps ${changed.size} sandboxes, before it kept ${pool.size}`)
+      changed.spec.autoscale === undefined
+        ? `${poolKey(pool)} keeps ${changed.size} sandboxes, before it kept ${before.size}`
+        : `${poolKey(pool)} follows its demand: ${
+          Object.entries(fields).map(([name, value]) => `${name} ${value}`).join(", ")
+        }`)
+  }).pipe(Connection.provide)
+
+export const drain = (input: { readonly pool: string; readonly undo: boolean; readonly wait: boolean }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const pool = yield* Globals.poolOf(input.pool)
+    const changed = yield* change(pool, { drain: !input.undo })
+    if (input.wait && !input.undo) {
+      yield* Connection.call(Subject.rpc.pool(pool, "snapshot"), Schema.toEncoded(Snapshot), {}).pipe(
+        Effect.repeat({ schedule: Schedule.spaced("500 millis"), until: (now) => now.claimed === 0 && now.total === 0 })
+      )
+    }
+    return yield* output.value(changed, () =>
+      input.undo
+        ? `${poolKey(pool)} gives sandboxes out again`
+        : input.wait
+        ? `${poolKey(pool)} is empty`
+        : `${poolKey(pool)} gives nothing out any more; its sandboxes go as their claims end`)
+  }).pipe(Connection.provide)
+
+export const remove = (input: { readonly pool: string; readonly yes: boolean }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const pool = yield* Globals.poolOf(input.pool)
+    const found = yield* find(pool)
+    const claimed = found.snapshot?.claimed ?? 0
+    if (claimed > 0 && !input.yes) {
+      return yield* new CliFailure({
+        exit: 4,
+        message: `${poolKey(pool)} has ${claimed} claimed sandboxes, which would go with it.`,
+        fix: `\`heddle pools drain ${input.pool} --wait\` lets the claims end first; --yes does not.`
+      })
+    }
+    const deleted = yield* Connection.call(Subject.rpc.pools("delete"), Schema.toEncoded(Deleted), pool)
+    return yield* output.value(deleted, () => `${poolKey(pool)} is deleted`)
+  }).pipe(Connection.provide)
+
+/** Why a claim to the pool would wait, in sentences: the first is the reason, the others what holds besides. */
+export const reasons = (pool: Shown): ReadonlyArray<{ readonly reason: string; readonly fix: string }> => {
+  const { owner, snapshot, spec } = pool
+  const key = `${pool.namespace}/${pool.name}`
+  const found: Array<{ readonly reason: string; readonly fix: string }> = []
+  const say = (reason: string, fix: string): void => void found.push({ reason, fix })
+  if (spec.drain === true) say("It is being drained and gives nothing out.", `\`heddle pools drain ${key} --undo\``)
+  if (owner === null) {
+    say("No pool-scheduler has it.", "start one: `heddle serve pool-scheduler`; `heddle members` lists them")
+  }
+  if (snapshot === undefined) {
+    if (owner !== null) say(`Its owner ${owner} does not answer.`, "`heddle doctor` shows what is missing")
+    return found
+  }
+  const { claimed, creating = 0, idleReady, inflightCas, queueLen, quotaBlocked = 0, target = pool.size, total } =
+    snapshot
+  if (quotaBlocked > 0) {
+    say(
+      `${quotaBlocked} of ${queueLen} waiting claims wait for their team's quota, not for a sandbox.`,
+      "release some of that team's claims, or raise `quotas`"
+    )
+  }
+  if (idleReady > 0) {
+    if (queueLen > quotaBlocked) {
+      say(
+        `${idleReady} are idle and ${
+          queueLen - quotaBlocked
+        } claims wait: for labels that no idle sandbox has, or for a batch's worth to be idle.`,
+        "compare the selector with `heddle pools describe`; wait, or claim fewer at once"
+      )
+    }
+    return found
+  }
+  if (queueLen === 0 && claimed === 0 && total === 0 && target === 0) {
+    say(
+      "It is empty and has no demand; the first claim waits for a sandbox to start.",
+      "keep some: `heddle pools scale " + key + " --min-idle 1`"
+    )
+    return found
+  }
+  if (claimed >= target && target > 0) {
+    const most = spec.autoscale === undefined ? spec.size : spec.max
+    say(
+      `All ${total} sandboxes are in use (${claimed} claimed).`,
+      most !== undefined && target >= most
+        ? `it is at its largest: \`heddle pools scale ${key} ${
+          spec.autoscale === undefined ? most * 2 : `--max ${most * 2}`
+        }\`, or release some`
+        : "it is growing"
+    )
+  }
+  if (total < target) {
+    say(
+      `${target - total} sandboxes are missing, ${creating} are being made.`,
+      creating === 0 ? "the provider makes none: see the pool-scheduler's log" : "wait for them"
+    )
+  } else if (claimed < total && inflightCas === 0) {
+    say(`${total - claimed} are starting, being reset or protected.`, "wait; `heddle pools top` shows them come back")
+  }
+  return found
+}
+
+export const why = (input: { readonly pool: string }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const pool = yield* find(yield* Globals.poolOf(input.pool))
+    const found = reasons(pool)
+    const key = `${pool.namespace}/${pool.name}`
+    return yield* output.value({ pool: key, reasons: found }, () =>
+      found.length === 0
+        ? `A claim to ${key} is served at once: ${pool.snapshot?.idleReady ?? 0} sandboxes are idle, nobody waits.`
+        : found.map(({ fix, reason }) => `${reason}\n  ${output.style.dim(fix)}`).join("\n"))
   }).pipe(Connection.provide)
 
 export const top = (input: {

@@ -64,14 +64,11 @@ export const wishAt = (
     if (next !== null) until = Math.min(until, next.getTime())
   }
   open.sort((a, b) => a.startedAt - b.startedAt)
-  let wish: ScaleWish = {}
+  const wish: { min?: number; max?: number; minIdle?: number } = {}
   for (const { window: { max, min, minIdle } } of open) {
-    wish = {
-      ...wish,
-      ...(min === undefined ? {} : { min }),
-      ...(max === undefined ? {} : { max }),
-      ...(minIdle === undefined ? {} : { minIdle })
-    }
+    if (min !== undefined) wish.min = min
+    if (max !== undefined) wish.max = max
+    if (minIdle !== undefined) wish.minIdle = minIdle
   }
   return until === Infinity ? wish : { ...wish, until }
 }

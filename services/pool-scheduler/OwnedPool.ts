@@ -43,10 +43,13 @@ import type { Claim, ClaimSpec, OnSettled } from "./Claim.ts"
 import * as ClaimMessages from "./ClaimMessages.ts"
 import * as ClaimResults from "./ClaimResults.ts"
 import * as DurableClaims from "./DurableClaims.ts"
+import { mostOf } from "./EnvDirectory.ts"
+import type { Counters } from "./EnvScheduler.ts"
 import * as LaneStorageClient from "./LaneStorageClient.ts"
 import { PoolEvents } from "./PoolEvents.ts"
 import type { Owned } from "./PoolOwnership.ts"
 import { type Adjustable, type ClaimEvent, PoolScheduler } from "./PoolScheduler.ts"
+import { PoolTidings } from "./PoolTidings.ts"
 import { SchedulerCore, TaskEntry } from "./SchedulerCore.ts"
 
 export interface OwnedPoolOptions {
@@ -56,11 +59,15 @@ export interface OwnedPoolOptions {
   readonly provider: PoolProvider
   readonly policy: PlacementPolicy
   readonly owned: Owned
+  /** This process, for providers that show it. */
+  readonly member: MemberId
   /** The executors that live now. */
   readonly executors: () => ReadonlyArray<MemberId>
   /** Time between two repair lists when nothing asks for one; jittered by a fifth. */
   readonly repairMs: number
   readonly handOffMax: number
+  /** Some env has the pool as a member: other replicas want to know its counters. */
+  readonly isWatched: () => boolean
   /** The pool exists no more: when it ends, its sandboxes go too. */
   readonly isDeleted: () => boolean
   readonly scalePolicies: ReadonlyMap<string, ScalePolicy>
@@ -103,6 +110,8 @@ export class OwnedPool {
   readonly now: () => EpochMs
   /** Takes a changed spec over; what may change while the pool is open is `PoolDirectory.adjustable`. */
   readonly reconfigure: (spec: PoolSpec) => void
+  /** Its counters are told to who wants to know, soon. */
+  readonly tell: () => void
   private readonly specNow: () => PoolSpec
   private readonly nats: Connection
   private readonly chosenIds: Set<string>
@@ -118,6 +127,7 @@ export class OwnedPool {
     readonly now: () => EpochMs
     readonly reconfigure: (spec: PoolSpec) => void
     readonly specNow: () => PoolSpec
+    readonly tell: () => void
     readonly nats: Connection
     readonly chosenIds: Set<string>
     readonly lookUntil: EpochMs
@@ -131,6 +141,7 @@ export class OwnedPool {
     this.now = parts.now
     this.reconfigure = parts.reconfigure
     this.specNow = parts.specNow
+    this.tell = parts.tell
     this.nats = parts.nats
     this.chosenIds = parts.chosenIds
     this.lookUntil = parts.lookUntil
@@ -176,6 +187,13 @@ export class OwnedPool {
     if (known === undefined || known.settled !== undefined && known.settled.outcome !== "Claimed") {
       this.chosenIds.delete(spec.claimId)
     }
+  }
+
+  /** For the ranking of envs. */
+  counters(): Counters {
+    const { claimed, idleReady, queueLen, total } = this.scheduler.snapshot()
+    const spec = this.specNow()
+    return { idleReady, queueLen, claimed, total, max: mostOf(spec), isDraining: spec.drain === true }
   }
 
   snapshot(): Snapshot {
@@ -239,6 +257,7 @@ export const run = (
       {
         pool,
         sessionId: owned.session,
+        owner: options.member,
         size: sizeOf(spec),
         labels: spec.labels ?? {},
         startedAt: nats.clock.currentTimeMillisUnsafe()
@@ -351,7 +370,34 @@ export const run = (
         autoscaler: autoscaling.configure(changed, scheduler.snapshot().target)
       })
     }
-    const alarm: AlarmClock.AlarmClock = yield* AlarmClock.make((now) => Math.min(scheduler.tick(now), core.tick(now)))
+    const alarm: AlarmClock.AlarmClock = yield* AlarmClock.make((now) =>
+      Math.min(scheduler.tick(now), core.tick(now), tidings.tick(now))
+    )
+    const tidings = new PoolTidings({
+      now: alarm.now,
+      arm: alarm.arm,
+      isWatched: options.isWatched,
+      read: () => {
+        const { claimed, creating, idleReady, queueLen, target, total } = scheduler.snapshot()
+        const sessionId = owned.session
+        const isDraining = specNow.drain === true
+        return {
+          told: { sessionId, idleReady, queueLen, claimed, total, max: mostOf(specNow), isDraining },
+          status: {
+            pendingRequests: queueLen,
+            idle: idleReady,
+            claimed,
+            creating,
+            total,
+            target,
+            sessionId,
+            isDraining
+          }
+        }
+      },
+      publish: (told) => nats.publish(Subject.poolTidings(pool), JSON.stringify(told)),
+      writeStatus: providerPool.status === undefined ? undefined : (status) => providerPool.status?.(status)
+    })
     const scheduler: PoolScheduler = new PoolScheduler(
       {
         provider: providerPool,
@@ -359,6 +405,7 @@ export const run = (
         arm: alarm.arm,
         repair,
         event: onEvent,
+        changed: tidings.changed,
         adoptedTask: (claim) => adopted.push(claim),
         fenced: (current) => end(new OwnershipLost({ pool: key, reason: `the provider has seen session ${current}` })),
         warn
@@ -444,6 +491,7 @@ export const run = (
       now: alarm.now,
       reconfigure,
       specNow: () => specNow,
+      tell: tidings.changed,
       nats,
       chosenIds,
       lookUntil: hadResults ? alarm.now() + resultsKeptMs : 0,

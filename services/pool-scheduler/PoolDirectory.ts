@@ -38,7 +38,7 @@ export interface DirectoryOptions {
   readonly executorGraceMs: number
 }
 
-export const directoryDefaults = { ownerGraceMs: 5_000, executorGraceMs: 30_000 } as const
+export const directoryDefaults = { ownerGraceMs: 500, executorGraceMs: 30_000 } as const
 
 /** Between the attempts of candidates. */
 const rankDelayMs = 500
@@ -109,6 +109,7 @@ export class PoolDirectory {
   private readonly lostExecutors = new Map<StartupId, EpochMs>()
   private readonly alarms = new Alarms.Alarms<Parked>()
   private parkedCount = 0
+  private revision = 0
   private isComplete = false
   private isRegistryComplete = false
   private isClosing = false
@@ -164,6 +165,25 @@ export class PoolDirectory {
     return Array.from(this.executors.keys())
   }
 
+  /** Grows with every pool that comes, goes or changes. */
+  get specsRevision(): number {
+    return this.revision
+  }
+
+  /** The live replica that handles what belongs to `key`; undefined: none is known. The same for all replicas that see the same members. */
+  homeOf(key: string): MemberId | undefined {
+    let home: MemberId | undefined
+    let best = -1
+    for (const member of this.schedulers.keys()) {
+      const score = scoreOf(member, key)
+      if (score > best || score === best && home !== undefined && member < home) {
+        home = member
+        best = score
+      }
+    }
+    return home
+  }
+
   exists(pool: PoolRef): boolean {
     return this.entries.get(poolKey(pool))?.spec !== undefined
   }
@@ -181,6 +201,7 @@ export class PoolDirectory {
 
   specPut(pool: PoolRef, spec: PoolSpec, text: string): void {
     const entry = this.entryOf(pool)
+    if (entry.spec === undefined || entry.specText !== text) this.revision++
     entry.spec = spec
     entry.specText = text
     this.look(entry)
@@ -189,6 +210,7 @@ export class PoolDirectory {
   specRemoved(pool: PoolRef): void {
     const entry = this.entries.get(poolKey(pool))
     if (entry === undefined) return
+    if (entry.spec !== undefined) this.revision++
     entry.spec = undefined
     this.look(entry)
   }

@@ -28,7 +28,7 @@ import * as Streams from "../../shared/jetstream/Streams.ts"
 import { PluginHost } from "../../shared/plugin/Plugin.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { Member } from "../../shared/protocol/Member.ts"
-import type { PoolSpec } from "../../shared/protocol/Pool.ts"
+import { type PoolSpec, PoolTidings } from "../../shared/protocol/Pool.ts"
 import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { SystemEvent } from "../../shared/protocol/SystemEvent.ts"
@@ -37,10 +37,13 @@ import { type MemberId, Namespace, PoolName, StartupId, Token } from "../../shar
 import * as Registry from "../../shared/registry/Registry.ts"
 import * as AlarmClock from "./AlarmClock.ts"
 import * as ClaimRpcs from "./ClaimRpcs.ts"
+import { EnvDirectory } from "./EnvDirectory.ts"
+import * as EnvRpcs from "./EnvRpcs.ts"
 import * as OwnedPool from "./OwnedPool.ts"
 import { directoryDefaults, PoolDirectory } from "./PoolDirectory.ts"
 import * as PoolOwnership from "./PoolOwnership.ts"
 import * as PoolRpcs from "./PoolRpcs.ts"
+import * as PoolSources from "./PoolSources.ts"
 import * as TaskRpcs from "./TaskRpcs.ts"
 
 export interface PoolSchedulerConfig {
@@ -49,16 +52,17 @@ export interface PoolSchedulerConfig {
   readonly version: string
   /** Pools to make at the start if they do not exist. */
   readonly pools?: ReadonlyArray<PoolSpec>
-  /** Of the registry entry, default 10 s. */
+  /** Of the registry entry, default 2 s: with `ownerGraceMs` it bounds how long a pool is without an owner after a kill. */
   readonly ttlMs?: number
   /** Between two lists of a pool's sandboxes, default 10 s. */
   readonly repairMs?: number
   /** Tasks that may follow one another in a sandbox without going through the pool, default 128; 0: none. */
   readonly handOffMax?: number
-  /** From the expiry of another scheduler's registration to the take-over of its pools, default 5 s. */
+  /** From the expiry of another scheduler's registration to the take-over of its pools, default 500 ms. */
   readonly ownerGraceMs?: number
 }
 const repairMsDefault = 10_000
+const ttlMsDefault = 2_000
 const handOffMaxDefault = 128
 
 /** What runs, for the program around it and for tests. */
@@ -105,7 +109,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
     version: config.version,
     startedAt: timestamp(nats.clock.currentTimeMillisUnsafe())
   }
-  yield* register(nats, member, config.ttlMs, supervised)
+  yield* register(nats, member, config.ttlMs ?? ttlMsDefault, supervised)
 
   const alarm: AlarmClock.AlarmClock = yield* AlarmClock.make((now) => directory.tick(now))
   const directory: PoolDirectory = new PoolDirectory({
@@ -119,6 +123,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
     ...(config.ownerGraceMs === undefined ? {} : { ownerGraceMs: config.ownerGraceMs })
   })
 
+  const envs = new EnvDirectory(directory, alarm.now)
   const bucket = Kv.bucket(nats, Streams.bucketName.pools)
   const putSpec = (pool: PoolRef, text: string): void => {
     const spec = PoolRpcs.decodeSpec(text)
@@ -147,7 +152,15 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
   }, [
     ...ClaimRpcs.endpoints(routing),
     ...TaskRpcs.endpoints(routing),
-    ...PoolRpcs.endpoints({ nats, directory, host })
+    ...PoolRpcs.endpoints({ nats, directory, host }),
+    ...EnvRpcs.endpoints({
+      nats,
+      envs,
+      member: config.member,
+      fork: routing.fork,
+      idPrefix: `e${identity.startup.slice(0, 8)}-`,
+      homeOf: (key) => directory.homeOf(key)
+    })
   ])
   yield* Rpc.takeForwarded(nats, Subject.forwarded(config.member, ""), service)
 
@@ -184,8 +197,10 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
         policy,
         owned: owned.value,
         executors: () => directory.liveExecutors,
+        member: identity.member,
         repairMs: config.repairMs ?? repairMsDefault,
         handOffMax: config.handOffMax ?? handOffMaxDefault,
+        isWatched: () => envs.isMember(pool),
         isDeleted: () => !directory.exists(pool),
         scalePolicies: host.scalePolicies
       }, (live) =>
@@ -235,10 +250,25 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
   }
   yield* Effect.addFinalizer(() => Effect.sync(() => directory.close()))
 
+  const decodeTidings = Decode.decoder(PoolTidings)
+  yield* nats.subscribe("heddle.pool.*.*.tidings", (message) => {
+    const [, , namespace = "", name = ""] = message.subject.split(".")
+    const told = decodeTidings(message.text)
+    if (Result.isSuccess(told) && isToken(namespace) && isToken(name)) {
+      envs.tidings({ namespace: Namespace.make(namespace), name: PoolName.make(name) }, told.success)
+    }
+  })
   yield* supervised("the timer", alarm.run)
   yield* supervised(
     "the watch of pools",
-    Stream.runForEach(bucket.watch(""), (event) => Effect.sync(() => poolChanged(directory, putSpec, event)))
+    Stream.runForEach(bucket.watch(""), (event) =>
+      Effect.sync(() => {
+        poolChanged(directory, envs, putSpec, event)
+        // Which pools others want to hear of may have changed.
+        if (event._tag !== "UpToDate" && !event.key.startsWith("owner.")) {
+          for (const { live } of directory.pools) live?.tell()
+        }
+      }))
   )
   yield* supervised(
     "the watch of the registry",
@@ -267,6 +297,9 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
       return yield* unavailable({ message: `pool ${poolKey(pool)} could not be made: ${outcome.reason}` })
     }
   }
+  for (const source of host.poolSources.values()) {
+    yield* supervised(`the pool source ${source.name}`, Effect.scoped(source.run(PoolSources.sink(nats))))
+  }
   return PoolSchedulerService.of({ identity, directory })
 })
 
@@ -274,13 +307,13 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
 const register = Effect.fnUntraced(function*(
   nats: Connection,
   member: Member,
-  ttlMs: number | undefined,
+  ttlMs: number,
   supervised: <A, E>(
     what: string,
     effect: Effect.Effect<A, E>
   ) => Effect.Effect<unknown, never, Scope.Scope>
 ) {
-  const options = ttlMs === undefined ? {} : { ttlMs }
+  const options = { ttlMs }
   const first = yield* Registry.register(nats, member, options).pipe(Effect.mapError(unavailable))
   const onLost = (lost: Registry.RegistrationLost) =>
     lost.reason === "Replaced"
@@ -307,6 +340,7 @@ const isToken = Schema.is(Token)
 
 const poolChanged = (
   directory: PoolDirectory,
+  envs: EnvDirectory,
   putSpec: (pool: PoolRef, text: string) => void,
   event: Kv.WatchEvent
 ): void => {
@@ -316,7 +350,14 @@ const poolChanged = (
   const pool: PoolRef = { namespace: Namespace.make(namespace), name: PoolName.make(name) }
   if (kind === "spec") {
     if (event._tag === "Put") putSpec(pool, event.value)
-    else directory.specRemoved(pool)
+    else {
+      directory.specRemoved(pool)
+      envs.poolRemoved(pool)
+    }
+  } else if (kind === "env") {
+    const spec = event._tag === "Put" ? EnvRpcs.decodeEnv(event.value) : undefined
+    if (spec !== undefined && Result.isSuccess(spec)) envs.put({ ...spec.success, namespace: pool.namespace })
+    else envs.remove({ namespace, name })
   } else if (kind === "owner") {
     const owner = event._tag === "Put" ? PoolOwnership.readOwnership(event.value) : undefined
     if (owner === undefined) directory.ownerRemoved(pool, event.revision)
