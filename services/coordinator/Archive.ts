@@ -9,6 +9,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Append from "../../shared/jetstream/Append.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
@@ -159,36 +160,40 @@ export class Archive {
     function*(this: Archive, subject: string, age: number, due: number) {
       const { buses, definitions, nats, policy, warn } = this.#options
       const [, , shardText, instanceText] = subject.split(".")
-      const shard = Shard.make(Number(shardText))
-      const instance = InstanceId.make(instanceText ?? "")
+      const address = decodeAddress({ shard: Number(shardText), instance: instanceText })
+      if (Option.isNone(address)) return "passed" // a stranger's message: no instance can have that id
+      const { instance, shard } = address.value
       const live = buses.bus(shard, instance)
       if (live !== undefined) return hasEnded(live.committed) ? "again" : "passed"
       if (buses.worker(shard) === undefined) return "passed"
       const last = yield* Read.lastMessage(nats, Streams.name.history, subject).pipe(Effect.mapError(unavailable))
       if (Option.isNone(last) || Date.parse(last.value.time) > due) return "passed"
-      const entries = yield* InstanceLoader.entries(nats, shard, instance)
-      // a chain that is broken, a definition that is gone: it stays where it is, for whoever repairs it
-      const problem = yield* InstanceLoader.restored(definitions, shard, instance, entries).pipe(
-        Effect.map((bus) => {
-          if (Option.isNone(bus)) return "it has no start"
-          const { state } = bus.value
-          const isIts = ArchivePolicy.afterMsOf(policy, state.graph.namespace) === age
-          return isIts && hasEnded(state) ? undefined : "not due"
-        }),
+      // an entry that cannot be read, a chain that is broken, a definition that is gone: it stays where it is, for whoever repairs it
+      const looked = yield* InstanceLoader.entries(nats, shard, instance).pipe(
+        Effect.flatMap((entries) =>
+          Effect.map(InstanceLoader.restored(definitions, shard, instance, entries), (bus) => {
+            if (Option.isNone(bus)) return "it has no start"
+            const { state } = bus.value
+            const isIts = ArchivePolicy.afterMsOf(policy, state.graph.namespace) === age
+            return isIts && hasEnded(state) ? entries : "not due"
+          })
+        ),
         Effect.catchIf((error) => error.code !== "Unavailable", (error) => Effect.succeed(error.message))
       )
-      if (problem !== undefined) {
-        if (problem !== "not due" && this.#told.size < toldMax && !this.#told.has(instance)) {
+      if (typeof looked === "string") {
+        if (looked !== "not due" && this.#told.size < toldMax && !this.#told.has(instance)) {
           this.#told.add(instance)
-          warn(`instance ${instance} stays in the history: ${problem}`)
+          warn(`instance ${instance} stays in the history: ${looked}`)
         }
         return "passed"
       }
-      yield* copy(nats, shard, instance, entries)
+      yield* copy(nats, shard, instance, looked)
       yield* Purge.purge(nats, Streams.name.history, subject, last.value.sequence).pipe(Effect.mapError(unavailable))
       return "archived"
     }
   ).bind(this)
 }
+
+const decodeAddress = Schema.decodeUnknownOption(Schema.Struct({ shard: Shard, instance: InstanceId }))
 
 const hasEnded = (state: WorkflowState): boolean => state.endedAt !== undefined && state.status !== "PAUSED"

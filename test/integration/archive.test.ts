@@ -13,6 +13,7 @@ import * as Archive from "../../services/coordinator/Archive.ts"
 import * as Chain from "../../services/coordinator/engine/Chain.ts"
 import * as InstanceLoader from "../../services/coordinator/InstanceLoader.ts"
 import * as Coordinator from "../../services/coordinator/main.ts"
+import * as Append from "../../shared/jetstream/Append.ts"
 import { type Connection, Nats, open } from "../../shared/jetstream/Nats.ts"
 import * as Purge from "../../shared/jetstream/Purge.ts"
 import * as Read from "../../shared/jetstream/Read.ts"
@@ -173,5 +174,28 @@ layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("archive, 
       assert.strictEqual((yield* start(nats, half)).instanceId, half)
       const refused = yield* Effect.flip(start(nats, half, { inline, priority: 9 })) as Effect.Effect<ContractError>
       assert.strictEqual(refused.code, "Conflict")
+    }))
+})
+
+layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("archive, strangers", (it) => {
+  it.effect("a stranger's message in the history, under an id that is none or with a body that cannot be read, holds up nobody", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      yield* coordinator("co-1", never).pipe(Effect.flatMap((first) => first.stop)) // makes the streams
+      for (const shardNumber of [0, 1, 2, 3]) {
+        yield* Append.publish(nats, `heddle.wf.${shardNumber}.no%id.history`, "{}")
+        yield* Append.publish(nats, `heddle.wf.${shardNumber}.${"x".repeat(64)}.history`, "{}")
+        yield* Append.publish(nats, `heddle.wf.${shardNumber}.nonsense.history`, "not JSON")
+      }
+      yield* coordinator("co-2", atOnce)
+      yield* ScriptedExecutor.make(nats, "ex-1", () => ({ _tag: "SUCCEEDED", outputs: {} }))
+      const done = id("done")
+      yield* start(nats, done)
+      yield* result(nats, done)
+      yield* untilArchived(nats, done)
+      assert.isTrue(
+        Option.isSome(yield* Read.lastMessage(nats, Streams.name.history, "heddle.wf.0.nonsense.history")),
+        "what nobody can read stays"
+      )
     }))
 })
