@@ -1,5 +1,5 @@
 /**
- * Random definitions with random histories, and what has to hold for each: for Properties.test.ts and for `npm run properties`. docs/design/conformance-workflow.md, D.
+ * Random definitions with random histories, and what has to hold for each: for Properties.test.ts and for `npm run properties`. design/conformance-workflow.md, D.
  *
  * A history has what a run meets: reports in any order, twice, late and from executors that lost their task; commands at any moment; timers; lost executors and
  * coordinators. What is checked after each turn stands in ScriptedRun. A run's cost must stay near linear in its length, so that tens of thousands fit in a test.
