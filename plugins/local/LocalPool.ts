@@ -25,6 +25,8 @@ import {
   type DeleteWrite,
   type OpenContext,
   outcome,
+  type PauseOutcome,
+  type PauseWrite,
   ProviderError,
   type ProviderPool,
   type ReadBackOutcome,
@@ -83,6 +85,9 @@ const AgentMessage = Schema.Struct({
 })
 const decodeMessage = Schema.decodeUnknownResult(AgentMessage)
 
+/** Job control is a thing of POSIX systems. */
+export const canPause = process.platform !== "win32"
+
 const agentPath = fileURLToPath(new URL("agent.mjs", import.meta.url))
 /** The runtime that runs this service runs the agents too. */
 const runtimeArguments = "Deno" in globalThis
@@ -100,6 +105,8 @@ interface Kept {
   address: string | undefined
   labels: Labels
   mark: ClaimMark | undefined
+  /** Its holder's processes stand still. */
+  isPaused: boolean
   /** Who released it last: a repeated release is answered `Done`. */
   released: ClaimId | undefined
   /** Number of the newest message that awaits an answer of the agent, and what to do with it. */
@@ -165,7 +172,8 @@ export const open = Effect.fnUntraced(function*(context: OpenContext, config: Lo
     },
     phase: kept.phase,
     version: kept.version,
-    ...(kept.mark === undefined ? {} : { claim: kept.mark })
+    ...(kept.mark === undefined ? {} : { claim: kept.mark }),
+    ...(kept.isPaused ? { isPaused: true } : {})
   })
   const tell = (delta: SandboxDelta) => {
     for (const listener of listeners) listener(delta)
@@ -359,6 +367,7 @@ export const open = Effect.fnUntraced(function*(context: OpenContext, config: Lo
       address: undefined,
       labels: context.labels,
       mark: undefined,
+      isPaused: false,
       released: undefined,
       awaited: 0,
       onEnv: undefined,
@@ -377,13 +386,14 @@ export const open = Effect.fnUntraced(function*(context: OpenContext, config: Lo
     const fenced = fence(write.mark.sessionId)
     if (fenced !== undefined) return done(fenced)
     if (write.images !== undefined && Object.keys(write.images).length > 0) {
-      return done(outcome.hardError("a local sandbox has no container images; claim without `images`", true))
+      return done(outcome.refused("a local sandbox has no container images; claim without `images`"))
     }
     const kept = sandboxes.get(write.uid)
     if (kept === undefined) return done(outcome.gone)
     if (kept.phase !== "Idle") return done(outcome.wrongPhase)
     if (kept.version !== write.version) return done(outcome.conflict)
     kept.mark = write.mark
+    kept.isPaused = false
     kept.released = undefined
     if (write.labels !== undefined) kept.labels = { ...kept.labels, ...write.labels }
     change(kept, "Running")
@@ -432,6 +442,26 @@ export const open = Effect.fnUntraced(function*(context: OpenContext, config: Lo
     done({ _tag: "Done" })
   }
 
+  /** Everything that its holder has started stands still, or goes on; the agent itself does not, so that it can be released meanwhile. */
+  const signalClaim = (signal: "SIGSTOP" | "SIGCONT", write: PauseWrite, done: (outcome: PauseOutcome) => void) => {
+    const fenced = fence(write.sessionId)
+    if (fenced !== undefined) return done(fenced)
+    const kept = sandboxes.get(write.uid)
+    if (kept === undefined) return done({ _tag: "Gone" })
+    if (kept.mark?.claimId !== write.claimId || kept.phase !== "Running") return done({ _tag: "NotOurs" })
+    const selection = {
+      mark: `HEDDLE_SANDBOX=${kept.uid}`,
+      folder: kept.directory,
+      skip: new Set(kept.child?.pid === undefined ? [] : [kept.child.pid])
+    }
+    ProcessTree.signalAll(selection, signal)
+    // One that was being forked at the first look.
+    ProcessTree.signalAll(selection, signal)
+    kept.isPaused = signal === "SIGSTOP"
+    change(kept, "Running")
+    done({ _tag: "Done" })
+  }
+
   const deleteSync = (write: DeleteWrite): DeleteOutcome => {
     const fenced = fence(write.sessionId)
     if (fenced !== undefined) return fenced
@@ -454,7 +484,13 @@ export const open = Effect.fnUntraced(function*(context: OpenContext, config: Lo
     readBack,
     release,
     create: (write, done) => done(createSync(write)),
-    delete: (write, done) => done(deleteSync(write))
+    delete: (write, done) => done(deleteSync(write)),
+    ...(canPause
+      ? {
+        pause: (write: PauseWrite, done: (outcome: PauseOutcome) => void) => signalClaim("SIGSTOP", write, done),
+        resume: (write: PauseWrite, done: (outcome: PauseOutcome) => void) => signalClaim("SIGCONT", write, done)
+      }
+      : {})
   }
   return opened
 })

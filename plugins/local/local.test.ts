@@ -456,3 +456,42 @@ it.live("writes of an older session are fenced", () =>
     )
     assert.deepStrictEqual(answer, { _tag: "Fenced", current: session })
   }), 30_000)
+
+it.live(
+  "pause holds what the holder has started still, resume lets it go on; a paused sandbox can be released",
+  () =>
+    Effect.gen(function*() {
+      const { first, pool, until } = yield* opened()
+      assert.strictEqual((yield* claim(pool, first, "c"))._tag, "Success")
+      const running = yield* until("Running").pipe(Effect.flatMap((state) => Effect.fromNullishOr(state)), Effect.orDie)
+      const client = yield* local.connect(running.sandbox)
+      const counting = yield* client.exec({ env: {}, command: ["sh", "-c", "while :; do echo $$; sleep 0.02; done"] })
+      const lines = yield* Queue.unbounded<number>()
+      yield* Stream.runForEach(counting.output, ({ bytes }) =>
+        Effect.sync(() => {
+          Queue.offerUnsafe(lines, Number.parseInt(new TextDecoder().decode(bytes), 10))
+        })).pipe(Effect.forkScoped)
+      const pid = yield* Queue.take(lines)
+      const setPaused = (verb: "pause" | "resume", id: string) =>
+        Effect.callback<ReleaseOutcome>((resume) =>
+          pool[verb]?.(
+            { uid: first.sandbox.uid, claimId: ClaimId.make(id), sessionId: session },
+            (_) => resume(Effect.succeed(_))
+          )
+        )
+      const stateOf = Effect.sync(() => / ([A-Z]) /.exec(readFileSync(`/proc/${pid}/stat`, "latin1"))?.[1])
+      assert.deepStrictEqual(yield* setPaused("pause", "other"), { _tag: "NotOurs" })
+      assert.deepStrictEqual(yield* setPaused("pause", "c"), { _tag: "Done" })
+      assert.strictEqual(yield* stateOf, "T")
+      assert.isTrue((yield* pool.list)[0]?.isPaused)
+      assert.deepStrictEqual(yield* setPaused("resume", "c"), { _tag: "Done" })
+      yield* Queue.clear(lines)
+      yield* Queue.take(lines)
+      assert.notStrictEqual(yield* stateOf, "T")
+      assert.deepStrictEqual(yield* setPaused("pause", "c"), { _tag: "Done" })
+      assert.deepStrictEqual(yield* release(pool, first, "c"), { _tag: "Done" })
+      yield* until("Idle")
+      assert.isTrue(yield* awaitGone(pid))
+    }),
+  30_000
+)

@@ -10,7 +10,7 @@ import * as LocalPool from "./LocalPool.ts"
 export const local = PoolProvider.make({
   name: "local",
   // A task may find files of the task before it: of the same instance, so its sandbox needs no reset in between.
-  capabilities: { handOff: true, synchronous: true, persistent: false },
+  capabilities: { handOff: true, synchronous: true, persistent: false, pause: LocalPool.canPause },
   config: LocalPool.LocalConfig,
   open: LocalPool.open,
   connect: LocalClient.connect

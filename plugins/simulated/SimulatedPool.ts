@@ -15,6 +15,8 @@ import {
   type DeleteWrite,
   type OpenContext,
   outcome,
+  type PauseOutcome,
+  type PauseWrite,
   type ProviderPool,
   type ReadBackOutcome,
   type ReleaseOutcome,
@@ -176,6 +178,25 @@ export class SimulatedPool implements ProviderPool {
         const state = this.truth.get(uid)
         if (state?.phase === "Starting") this.show({ ...state, phase: "Idle", version: state.version + 1 })
       })
+      return { _tag: "Done" }
+    })
+  }
+
+  pause(write: PauseWrite, answer: (outcome: PauseOutcome) => void): void {
+    this.setPaused(write, true, answer)
+  }
+
+  resume(write: PauseWrite, answer: (outcome: PauseOutcome) => void): void {
+    this.setPaused(write, false, answer)
+  }
+
+  private setPaused(write: PauseWrite, isPaused: boolean, answer: (outcome: PauseOutcome) => void): void {
+    this.exchange<PauseOutcome>(`${isPaused ? "pause" : "resume"} ${write.uid} of ${write.claimId}`, answer, () => {
+      const state = this.truth.get(write.uid)
+      if (write.sessionId < this.latestSession) return outcome.fenced(this.context.sessionId)
+      if (state === undefined) return { _tag: "Gone" }
+      if (state.claim?.claimId !== write.claimId || state.phase !== "Running") return { _tag: "NotOurs" }
+      this.show({ ...state, isPaused, version: state.version + 1 })
       return { _tag: "Done" }
     })
   }

@@ -8,7 +8,7 @@ import * as Timeline from "./Timeline.ts"
 
 export const provider: PoolProvider.PoolProvider = PoolProvider.make({
   name: "simulated",
-  capabilities: { handOff: false, synchronous: false, persistent: false },
+  capabilities: { handOff: false, synchronous: false, persistent: false, pause: true },
   config: Config,
   open: (context, config) => Effect.map(Timeline.make, (timeline) => new SimulatedPool(context, config, timeline)),
   connect: (sandbox) =>

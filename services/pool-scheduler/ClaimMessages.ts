@@ -47,7 +47,7 @@ const placeLabels = (place: Place | undefined): Labels => ({
 /** Selectors for a preferred place, the best first: node and zone, then the zone. */
 const preferredOf = (place: Place, selector: Labels): ReadonlyArray<Labels> => {
   const all = placeLabels(place)
-  const zone = placeLabels({ ...(place.zone === undefined ? {} : { zone: place.zone }) })
+  const zone = placeLabels(place.zone === undefined ? undefined : { zone: place.zone })
   const steps = place.node !== undefined && place.zone !== undefined ? [all, zone] : [all]
   return steps.map((step) => ({ ...selector, ...step }))
 }

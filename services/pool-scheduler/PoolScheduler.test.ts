@@ -246,6 +246,16 @@ describe("PoolScheduler", () => {
     assert.deepStrictEqual(outcomes("a"), ["Claimed"])
   })
 
+  it("a claim that is itself at fault ends with that: no breaker, no other sandbox, and the next claim gets this one", () => {
+    const { claim, outcomes, results, world } = setup({ idle: 2, inflightCasMax: 1 })
+    claim("wrong", { images: { main: "no such image" } })
+    claim("next")
+    last(world.claims).answer(outcome.refused("no container images here"))
+    assert.deepStrictEqual(outcomes("wrong"), ["Failed"])
+    assert.include(results.get("wrong")?.[0]?.error?.message, "no container images here")
+    assert.strictEqual(last(world.claims).write.mark.claimId, "next")
+  })
+
   it("an error of one sandbox leads to the next one, up to the cap", () => {
     const { claim, outcomes, results, world } = setup({ idle: 3, attemptsMax: 2 })
     claim("a")

@@ -773,6 +773,12 @@ export class PoolScheduler {
       case "HardError":
         this.slotFree(claim)
         claim.lastError = { code: "Unavailable", message: `the provider refused the claim: ${outcome.message}` }
+        if (outcome.isFinal === true) {
+          this.reservations.release(uid)
+          this.readmit(uid)
+          claim.attempts = this.options.attemptsMax
+          return this.retry(claim, now)
+        }
         if (!outcome.everySandbox) {
           this.settleReservation(uid, version + 1, now)
           return this.retry(claim, now)

@@ -75,6 +75,8 @@ export type HardError = {
   readonly _tag: "HardError"
   readonly message: string /** Forbidden, no quota, ...: every sandbox of the pool would answer so. */
   readonly everySandbox: boolean
+  /** The claim itself is at fault (an image that cannot be, a forbidden label): it ends with this, and nothing is wrong with any sandbox. */
+  readonly isFinal?: boolean
 }
 export type Unknown = { readonly _tag: "Unknown"; readonly reason: string }
 export type Fenced = { readonly _tag: "Fenced"; readonly current: SessionId }
@@ -83,10 +85,11 @@ const conflict: { readonly _tag: "Conflict" } = { _tag: "Conflict" }
 const wrongPhase: { readonly _tag: "WrongPhase" } = { _tag: "WrongPhase" }
 const gone: { readonly _tag: "Gone" } = { _tag: "Gone" }
 const hardError = (message: string, everySandbox: boolean): HardError => ({ _tag: "HardError", message, everySandbox })
+const refused = (message: string): HardError => ({ _tag: "HardError", message, everySandbox: false, isFinal: true })
 const unknown = (reason: string): Unknown => ({ _tag: "Unknown", reason })
 const fenced = (current: SessionId): Fenced => ({ _tag: "Fenced", current })
 /** Constructors of outcomes. */
-export const outcome = { success, conflict, wrongPhase, gone, hardError, unknown, fenced } as const
+export const outcome = { success, conflict, wrongPhase, gone, hardError, refused, unknown, fenced } as const
 
 export type ClaimOutcome =
   | { readonly _tag: "Success"; readonly version: Version }

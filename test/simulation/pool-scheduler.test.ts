@@ -12,6 +12,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { Config, SimulatedPool } from "../../plugins/simulated/SimulatedPool.ts"
 import * as Timeline from "../../plugins/simulated/Timeline.ts"
 import * as AlarmClock from "../../services/pool-scheduler/AlarmClock.ts"
+import type { Batch } from "../../services/pool-scheduler/Batch.ts"
 import type { Settled } from "../../services/pool-scheduler/Claim.ts"
 import { type ClaimEvent, PoolScheduler } from "../../services/pool-scheduler/PoolScheduler.ts"
 import { ClaimId, Namespace, PoolName, SessionId } from "../../shared/protocol/Token.ts"
@@ -30,6 +31,9 @@ interface Wanted {
   readonly priority: number
   readonly order: number
   readonly selector: string | undefined
+  /** More than one: a batch. */
+  readonly count: number
+  batch: Batch | undefined
   readonly results: Array<Settled>
   releaseAt: number
   isDone: boolean
@@ -51,6 +55,8 @@ const run = (seed: number) =>
     const size = 1 + Math.floor(random() * 8)
     const inflightCasMax = pick([1, 2, 4, 128])
     const isRough = random() < 0.7
+    const hasQuota = random() < 0.3
+    const quota = 1 + Math.floor(random() * size)
     const pool = new SimulatedPool(
       {
         pool: { namespace: Namespace.make("default"), name: PoolName.make("p") },
@@ -128,27 +134,37 @@ const run = (seed: number) =>
         size,
         inflightCasMax,
         queueLengthMax: 40,
-        weights: new Map([["blue", 3]])
+        weights: new Map([["blue", 3]]),
+        quotas: { teams: new Map(hasQuota ? [["red", quota]] : []) }
       }
     )
     yield* Effect.forkScoped(alarm.run, { startImmediately: true })
     yield* pool.watch((delta) => scheduler.observe(delta))
     scheduler.listed(scheduler.listing(), [])
 
-    const settledCount = () => Array.from(wanted.values()).filter((_) => _.results.length > 0).length
-    let accepted = 0
-    let refused = 0
+    /** Claims without a result; of a batch, its members without one. */
+    const openCount = () => {
+      let open = 0
+      for (const one of wanted.values()) {
+        if (one.results.length > 0) continue
+        open += one.batch === undefined
+          ? one.count
+          : one.batch.members.filter((member) => member.settled === undefined).length
+      }
+      return open
+    }
     const check = (): void => {
       if (found !== undefined) throw new Broken(found)
       const snapshot = scheduler.snapshot()
       // I8: the queue's length is the number of accepted claims without a terminal result.
-      const open = accepted - (settledCount() - refused)
+      const open = openCount()
       if (snapshot.queueLen !== open) fail(`I8: queueLen ${snapshot.queueLen}, claims without result ${open}`)
       // I2: at most one result at any time; exactly one is checked at the end.
       for (const one of wanted.values()) {
         if (one.results.length > 1) fail(`I2: ${one.id} has ${one.results.length} results`)
       }
       if (snapshot.claimed !== holders.size) fail(`I3: claimed ${snapshot.claimed}, holders ${holders.size}`)
+      if (hasQuota && (scheduler.heldByTeam.get("red") ?? 0) > quota) fail("red holds more than its quota")
       if (snapshot.inflightCas > inflightCasMax) fail(`more writes in flight than allowed: ${snapshot.inflightCas}`)
       if (snapshot.inflightCas < 0 || snapshot.idleReady < 0 || snapshot.total < 0) fail("a counter is negative")
     }
@@ -163,7 +179,8 @@ const run = (seed: number) =>
         let answers = 0
         // Joined to the first or answered with its stored result: never a claim of its own.
         const before = scheduler.queueLength
-        scheduler.enqueue(specOf(other), () => answers++)
+        if (other.count > 1) scheduler.enqueueBatch(specOf(other), other.count, () => answers++)
+        else scheduler.enqueue(specOf(other), () => answers++)
         if (scheduler.queueLength > before) fail(`I2: the repeated ${other.id} became a second claim`)
         return
       }
@@ -173,18 +190,23 @@ const run = (seed: number) =>
         priority: pick([1, 5, 5, 9]),
         order,
         selector: undefined,
+        count: size > 1 && random() < 0.15 ? 2 + Math.floor(random() * Math.min(size - 1, 3)) : 1,
+        batch: undefined,
         results: [],
         releaseAt: now() + Math.floor(random() * 300),
         isDone: false
       }
       wanted.set(id, one)
-      accepted++
-      scheduler.enqueue(specOf(one), (settled) => {
+      const onSettled = (settled: Settled): void => {
         one.results.push(settled)
-        note(`${id} -> ${settled.outcome} (${settled.attempts} attempts)`)
-        if (settled.outcome === "QueueFull") {
-          accepted--
-          refused++
+        note(`${id} x${one.count} -> ${settled.outcome} (${settled.attempts} attempts)`)
+        if (one.count > 1) {
+          // All or none.
+          const held = Array.from(holders.values()).filter((holder) => holder.startsWith(`${id}-`)).length
+          const wants = settled.outcome === "Claimed" ? one.count : 0
+          if (held !== wants || (settled.sandboxes?.length ?? 0) !== wants) {
+            fail(`${id}: ${settled.outcome} with ${held} of ${one.count} sandboxes`)
+          }
         }
         if (settled.outcome !== "Claimed") one.isDone = true
         else if (isCalmRun && inflightCasMax === 1) {
@@ -193,7 +215,9 @@ const run = (seed: number) =>
           if ((lastGranted.get(line) ?? -1) > order) fail(`I7: ${id} was served after one that came later in ${line}`)
           lastGranted.set(line, order)
         }
-      })
+      }
+      if (one.count > 1) one.batch = scheduler.enqueueBatch(specOf(one), one.count, onSettled)
+      else scheduler.enqueue(specOf(one), onSettled)
     }
     const specOf = (one: Wanted) => ({
       claimId: one.id,
