@@ -8,6 +8,7 @@ import * as Alert from "../../shared/protocol/Alert.ts"
 import * as Backfill from "../../shared/protocol/Backfill.ts"
 import * as Claim from "../../shared/protocol/Claim.ts"
 import * as Definition from "../../shared/protocol/Definition.ts"
+import * as Env from "../../shared/protocol/Env.ts"
 import * as ErrorCode from "../../shared/protocol/ErrorCode.ts"
 import * as Group from "../../shared/protocol/Group.ts"
 import * as Journal from "../../shared/protocol/Journal.ts"
@@ -47,6 +48,12 @@ export const messages = [
   { name: "PoolSpec", schema: Pool.PoolSpec },
   { name: "PoolView", schema: Pool.PoolView, text: "A pool with its owner and counters." },
   { name: "PoolList", schema: Pool.PoolList, text: "A page of pools." },
+  { name: "PoolScale", schema: Pool.PoolScale },
+  { name: "PoolDelete", schema: Pool.PoolDelete },
+  { name: "EnvSpec", schema: Env.EnvSpec },
+  { name: "EnvView", schema: Env.EnvView, text: "An env with its members as a claim would find them now, best first." },
+  { name: "EnvList", schema: Env.EnvList, text: "A page of envs." },
+  { name: "EnvRef", schema: Env.EnvRef },
   { name: "Definition", schema: Definition.Definition, text: "A workflow definition: YAML, JSON, or the same object." },
   { name: "DefinitionPut", schema: Definition.DefinitionPut, text: "What a stored definition is called." },
   {
@@ -134,6 +141,10 @@ export const defaults: Readonly<Record<string, string>> = {
   "PoolSpec.queueLengthMax": `\`${Pool.queueLengthMaxDefault}\``,
   "PoolSpec.inflightCasMax": `\`${Pool.inflightCasMaxDefault}\``,
   "PoolSpec.release": "`\"recycle\"`",
+  "PoolSpec.min": "`0`",
+  "PoolSpec.max": `\`${Pool.sizeMax}\``,
+  "PoolSpec.minIdle": `\`${Pool.minIdleDefault}\``,
+  "PoolSpec.creatingMax": `\`${Pool.creatingMaxDefault}\``,
   "StartRequest.instanceId": "made by the coordinator",
   "StartRequest.namespace": `\`"${Pool.namespaceDefault}"\``,
   "StartRequest.priority": "the definition's",
@@ -195,6 +206,18 @@ export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: Reado
         text: "The claim's result and state."
       },
       {
+        subject: Subject.rpc.pool(pool, "pause"),
+        request: "ClaimRef",
+        answer: "ClaimResult",
+        text: "Holds the sandbox still where its provider can, else `Unsupported`; the lease runs on."
+      },
+      {
+        subject: Subject.rpc.pool(pool, "resume"),
+        request: "ClaimRef",
+        answer: "ClaimResult",
+        text: "Lets a paused sandbox go on."
+      },
+      {
         subject: Subject.rpc.pool(pool, "snapshot"),
         request: "{}",
         answer: "Snapshot",
@@ -206,7 +229,34 @@ export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: Reado
         request: "PoolSpec",
         answer: "PoolView",
         text: "Creates or changes a pool."
+      },
+      {
+        subject: Subject.rpc.pools("scale"),
+        request: "PoolScale",
+        answer: "PoolView",
+        text: "Changes how many it keeps, or drains it; nothing else of the pool."
+      },
+      {
+        subject: Subject.rpc.pools("delete"),
+        request: "PoolDelete",
+        answer: "Deleted",
+        text: "Its waiting claims are answered, its sandboxes go."
       }
+    ]
+  },
+  {
+    title: "Envs",
+    items: [
+      {
+        subject: Subject.rpc.env("<ns>", "<env>"),
+        request: "ClaimRequest",
+        answer: "ClaimResult",
+        text:
+          "From the best member pool, which `pool` of the answer names; release, renew and the rest go to that pool."
+      },
+      { subject: Subject.rpc.envs("list"), request: "{}", answer: "EnvList", text: "All envs." },
+      { subject: Subject.rpc.envs("apply"), request: "EnvSpec", answer: "EnvView", text: "Creates or changes an env." },
+      { subject: Subject.rpc.envs("delete"), request: "EnvRef", answer: "Deleted", text: "Its pools stay." }
     ]
   },
   {
