@@ -59,7 +59,8 @@ export class CommandInbox {
           filter: Subject.commandsOfShard(shard),
           ackWaitMs: 30_000,
           maxAckPending: unsettledMax,
-          maxMessages: 128
+          maxMessages: 128,
+          takesOver: true
         },
         (delivery) => this.#deliver(shard, delivery)
       ),

@@ -7,8 +7,9 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Consume from "../../shared/jetstream/Consume.ts"
-import { ask, errCode, type JetStreamFailed, retryTransient } from "../../shared/jetstream/JetStreamApi.ts"
+import { ask, type JetStreamFailed, retryTransient } from "../../shared/jetstream/JetStreamApi.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
+import * as PullConsumer from "../../shared/jetstream/PullConsumer.ts"
 import type { PoolRef } from "../../shared/protocol/Sandbox.ts"
 import type { SessionId } from "../../shared/protocol/Token.ts"
 
@@ -49,12 +50,6 @@ const names = (nats: Connection, stream: string, prefix: string) =>
     return found
   })
 
-const remove = (nats: Connection, stream: string, name: string): Effect.Effect<void, JetStreamFailed> =>
-  ask<unknown>(nats, `CONSUMER.DELETE.${stream}.${name}`, undefined).pipe(
-    Effect.catchIf((error) => error.errCode === errCode.consumerNotFound, () => Effect.void),
-    Effect.asVoid
-  )
-
 /** Makes the consumer of this session, and ends those of older ones. Deleted with the scope. */
 export const consume = (
   nats: Connection,
@@ -66,11 +61,12 @@ export const consume = (
     const name = `${prefix}${options.session.toString(36)}`
     const clear = Effect.gen(function*() {
       const found = yield* names(nats, options.stream, prefix)
-      yield* Effect.forEach(found.filter((other) => other !== name), (other) => remove(nats, options.stream, other), {
-        discard: true
-      })
+      yield* Effect.forEach(found.filter((other) => other !== name), (other) =>
+        PullConsumer.removeIfThere(nats, options.stream, other), { discard: true })
     }).pipe(retryTransient(20_000))
-    yield* Effect.addFinalizer(() => nats.isConnected ? Effect.ignore(remove(nats, options.stream, name)) : Effect.void)
+    yield* Effect.addFinalizer(() =>
+      nats.isConnected ? Effect.ignore(PullConsumer.removeIfThere(nats, options.stream, name)) : Effect.void
+    )
     const make = Effect.andThen(
       clear,
       Consume.consume(nats, options.stream, {
@@ -83,5 +79,9 @@ export const consume = (
       }, handler)
     )
     // The older owner may have made its own again in between: once more.
-    return yield* make.pipe(Effect.retry({ times: 5, while: (error) => error._tag === "ConsumeFailed" }))
+    return yield* make.pipe(Effect.retry({
+      times: 5,
+      while: (error) =>
+        error._tag === "ConsumeFailed"
+    }))
   })

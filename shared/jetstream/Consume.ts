@@ -45,6 +45,8 @@ export interface ConsumeOptions {
   readonly maxMessages?: number
   /** `none`: messages are done with when they are sent; `ack` and the like do nothing. */
   readonly acknowledge?: "explicit" | "none"
+  /** This holder replaces another one: what that one took and did not acknowledge is delivered again at once, not after `ackWaitMs`. */
+  readonly takesOver?: boolean
   /** How long a lost consumer may fail to come back before `failure` fails, default 60 s; time without a connection does not count. */
   readonly recreateForMs?: number
 }
@@ -179,10 +181,14 @@ export const consume: (
         : {}),
       ...PullConsumer.filterOf(options.filter)
     })
-    const info = yield* PullConsumer.create(nats, stream, config()).pipe(
-      retryTransient(10_000),
-      Effect.mapError(failed)
-    )
+    const make = PullConsumer.create(nats, stream, config())
+    const info = yield* Effect.flatMap(make, (found) =>
+      options.takesOver === true && found.num_ack_pending > 0
+        ? Effect.andThen(PullConsumer.removeIfThere(nats, stream, name), make)
+        : Effect.succeed(found)).pipe(
+        retryTransient(10_000),
+        Effect.mapError(failed)
+      )
     base = info.delivered.stream_seq + 1
     note({ _tag: "Started", pending: info.num_pending })
 

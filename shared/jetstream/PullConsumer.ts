@@ -5,8 +5,8 @@
  * heartbeats while something is asked for) is an end with a reason, so that the owner recreates. Our own instead of the library's, whose consumers need up to
  * 30 s to notice a deletion and give callbacks no back-pressure (guides nats.md section 8, 6 and 15).
  */
-import type * as Effect from "effect/Effect"
-import { ask, type JetStreamFailed } from "./JetStreamApi.ts"
+import * as Effect from "effect/Effect"
+import { ask, errCode, type JetStreamFailed } from "./JetStreamApi.ts"
 import type { Message } from "./Message.ts"
 import type { Connection } from "./Nats.ts"
 import { type DeliveryInfo, parseAckReply } from "./StoredMessage.ts"
@@ -51,6 +51,13 @@ export const create = (
 
 export const remove = (nats: Connection, stream: string, name: string): Effect.Effect<unknown, JetStreamFailed> =>
   ask(nats, `CONSUMER.DELETE.${stream}.${name}`, undefined)
+
+/** The same, also when somebody else was faster. */
+export const removeIfThere = (nats: Connection, stream: string, name: string): Effect.Effect<void, JetStreamFailed> =>
+  remove(nats, stream, name).pipe(
+    Effect.catchIf((error) => error.errCode === errCode.consumerNotFound, () => Effect.void),
+    Effect.asVoid
+  )
 
 export const filterOf = (
   filter: string | ReadonlyArray<string>

@@ -161,6 +161,33 @@ describe("Consume", () => {
       assert.isFalse(held.slice(3).some((delivery) => delivery.text === "2"))
     }))
 
+  it.live(
+    "what a holder took and left without a word is delivered again at once to one that takes over",
+    () =>
+      Effect.gen(function*() {
+        const nats = yield* open("successor")
+        const options = { durable: "left", filter: "heddle.wf.9.*.cmd", ackWaitMs: 60_000 }
+        for (let n = 0; n < 20; n++) yield* Append.publish(nats, `heddle.wf.9.i${n}.cmd`, String(n))
+        const taken: Array<string> = []
+        // a holder that is killed closes no scope and gives nothing back: its consumer keeps what it took
+        yield* Consume.consume(nats, Streams.name.commands, options, (delivery) => {
+          taken.push(delivery.text)
+          if (delivery.text === "0") delivery.ack()
+        })
+        yield* until(() => taken.length === 20)
+        const again: Array<string> = []
+        const from = performance.now()
+        yield* Consume.consume(nats, Streams.name.commands, { ...options, takesOver: true }, (delivery) => {
+          again.push(delivery.text)
+          delivery.ack()
+        })
+        yield* until(() => new Set([...again, ...taken.slice(20)]).size === 19)
+        assert.notInclude(again, "0")
+        assert.isBelow(performance.now() - from, 30_000, "long before the acknowledgement wait")
+      }).pipe(Effect.scoped),
+    20_000
+  )
+
   it.live("an ephemeral consumer is deleted with its scope", () =>
     Effect.gen(function*() {
       const nats = yield* open("ephemeral")
