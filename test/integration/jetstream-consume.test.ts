@@ -170,10 +170,7 @@ describe("Consume", () => {
         for (let n = 0; n < 20; n++) yield* Append.publish(nats, `heddle.wf.9.i${n}.cmd`, String(n))
         const taken: Array<string> = []
         // a holder that is killed closes no scope and gives nothing back: its consumer keeps what it took
-        yield* Consume.consume(nats, Streams.name.commands, options, (delivery) => {
-          taken.push(delivery.text)
-          if (delivery.text === "0") delivery.ack()
-        })
+        yield* Consume.consume(nats, Streams.name.commands, options, (delivery) => void taken.push(delivery.text))
         yield* until(() => taken.length === 20)
         const again: Array<string> = []
         const from = performance.now()
@@ -181,8 +178,7 @@ describe("Consume", () => {
           again.push(delivery.text)
           delivery.ack()
         })
-        yield* until(() => new Set([...again, ...taken.slice(20)]).size === 19)
-        assert.notInclude(again, "0")
+        yield* until(() => new Set([...again, ...taken.slice(20)]).size === 20)
         assert.isBelow(performance.now() - from, 30_000, "long before the acknowledgement wait")
       }).pipe(Effect.scoped),
     20_000
