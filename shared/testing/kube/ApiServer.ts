@@ -117,7 +117,10 @@ export class ApiServer {
       response.destroy()
       return
     }
-    if (error instanceof Refusal.Refusal) {
+    if (error instanceof Refusal.Refusal && error.text !== undefined) {
+      response.writeHead(error.code, { "content-type": "text/plain; charset=utf-8" })
+      response.end(error.text)
+    } else if (error instanceof Refusal.Refusal) {
       this.#answer(response, error.code, error.status, error.status.details?.retryAfterSeconds)
     } else {
       const failed = Refusal.internalError(error instanceof Error ? error.stack ?? error.message : String(error))

@@ -311,7 +311,6 @@ export class ApiStore {
     const collection = this.#collection(resource)
     const matches = this.#predicate(resource, options)
     const limit = options.limit ?? 0
-    if (limit < 0) throw Refusal.badRequest("limit must not be negative")
     let resourceVersion = this.#resourceVersion
     let snapshot: Snapshot | undefined
     let start = ""
@@ -837,8 +836,12 @@ export class ApiStore {
     const sentVersion = wanted.metadata?.resourceVersion
     if (sentVersion === undefined || sentVersion === "" || sentVersion === null) {
       if (!strategy.isUnconditionalUpdateAllowed && !isApply) {
-        throw Refusal.invalid(resource, name, [
-          Refusal.cause.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+        throw Refusal.invalid({ ...resource, kind: resource.plural }, name, [
+          {
+            reason: "FieldValueInvalid",
+            field: "metadata.resourceVersion",
+            message: "Invalid value: 0x0: must be specified for an update"
+          }
         ])
       }
     } else if (sentVersion !== current.metadata.resourceVersion) {
@@ -940,24 +943,28 @@ export class ApiStore {
     const hadGrace = current.metadata.deletionGracePeriodSeconds ?? 0
     // a pod that its kubelet is already ending: a later deletion can only shorten the wait
     if (before !== undefined && hadGrace > 0 && grace >= hadGrace) return { object: current, isRemoved: false }
+    const nowMs = this.clock.nowMs()
     if (grace === 0 && finalizers.length === 0) {
-      if (options.dryRun === true) return { object: current, isRemoved: true }
-      const metadata = current.metadata.finalizers === undefined
-        ? current.metadata
-        : without(current.metadata, "finalizers") as unknown as ObjectMeta // what is required is still there
-      const object = this.#commit(collection, "DELETED", { ...current, metadata }, current)
-      if (resource.strategy.graceSeconds === undefined) return { object, isRemoved: true }
-      // the answer says how it was deleted, the event what it was
-      const deletionTimestamp = before ?? timestamp(this.clock.nowMs())
-      return {
-        object: { ...object, metadata: { ...object.metadata, deletionTimestamp, deletionGracePeriodSeconds: 0 } },
-        isRemoved: true
-      }
+      // what a kubelet may have is marked as ending before it goes, even when it goes at once: two changes
+      const isMarked = resource.strategy.graceSeconds === undefined || (before !== undefined && hadGrace === 0)
+      const marked = isMarked
+        ? current
+        : {
+          ...current,
+          metadata: { ...current.metadata, deletionTimestamp: timestamp(nowMs), deletionGracePeriodSeconds: 0 }
+        }
+      if (options.dryRun === true) return { object: marked, isRemoved: true }
+      const last = isMarked ? current : this.#commit(collection, "MODIFIED", marked, current)
+      // somebody who was told of the mark was faster
+      if (this.peek(resource, namespace, name) !== last) return { object: last, isRemoved: true }
+      const metadata = last.metadata.finalizers === undefined
+        ? last.metadata
+        : without(last.metadata, "finalizers") as unknown as ObjectMeta // what is required is still there
+      return { object: this.#commit(collection, "DELETED", { ...last, metadata }, last), isRemoved: true }
     }
     if (before !== undefined && grace >= hadGrace && equal(finalizers, current.metadata.finalizers ?? [])) {
       return { object: current, isRemoved: false }
     }
-    const nowMs = this.clock.nowMs()
     const seconds = before === undefined ? grace : Math.min(grace, hadGrace)
     const metadata: ObjectMeta = {
       ...current.metadata,

@@ -23,7 +23,8 @@ type Path = ReadonlyArray<string>
 type FieldSet = Map<string, Path>
 
 export interface Conflict {
-  readonly manager: string
+  /** The other manager, in quotes. */
+  readonly by: string
   readonly field: string
 }
 
@@ -257,7 +258,11 @@ export const apply = (request: {
     const kept: FieldSet = new Map(fields)
     for (const [id, path] of wanted) {
       if (fields.has(id) && !equal(valueAt(current, path), valueAt(config, path))) {
-        conflicts.push({ manager: entry.manager, field: readable(path) })
+        // an Update's manager is told with the version it wrote in
+        const by = entry.operation === "Update"
+          ? `"${entry.manager}" using ${entry.apiVersion ?? request.apiVersion}`
+          : `"${entry.manager}"`
+        conflicts.push({ by, field: readable(path) })
         kept.delete(id)
       }
     }
@@ -276,11 +281,11 @@ export const apply = (request: {
 }
 
 export const conflict = (_resource: Resource, conflicts: ReadonlyArray<Conflict>): Refusal.Refusal => {
-  const byManager = Map.groupBy(conflicts, (one) => one.manager)
+  const byManager = Map.groupBy(conflicts, (one) => one.by)
   const texts = [...byManager].map(([manager, list]) =>
     list.length === 1
-      ? `conflict with "${manager}": ${list[0]?.field}`
-      : `conflicts with "${manager}":\n${list.map((one) => `- ${one.field}`).join("\n")}`
+      ? `conflict with ${manager}: ${list[0]?.field}`
+      : `conflicts with ${manager}:\n${list.map((one) => `- ${one.field}`).join("\n")}`
   )
   const plural = conflicts.length === 1 ? "conflict" : "conflicts"
   return Refusal.failure(
@@ -290,7 +295,7 @@ export const conflict = (_resource: Resource, conflicts: ReadonlyArray<Conflict>
     {
       causes: conflicts.map((one) => ({
         reason: "FieldManagerConflict",
-        message: `conflict with "${one.manager}"`,
+        message: `conflict with ${one.by}`,
         field: one.field
       }))
     }

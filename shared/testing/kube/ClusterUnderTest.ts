@@ -172,7 +172,8 @@ const assemble = async (
     url: base.url,
     ca: base.ca,
     token: base.token,
-    version: [Number(told.major), Number.parseInt(told.minor, 10)],
+    // a server built without its version knows none: it counts as an old one
+    version: [Number.parseInt(told.major, 10) || 1, Number.parseInt(told.minor, 10) || 0],
     kubelet: kubeletActions(call),
     call,
     open,

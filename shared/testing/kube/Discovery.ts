@@ -132,7 +132,7 @@ export const answer = (
     root !== "apis" || group === undefined || more !== undefined ||
     (own.length === 0 && builtInGroups[group] === undefined)
   ) {
-    throw Refusal.noSuchPath()
+    throw Refusal.pageNotFound()
   }
   return ofVersion === undefined
     ? { kind: "APIGroup", apiVersion: "v1", ...groupOf(group, [...new Set(own.map((one) => one.version))]) }

@@ -32,8 +32,11 @@ export interface Status {
 
 export class Refusal {
   readonly status: Status
-  constructor(status: Status) {
+  /** Instead of the Status: a path that no API serves is answered in plain text. */
+  readonly text: string | undefined
+  constructor(status: Status, text?: string) {
     this.status = status
+    this.text = text
   }
   get code(): number {
     return this.status.code ?? 500
@@ -158,6 +161,9 @@ export const tooLargeResourceVersion = (wanted: number, current: number): Refusa
     causes: [{ reason: "ResourceVersionTooLarge", message: "Too large resource version" }],
     retryAfterSeconds: 1
   })
+
+/** 404 of a group, version or kind that is not served. */
+export const pageNotFound = (): Refusal => new Refusal(noSuchPath().status, "404 page not found\n")
 
 /** 404 of a path that no resource answers. */
 export const noSuchPath = (): Refusal =>

@@ -87,7 +87,7 @@ export const route = (
   }
   const [plural = "", name, ...subresource] = parts
   const resource = find(group, version, plural)
-  if (resource === undefined || (namespace !== undefined && !resource.isNamespaced)) throw Refusal.noSuchPath()
+  if (resource === undefined || (namespace !== undefined && !resource.isNamespaced)) throw Refusal.pageNotFound()
   const verb = isDeprecatedWatch ? "watch" : verbs(method, name, query)
   if (resource.isNamespaced && namespace === undefined && !["list", "watch"].includes(verb)) {
     throw verb === "deletecollection" || verb === "create"

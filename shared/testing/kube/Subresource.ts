@@ -39,8 +39,8 @@ const writeScale = (
 ): KubeObject => {
   const replicas = wanted?.spec?.replicas ?? 0
   if (!Number.isInteger(replicas) || replicas < 0) {
-    throw Refusal.invalid({ group: "autoscaling", plural: "scales", kind: "Scale" }, current.metadata.name, [
-      Refusal.cause.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+    throw Refusal.invalid(resource, current.metadata.name, [
+      Refusal.cause.invalid(scale.specReplicasPath, replicas, "should be a non-negative integer")
     ])
   }
   const uid = wanted.metadata?.uid

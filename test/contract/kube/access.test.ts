@@ -210,8 +210,8 @@ describe("exec", () => {
     const open = (name: string, token?: string) =>
       new Exec(cluster.kubeConfig(token)).exec(namespace, name, "main", ["true"], null, null, null, false)
     const user = await cluster.user([{ apiGroups: [""], resources: ["pods"], verbs: ["get"] }], namespace)
-    for (const attempt of [open("missing"), open("unbound"), open("unbound", user.token)]) {
-      await expect(attempt).rejects.toBeDefined()
-    }
+    await expect(open("missing")).rejects.toBeDefined()
+    await expect(open("unbound")).rejects.toBeDefined()
+    await expect(open("unbound", user.token)).rejects.toBeDefined()
   })
 })

@@ -141,7 +141,9 @@ describe("custom resources", () => {
   ])("422 names the field: %s", async (name, spec, field, reason) => {
     const answer = await create(name.replaceAll(" ", "-"), spec)
     expect([answer.code, answer.body.reason]).toEqual([422, "Invalid"])
-    expect(causes(answer)).toContainEqual([field, reason])
+    // older servers leave out the index of an item that lacks something
+    const told = causes(answer).map(([at, why]: readonly [string, string]) => [at.replaceAll(/\[\d+\]\./g, "."), why])
+    expect(told).toContainEqual([field.replaceAll(/\[\d+\]\./g, "."), reason])
     expect(answer.body.details).toMatchObject({ group: "test.dev", kind: "Widget" })
   })
 
@@ -244,7 +246,7 @@ describe("custom resources", () => {
 })
 
 /** `x-kubernetes-validations` came with 1.25 (by default), `reason` and `fieldPath` with 1.28. */
-const hasRules = () => cluster.version[0] > 1 || cluster.version[1] >= 29
+const hasRules = () => !cluster.isReal || cluster.version[1] >= 29
 
 describe("CEL rules", () => {
   it("a rule that fails is a cause with its message, its field and its reason; transition rules look back", async () => {
