@@ -19,6 +19,7 @@ export const errCode = {
   streamStoreFailed: 10077,
   wrongLastSequence: 10071,
   wrongLastSequenceInFlight: 10164,
+  consumerCreate: 10012,
   consumerExists: 10148,
   consumerNameInUse: 10013,
   maxConsumers: 10026
