@@ -410,15 +410,10 @@ export class ApiStore {
     const listOptions = { group: "meta.k8s.io", plural: "listoptions", kind: "ListOptions" }
     if (options.sendInitialEvents !== undefined && options.resourceVersionMatch !== "NotOlderThan") {
       throw Refusal.invalid(listOptions, "", [
-        options.resourceVersionMatch
-          ? Refusal.cause.forbidden(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-          )
-          : Refusal.cause.forbidden(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-          )
+        Refusal.cause.forbidden(
+          "resourceVersionMatch",
+          "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        )
       ])
     }
     if (options.sendInitialEvents === undefined && options.resourceVersionMatch) {
@@ -814,7 +809,7 @@ export class ApiStore {
       time: timestamp(this.clock.nowMs()),
       subresource: options.subresource
     })
-    if (applied.conflicts.length > 0) throw Apply.conflict(resource, applied.conflicts)
+    if (applied.conflicts.length > 0) throw Apply.conflict(applied.conflicts)
     if (current === undefined) {
       const named = { ...applied.object, metadata: { ...applied.object.metadata, name } }
       return this.#create(resource, namespace, named, options, applied)

@@ -16,7 +16,6 @@ import {
 } from "./Json.ts"
 import { strategicKeys } from "./Patch.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Resource } from "./Resource.ts"
 
 /** An element of a path: `f:name`, `k:{"name":"x"}`, `v:"x"`, as fieldsV1 writes them. */
 type Path = ReadonlyArray<string>
@@ -280,7 +279,7 @@ export const apply = (request: {
   return { object: { ...object, metadata: { ...object.metadata, managedFields } }, managedFields, conflicts: [] }
 }
 
-export const conflict = (_resource: Resource, conflicts: ReadonlyArray<Conflict>): Refusal.Refusal => {
+export const conflict = (conflicts: ReadonlyArray<Conflict>): Refusal.Refusal => {
   const byManager = Map.groupBy(conflicts, (one) => one.by)
   const texts = [...byManager].map(([manager, list]) =>
     list.length === 1

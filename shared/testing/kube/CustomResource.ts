@@ -60,10 +60,10 @@ export const make = (definition: KubeObject): Resource => {
       answersDeletedObject: false,
       hasStatus,
       fill: (object, previous) => StructuralSchema.fill(compiled, object, previous),
-      validate: (object) => StructuralSchema.validate(compiled, object, undefined),
+      validate: (object) => StructuralSchema.validate(compiled, object),
       validateUpdate: (next, previous) => StructuralSchema.validateTransition(compiled, next, previous),
       validateStatus: (next, previous) => [
-        ...StructuralSchema.validate(compiled, next, undefined),
+        ...StructuralSchema.validate(compiled, next),
         ...StructuralSchema.validateTransition(compiled, next, previous)
       ],
       name: subdomainProblem,

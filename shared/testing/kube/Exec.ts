@@ -6,11 +6,11 @@
  * Processes end with their session, their container and the server.
  */
 import { type ChildProcess, spawn } from "node:child_process"
-import { mkdtempSync, rmSync } from "node:fs"
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import type { IncomingMessage } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import type { Duplex } from "node:stream"
+import type { Duplex, Readable } from "node:stream"
 import { type RawData, type WebSocket, WebSocketServer } from "ws"
 import type { Cluster } from "./Cluster.ts"
 import type { Json, KubeObject } from "./Json.ts"
@@ -25,6 +25,8 @@ export interface ExecSession {
   readonly isTty: boolean
   readonly stdout: (chunk: Uint8Array | string) => void
   readonly stderr: (chunk: Uint8Array | string) => void
+  /** Resolves when the client has taken most of what was sent: a runtime reads no more of a pipe before that. */
+  readonly drained: () => Promise<void>
   /** Ends the session. A code other than 0 is told as NonZeroExitCode. */
   readonly exit: (code: number) => void
   /** Ends the session as a runtime does that could not run the command. */
@@ -42,6 +44,11 @@ export type ExecHandler = (session: ExecSession) => void
 export interface ExecOptions {
   /** Default: `local` for images that begin with `local/`, refused for others. */
   readonly handler?: ExecHandler
+  /**
+   * What a runtime does with the processes of a connection that is gone: `kill` (default), or `leave`, as containerd does, which only ends their stdin. They end with the
+   * container in any case.
+   */
+  readonly onDisconnect?: "kill" | "leave"
 }
 
 const protocols = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
@@ -51,6 +58,8 @@ const stderrChannel = 2
 const errorChannel = 3
 const resizeChannel = 4
 const closeChannel = 255
+/** A runtime holds about so much for a slow client. */
+const unsentBytesMax = 256 * 1024
 
 const bytesOf = (data: RawData): Buffer =>
   Array.isArray(data) ? Buffer.concat(data) : data instanceof ArrayBuffer ? Buffer.from(data) : data
@@ -77,6 +86,29 @@ const signals: Readonly<Record<string, number>> = {
   SIGSEGV: 11,
   SIGPIPE: 13,
   SIGTERM: 15
+}
+
+/** In the environment of every process of a container: what it leaves running ends with the container, as a PID namespace does it. */
+const containerMark = "HEDDLE_KUBE_CONTAINER"
+
+/** SIGKILL to all processes of a container, or of a pod when `mark` ends with a dot, until none is left. */
+const killMarked = (mark: string): void => {
+  if (process.platform !== "linux") return
+  const wanted = `\0${containerMark}=${mark}${mark.endsWith(".") ? "" : "\0"}`
+  for (let round = 0, isAny = true; isAny && round < 50; round++) {
+    isAny = false
+    for (const name of readdirSync("/proc")) {
+      if (!/^\d+$/.test(name)) continue
+      try {
+        if (!`\0${readFileSync(`/proc/${name}/environ`, "latin1")}`.includes(wanted)) continue
+        if (/\) [ZX] /.test(readFileSync(`/proc/${name}/stat`, "latin1"))) continue
+        process.kill(Number(name), "SIGKILL")
+        isAny = true
+      } catch {
+        // gone, or somebody else's
+      }
+    }
+  }
 }
 
 interface Live {
@@ -121,6 +153,7 @@ export class Exec {
     for (const live of Array.from(this.#live)) {
       if (live.uid === uid && (container === undefined || live.container === container)) live.kill()
     }
+    if (this.#folders.has(uid)) killMarked(`${uid}.${container ?? ""}`)
     if (container !== undefined) return
     const folder = this.#folders.get(uid)
     this.#folders.delete(uid)
@@ -130,6 +163,7 @@ export class Exec {
   stop(): Promise<void> {
     this.#unlisten()
     for (const live of Array.from(this.#live)) live.kill()
+    for (const uid of this.#folders.keys()) killMarked(`${uid}.`)
     for (const folder of this.#folders.values()) rmSync(folder, { recursive: true, force: true })
     this.#folders.clear()
     return new Promise((resolve) => this.#server.close(() => resolve()))
@@ -205,6 +239,14 @@ export class Exec {
       message.set(bytes, 1)
       client.send(message)
     }
+    const drained = async () => {
+      while (!isOver && client.readyState === client.OPEN && client.bufferedAmount > unsentBytesMax) {
+        await new Promise<void>((resolve) => {
+          // an empty chunk of output: told when everything before it is out
+          client.send(Buffer.from([stdoutChannel]), () => resolve())
+        })
+      }
+    }
     const over = () => {
       if (isOver) return
       isOver = true
@@ -247,6 +289,7 @@ export class Exec {
       isTty: wants("tty"),
       stdout: (chunk) => wants("stdout") && send(stdoutChannel, chunk),
       stderr: (chunk) => wants("stderr") && send(stderrChannel, chunk),
+      drained,
       exit: (code) => end(exitStatus(code)),
       fail: (message) => end(Refusal.internalError(message).status),
       onStdin: (listener) => onStdin.push(listener),
@@ -273,6 +316,7 @@ export class Exec {
           PATH: process.env["PATH"],
           HOME: this.folderOf(pod),
           HOSTNAME: pod.metadata.name,
+          [containerMark]: `${pod.metadata.uid}.${session.container}`,
           ...Object.fromEntries((container?.env ?? []).map((one: Json) => [one.name, one.value ?? ""]))
         },
         stdio: ["pipe", "pipe", "pipe"],
@@ -293,8 +337,14 @@ export class Exec {
         }: ${error.message}`
       )
     })
-    stdout?.on("data", (chunk: Buffer) => session.stdout(chunk))
-    stderr?.on("data", (chunk: Buffer) => session.stderr(chunk))
+    const forward = (stream: Readable | null, send: ExecSession["stdout"]) =>
+      stream?.on("data", (chunk: Buffer) => {
+        send(chunk)
+        stream.pause()
+        session.drained().then(() => stream.resume(), () => stream.resume())
+      })
+    forward(stdout, session.stdout)
+    forward(stderr, session.stderr)
     // the command may end without reading what it is given
     stdin?.on("error", () => undefined)
     session.onStdin((chunk) => stdin?.write(chunk))
@@ -305,6 +355,12 @@ export class Exec {
     })
     session.onClose(() => {
       if (isOver || pid === undefined) return
+      if (this.#options.onDisconnect === "leave") {
+        stdin?.end()
+        stdout?.resume()
+        stderr?.resume()
+        return
+      }
       try {
         process.kill(-pid, "SIGKILL")
       } catch {

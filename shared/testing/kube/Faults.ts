@@ -52,7 +52,6 @@ const harmless: Fate = {
   isLostBefore: false,
   isLostAfter: false
 }
-const smooth: WatchFate = { lagMs: () => 0, isCutNow: () => false }
 
 const isWrite = (request: ApiRequest) => request.verb !== "get" && request.verb !== "list" && request.verb !== "watch"
 const noise = "kube.test/disturbance"
@@ -122,7 +121,4 @@ export class Faults {
       metadata: { annotations: { [noise]: String(++this.#disturbances) } }
     })
   }
-
-  /** For a watch that the options cannot disturb. */
-  static readonly smooth: WatchFate = smooth
 }

@@ -9,7 +9,6 @@ import type { Json, KubeObject } from "./Json.ts"
 import { type Random, seeded, timestamp } from "./KubeClock.ts"
 import * as Pod from "./Pod.ts"
 import * as Refusal from "./Refusal.ts"
-import type { Resource } from "./Resource.ts"
 import * as Subresource from "./Subresource.ts"
 
 /** At least and at most, in milliseconds. */
@@ -448,9 +447,6 @@ export class Kubelet {
   #on_(node: string): ReadonlyArray<KubeObject> {
     return [...this.#store.all(Pod.resource)].filter((pod) => pod.spec?.nodeName === node)
   }
-
-  /** For tests: the kinds this kubelet writes. */
-  static readonly resource: Resource = Pod.resource
 }
 
 const idle = (container: Json): Json => ({

@@ -496,11 +496,7 @@ const checkRules = (
 }
 
 /** Schema, then the rules that look at one state; rules are not run on what the schema refuses. */
-export const validate = (
-  compiled: Compiled,
-  object: KubeObject,
-  _previous: KubeObject | undefined
-): ReadonlyArray<Cause> => {
+export const validate = (compiled: Compiled, object: KubeObject): ReadonlyArray<Cause> => {
   const causes: Array<Cause> = []
   check(compiled.schema, object, "", causes, true)
   if (causes.length > 0 || !compiled.hasRules) return causes

@@ -1,5 +1,5 @@
 import { CoordinationV1Api, CoreV1Api, Exec, makeInformer, type V1Pod, type V1Status } from "@kubernetes/client-node"
-import { Writable } from "node:stream"
+import { Readable, Writable } from "node:stream"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import * as ClusterUnderTest from "../../../shared/testing/kube/ClusterUnderTest.ts"
 import { merge, pod, podPath } from "./Pods.ts"
@@ -182,9 +182,9 @@ describe("exec", () => {
     return { status, stdout: stdout.text(), stderr: stderr.text() }
   }
 
-  it("runs a command in a running pod: output, error output, exit code", async () => {
+  it("runs a command in a running pod: output, error output, exit code", async ({ skip }) => {
     // a real API server passes this on to a kubelet, and envtest has none
-    if (cluster.isReal) return
+    skip(cluster.isReal)
     await cluster.call(
       "POST",
       podPath(namespace),
@@ -203,6 +203,35 @@ describe("exec", () => {
     })
     const missing = await run("shell", ["no-such-program-here"])
     expect(missing.status).toMatchObject({ status: "Failure", reason: "InternalError" })
+  })
+
+  it("passes input on, and its end (v5); a pod that goes ends what runs in it", async ({ skip }) => {
+    skip(cluster.isReal)
+    await cluster.call(
+      "POST",
+      podPath(namespace),
+      pod("input", { spec: { containers: [{ name: "main", image: "local/sh:1" }] } })
+    )
+    await cluster.kubelet.run(namespace, "input")
+    const out = collect()
+    const status = await new Promise<V1Status>((resolve, reject) => {
+      const input = Readable.from(["one\n", "two\n"])
+      new Exec(cluster.kubeConfig()).exec(namespace, "input", "main", ["cat"], out.stream, null, input, false, resolve)
+        .catch(reject)
+    })
+    expect([status.status, out.text()]).toEqual(["Success", "one\ntwo\n"])
+    const killed = await new Promise<V1Status>((resolve, reject) => {
+      const started = new Writable({
+        write: (_chunk, _encoding, done) => {
+          cluster.call("DELETE", podPath(namespace, "input"), { gracePeriodSeconds: 0 }).catch(reject)
+          done()
+        }
+      })
+      new Exec(cluster.kubeConfig())
+        .exec(namespace, "input", "main", ["sh", "-c", "echo started; sleep 60"], started, null, null, false, resolve)
+        .catch(reject)
+    })
+    expect(killed.details?.causes).toEqual([{ reason: "ExitCode", message: "137" }])
   })
 
   it("is refused before it begins: no such pod, no node, no rights", async () => {

@@ -249,8 +249,8 @@ describe("custom resources", () => {
 const hasRules = () => !cluster.isReal || cluster.version[1] >= 29
 
 describe("CEL rules", () => {
-  it("a rule that fails is a cause with its message, its field and its reason; transition rules look back", async () => {
-    if (!hasRules()) return
+  it("a rule that fails is a cause with its message, its field and its reason; transition rules look back", async ({ skip }) => {
+    skip(!hasRules())
     await cluster.define(widgets("rules.dev", true))
     const own = `/apis/rules.dev/v1/namespaces/${namespace}/widgets`
     const wrong = await cluster.call("POST", own, widget("a", { min: 5, max: 2 }, "rules.dev"))
@@ -265,8 +265,8 @@ describe("CEL rules", () => {
     expect((await cluster.call("PATCH", `${own}/a`, { spec: { max: 6 } }, merge)).code).toBe(200)
   })
 
-  it("a rule that does not compile is told when the definition is written", async () => {
-    if (!hasRules()) return
+  it("a rule that does not compile is told when the definition is written", async ({ skip }) => {
+    skip(!hasRules())
     const broken = widgets("broken.dev", true)
     broken.spec.versions[0].schema.openAPIV3Schema.properties.spec["x-kubernetes-validations"] = [{
       rule: "self.min <= ("

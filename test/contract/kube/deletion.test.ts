@@ -136,9 +136,9 @@ describe("deletion", () => {
     })
   })
 
-  it("the garbage of an owner that is gone is collected", async () => {
+  it("the garbage of an owner that is gone is collected", async ({ skip }) => {
     // by kube-controller-manager, which envtest has not
-    if (cluster.isReal) return
+    skip(cluster.isReal)
     const owner = await create("owner")
     const reference = { apiVersion: "v1", kind: "Pod", name: "owner", uid: owner.metadata.uid }
     await create("owned", { ownerReferences: [reference] })

@@ -180,9 +180,9 @@ describe("watch", () => {
     expect(brief(await stream.next())).toEqual(["MODIFIED", "a"])
   })
 
-  it("a version that is too old is told as an ERROR event with 410 Expired", async () => {
+  it("a version that is too old is told as an ERROR event with 410 Expired", async ({ skip }) => {
     // only the double can be told to forget
-    if (cluster.double === undefined) return
+    skip(cluster.double === undefined)
     const from = await version()
     await create("a")
     cluster.double.compact()
@@ -195,8 +195,8 @@ describe("watch", () => {
     })
   })
 
-  it("a page whose version was forgotten is 410 Expired with a token that goes on", async () => {
-    if (cluster.double === undefined) return
+  it("a page whose version was forgotten is 410 Expired with a token that goes on", async ({ skip }) => {
+    skip(cluster.double === undefined)
     for (const name of ["a", "b", "c"]) await create(name)
     const first = await cluster.call("GET", `${podPath(namespace)}?limit=1`)
     await create("bb")
@@ -209,9 +209,9 @@ describe("watch", () => {
     expect(rest.body.items.map((one: Json) => one.metadata.name)).toEqual(["b", "bb", "c"])
   })
 
-  it("with sendInitialEvents the state comes first and ends with a marked bookmark", async () => {
+  it("with sendInitialEvents the state comes first and ends with a marked bookmark", async ({ skip }) => {
     // by default from 1.32 on
-    if (cluster.isReal && !(cluster.version[1] >= 32)) return
+    skip(cluster.isReal && !(cluster.version[1] >= 32))
     await create("a")
     const query = { sendInitialEvents: "true", resourceVersionMatch: "NotOlderThan", allowWatchBookmarks: "true" }
     const stream = await open(query)
