@@ -185,7 +185,7 @@ describe("watch", () => {
     skip(cluster.double === undefined)
     const from = await version()
     await create("a")
-    cluster.double.compact()
+    cluster.double?.compact()
     const stream = await open({ resourceVersion: from })
     const events = [await stream.next(), ...await stream.rest()]
     expect(events).toHaveLength(1)
@@ -200,7 +200,7 @@ describe("watch", () => {
     for (const name of ["a", "b", "c"]) await create(name)
     const first = await cluster.call("GET", `${podPath(namespace)}?limit=1`)
     await create("bb")
-    cluster.double.compact()
+    cluster.double?.compact()
     const next = (token: string) =>
       cluster.call("GET", `${podPath(namespace)}?limit=10&continue=${encodeURIComponent(token)}`)
     const gone = await next(first.body.metadata.continue)
