@@ -115,6 +115,7 @@ export class Creations {
   private send(creation: Creation): void {
     if (this.pending.get(creation.name) !== creation || creation.doneAt !== Infinity) return
     const { desk } = this
+    if (desk.isHeld()) return desk.setAlarm(creation.alarm, desk.now() + desk.writeDeadlineMs)
     const number = ++creation.attempts
     let isAnswered = false
     desk.provider.create({ name: creation.name, sessionId: desk.sessionId }, (outcome) => {

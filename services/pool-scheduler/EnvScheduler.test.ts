@@ -19,24 +19,25 @@ const names = (members: ReadonlyArray<EnvScheduler.Member>, count = 1, now = 0) 
   EnvScheduler.rank(members, weights, count, now).map((_) => _.member.pool as string)
 
 describe("EnvScheduler", () => {
-  it("idle before busy, room to grow before none, the shorter queue, and priority above all", () => {
+  it("what can serve at once before what cannot; then priority, room to grow, the shorter queue", () => {
     const busy = member("busy", { claimed: 10 })
     const idle = member("idle", { idleReady: 3, claimed: 7 })
     const growing = member("growing", { claimed: 10, max: 50 })
     const queued = member("queued", { claimed: 10, queueLen: 30 })
     const first = member("first", { claimed: 10, queueLen: 5 }, { priority: 1 })
-    assert.deepStrictEqual(names([busy, queued, growing, first, idle]), ["first", "idle", "growing", "busy", "queued"])
+    assert.deepStrictEqual(names([busy, queued, growing, first, idle]), ["idle", "first", "growing", "busy", "queued"])
   })
 
   it("behind the others, but never left out: saturated until its cool-down ends, unknown, too small, draining", () => {
-    const open = member("open", { claimed: 10, queueLen: 90 })
+    const open = member("open", { idleReady: 3, claimed: 7 })
+    const busy = member("busy", { claimed: 10, queueLen: 90 }, { priority: 1 })
     const saturated = member("saturated", { idleReady: 5 }, { saturatedUntil: 100, priority: 5 })
     const unknown = member("unknown", undefined)
     const small = member("small", { idleReady: 2, max: 2, total: 2 })
     const draining = member("draining", { idleReady: 9, isDraining: true })
-    const all = [draining, small, saturated, unknown, open]
-    assert.deepStrictEqual(names(all, 3, 0), ["open", "unknown", "saturated", "small", "draining"])
-    assert.deepStrictEqual(names(all, 3, 100), ["saturated", "open", "unknown", "small", "draining"])
+    const all = [draining, small, saturated, unknown, busy, open]
+    assert.deepStrictEqual(names(all, 3, 0), ["open", "busy", "unknown", "saturated", "small", "draining"])
+    assert.deepStrictEqual(names(all, 3, 100), ["saturated", "open", "busy", "unknown", "small", "draining"])
     assert.deepStrictEqual(names([draining]), ["draining"])
   })
 

@@ -1,7 +1,8 @@
 /**
  * Which member pool a claim to an env goes to: members ranked by their latest counters through filters and scores. Pure, synchronous, no I/O (design/04, EnvScheduler).
  *
- * A filter never leaves nobody: a member that is saturated, draining, too small or not heard of is ranked behind those that stand open, never left out. Within a standing the
+ * A filter never leaves nobody: a member with too little idle now, or that is saturated, draining, too small or not heard of, is ranked behind those that can serve at once,
+ * never left out. Within a standing the
  * score decides: priority, idle, headroom, less the queue. A member that answered `QueueFull` is saturated for a cool-down. Ranking ten members costs some microseconds and
  * allocates one array.
  */
@@ -39,7 +40,14 @@ export type Weights = { readonly [Name in keyof typeof weightsDefault]: number }
 export const weightsOf = (weights: EnvWeights | undefined): Weights => ({ ...weightsDefault, ...weights })
 
 export type Standing = EnvMemberView["standing"]
-const classOf: Readonly<Record<Standing, number>> = { Open: 0, Unknown: 1, Saturated: 2, TooSmall: 3, Draining: 4 }
+const classOf: Readonly<Record<Standing, number>> = {
+  Open: 0,
+  Busy: 1,
+  Unknown: 2,
+  Saturated: 3,
+  TooSmall: 4,
+  Draining: 5
+}
 
 export interface Ranked {
   readonly member: Member
@@ -52,7 +60,8 @@ export const standingOf = (one: Member, count: number, now: EpochMs): Standing =
   if (counters === undefined) return "Unknown"
   if (counters.isDraining) return "Draining"
   if (count > counters.max) return "TooSmall"
-  return now < one.saturatedUntil ? "Saturated" : "Open"
+  if (now < one.saturatedUntil) return "Saturated"
+  return counters.idleReady - counters.queueLen >= count ? "Open" : "Busy"
 }
 
 /** Higher is better. Each part but the priority is between 0 and 1 before it is weighed. */

@@ -112,6 +112,8 @@ export class OwnedPool {
   readonly reconfigure: (spec: PoolSpec) => void
   /** Its counters are told to who wants to know, soon. */
   readonly tell: () => void
+  /** Whether another process can have its sandboxes: if not, nothing is gained by holding it. */
+  readonly isPersistent: boolean
   private readonly specNow: () => PoolSpec
   private readonly nats: Connection
   private readonly chosenIds: Set<string>
@@ -128,6 +130,7 @@ export class OwnedPool {
     readonly reconfigure: (spec: PoolSpec) => void
     readonly specNow: () => PoolSpec
     readonly tell: () => void
+    readonly isPersistent: boolean
     readonly nats: Connection
     readonly chosenIds: Set<string>
     readonly lookUntil: EpochMs
@@ -142,6 +145,7 @@ export class OwnedPool {
     this.reconfigure = parts.reconfigure
     this.specNow = parts.specNow
     this.tell = parts.tell
+    this.isPersistent = parts.isPersistent
     this.nats = parts.nats
     this.chosenIds = parts.chosenIds
     this.lookUntil = parts.lookUntil
@@ -492,6 +496,7 @@ export const run = (
       reconfigure,
       specNow: () => specNow,
       tell: tidings.changed,
+      isPersistent: provider.capabilities.persistent,
       nats,
       chosenIds,
       lookUntil: hadResults ? alarm.now() + resultsKeptMs : 0,

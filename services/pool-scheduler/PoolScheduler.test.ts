@@ -235,6 +235,24 @@ describe("PoolScheduler", () => {
     assert.deepStrictEqual([outcomes("a"), world.fenced], [["ShuttingDown"], [9]])
   })
 
+  it("! an owner whose lease is in doubt writes nothing, not even for what ends meanwhile, and goes on when it is certain again", () => {
+    const { claim, grantAll, outcomes, scheduler, tickAt, world } = setup({ idle: 2, size: 3 })
+    claim("a", { ttlMs: 1_000 })
+    grantAll()
+    scheduler.setHeld(true)
+    claim("b", { deadlineAt: 1_400 })
+    claim("c")
+    scheduler.setSize(5)
+    tickAt(2_000)
+    assert.deepStrictEqual(outcomes("b"), ["DeadlineExceeded"], "who waits is answered at its time")
+    assert.strictEqual(scheduler.get(ClaimId.make("a"))?.settled?.outcome, "Expired")
+    assert.deepStrictEqual([world.claims.length, world.releases.length, world.creates.length], [1, 0, 1])
+    scheduler.setHeld(false)
+    assert.deepStrictEqual([world.claims.length, world.creates.length], [2, 3])
+    tickAt(2_500)
+    assert.strictEqual(last(world.releases).write.claimId, "a")
+  })
+
   it("an error that every sandbox would give opens a breaker; the claim keeps its place and its attempts", () => {
     const { claim, outcomes, tickAt, world } = setup({ idle: 3 })
     claim("a")

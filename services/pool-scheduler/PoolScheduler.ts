@@ -201,6 +201,7 @@ export class PoolScheduler {
   private isScaling = false
   private isListed = false
   private isStopping = false
+  private isHeld = false
   private onDrained: (() => void) | undefined = undefined
 
   constructor(ports: Ports, options: Pick<Options, "sessionId" | "poolName" | "size"> & Partial<Options>) {
@@ -223,6 +224,7 @@ export class PoolScheduler {
       now: ports.now,
       setAlarm: (alarm, at) => this.setAlarm(alarm, at),
       clearAlarm: (alarm) => this.alarms.clear(alarm),
+      isHeld: () => this.isHeld,
       fenced: ports.fenced,
       warn: ports.warn,
       writeDeadlineMs: this.options.casDeadlineMs,
@@ -557,6 +559,15 @@ export class PoolScheduler {
     this.scale()
   }
 
+  /** While it is not certain that the pool is still ours nothing is written; what waits goes on waiting (design/04 section 1, point 13). */
+  setHeld(isHeld: boolean): void {
+    if (this.isHeld === isHeld) return
+    this.isHeld = isHeld
+    if (isHeld) return
+    this.pump()
+    this.scale()
+  }
+
   setSize(size: number): void {
     this.adjust({ size })
   }
@@ -632,7 +643,7 @@ export class PoolScheduler {
     try {
       while (
         this.ready.size > 0 && this.queue.servable > 0 && this.inflight < this.options.inflightCasMax
-        && !this.isStopping && !this.options.isDraining
+        && !this.isStopping && !this.isHeld && !this.options.isDraining
         && (this.breakerTrips === 0 || this.ports.now() >= this.breakerUntil)
       ) {
         const claim = this.queue.take()
@@ -1314,7 +1325,7 @@ export class PoolScheduler {
   /** Refills to the target, or takes idle ones away. */
   private scale(): void {
     // A provider that answers at once shows the delta of each step before the step is over: the loops below go on by themselves.
-    if (!this.isListed || this.isStopping || this.isScaling) return
+    if (!this.isListed || this.isStopping || this.isScaling || this.isHeld) return
     this.isScaling = true
     try {
       this.target = this.targetNow()
@@ -1346,7 +1357,7 @@ export class PoolScheduler {
   /** Idle ones beyond the pool's age go, a tenth at a time; the size then refills. */
   private replaceAged(): void {
     const { wear } = this.options
-    if (wear.maxAgeMs === undefined) return
+    if (wear.maxAgeMs === undefined || this.isHeld || this.isStopping) return
     const now = this.ports.now()
     let left = Math.max(1, Math.floor(this.totalCount / 10))
     for (const cell of Array.from(this.cells.values())) {

@@ -20,6 +20,8 @@ export interface ProviderDesk {
   readonly now: () => EpochMs
   readonly setAlarm: (alarm: DeskAlarm, at: EpochMs) => void
   readonly clearAlarm: (alarm: DeskAlarm) => void
+  /** Nothing may be written for now: it is not certain that the pool is still ours. */
+  readonly isHeld: () => boolean
   /** A later owner has written: this one must stop. */
   readonly fenced: (current: SessionId) => void
   readonly warn: (message: string, details: Readonly<Record<string, unknown>>) => void

@@ -15,6 +15,9 @@ export interface Release {
   readonly alarm: DeskAlarm
 }
 
+/** While nothing may be written: the next look. */
+const heldAgainMs = 500
+
 export interface ReleaseEnds {
   /** The provider has taken it (or another claim has the sandbox). */
   readonly done: (cell: SandboxCell) => void
@@ -54,6 +57,7 @@ export class Releases {
   private send(cell: SandboxCell, release: Release): void {
     if (cell.releasing !== release) return
     const { desk } = this
+    if (desk.isHeld()) return desk.setAlarm(release.alarm, desk.now() + heldAgainMs)
     const number = ++release.attempts
     let isAnswered = false
     desk.provider.release({ uid: cell.uid, claimId: release.claimId, sessionId: desk.sessionId, mode: release.mode }, (

@@ -2,7 +2,7 @@
  * The pool-scheduler service: wiring only. What ends the service itself fails `Nats.failure`.
  *
  * A registration that is lost for a while (the broker was away) is made anew under the same startup id and the pools go on: whether they are still ours is told by
- * their owner keys and event streams, never by the registry (design/01 section 3).
+ * their owner keys and event streams, never by the registry (design/01 section 3). Until it stands again, pools whose sandboxes another owner could have write nothing.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -109,7 +109,12 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
     version: config.version,
     startedAt: timestamp(nats.clock.currentTimeMillisUnsafe())
   }
-  yield* register(nats, member, config.ttlMs ?? ttlMsDefault, supervised)
+  let isHeld = false
+  const setHeld = (isInDoubt: boolean): void => {
+    isHeld = isInDoubt
+    for (const { live } of directory.pools) if (live?.isPersistent === true) live.scheduler.setHeld(isHeld)
+  }
+  yield* register(nats, member, config.ttlMs ?? ttlMsDefault, setHeld, supervised)
 
   const alarm: AlarmClock.AlarmClock = yield* AlarmClock.make((now) => directory.tick(now))
   const directory: PoolDirectory = new PoolDirectory({
@@ -206,6 +211,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
       }, (live) =>
         Effect.gen(function*() {
           yield* Effect.addFinalizer(() => Effect.sync(() => directory.withdrawn(live)))
+          if (live.isPersistent) live.scheduler.setHeld(isHeld)
           directory.serving(live)
           const event = before === undefined ? undefined : failovers.get(before.startup)
           if (event !== undefined) tellProgress(event, pool)
@@ -308,6 +314,7 @@ const register = Effect.fnUntraced(function*(
   nats: Connection,
   member: Member,
   ttlMs: number,
+  setHeld: (isInDoubt: boolean) => void,
   supervised: <A, E>(
     what: string,
     effect: Effect.Effect<A, E>
@@ -323,9 +330,15 @@ const register = Effect.fnUntraced(function*(
           message: `another process runs as pool scheduler ${member.member}: give each a member name of its own`
         })
       )
-      : Effect.logWarning(`${lost.message}: registering again`)
+      : Effect.andThen(
+        Effect.sync(() => setHeld(true)),
+        Effect.logWarning(
+          `${lost.message}: registering again; pools that others could take over write nothing meanwhile`
+        )
+      )
   const again = Effect.scoped(
     Registry.register(nats, member, options).pipe(
+      Effect.tap(() => Effect.sync(() => setHeld(false))),
       Effect.flatMap((registration) => registration.lost),
       Effect.catchTags({
         RegistrationLost: onLost,

@@ -49,8 +49,8 @@ export const EnvMemberView = Schema.Struct({
   pool: PoolName,
   owner: Schema.NullOr(MemberId),
   score: Schema.Finite,
-  /** Why it is ranked behind those that are `Open`. */
-  standing: Schema.Literals(["Open", "Saturated", "Draining", "Unknown", "TooSmall"]),
+  /** `Open`: has what a claim asks for idle now. The others are ranked behind: `Busy` (the claim would wait), `Unknown` (not heard of), ... */
+  standing: Schema.Literals(["Open", "Busy", "Saturated", "Draining", "Unknown", "TooSmall"]),
   idleReady: Schema.optionalKey(Schema.Int),
   queueLen: Schema.optionalKey(Schema.Int),
   claimed: Schema.optionalKey(Schema.Int),
