@@ -11,7 +11,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: [`${roots}/**/*.test.ts`, "test/corpus/**/*.test.ts"],
+          include: [`${roots}/**/*.test.ts`, "test/{corpus,properties}/**/*.test.ts"],
           exclude: ["**/node_modules/**", "**/*.integration.test.ts"],
           environment: "node"
         }

@@ -23,10 +23,10 @@ export const elsewhere: Readonly<Record<string, { readonly file: string; readonl
   B24: { file: "test/integration/schedules.test.ts", name: "B22 4 dates ascending; B23 parallel 2; B24" },
   B25: { file: "test/integration/schedules.test.ts", name: "B25 " },
   B26: { file: "test/integration/schedules.test.ts", name: "B26 " },
-  D01: { file: "services/coordinator/engine/Properties.test.ts", name: "D01, D02, D04" },
-  D02: { file: "services/coordinator/engine/Properties.test.ts", name: "D01, D02, D04" },
-  D03: { file: "services/coordinator/engine/Properties.test.ts", name: "D03" },
-  D04: { file: "services/coordinator/engine/Properties.test.ts", name: "D01, D02, D04" }
+  D01: { file: "test/properties/Properties.test.ts", name: "D01, D02, D04" },
+  D02: { file: "test/properties/Properties.test.ts", name: "D01, D02, D04" },
+  D03: { file: "test/properties/Properties.test.ts", name: "D03" },
+  D04: { file: "test/properties/Properties.test.ts", name: "D01, D02, D04" }
 }
 
 /** Why a case has no test: number and reason. None at present. */

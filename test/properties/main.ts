@@ -4,7 +4,7 @@
  * Exits with 1 and what is broken, the smallest draw that shows it and the command that repeats it, when a property does not hold.
  */
 import { parseArgs } from "node:util"
-import { check, properties } from "../../services/coordinator/engine/RandomRun.ts"
+import { check, properties } from "./RandomRun.ts"
 
 const usage = `npm run properties -- [flags]
 

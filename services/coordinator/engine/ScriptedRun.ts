@@ -424,12 +424,15 @@ const hasSameChanges = (
   const { graph: _, tasks, ...rest } = after
   const { graph: __, tasks: others, ...otherRest } = otherAfter
   if (!isEqual(rest, otherRest) || tasks.length !== others.length) return false
-  for (const [k, chunk] of tasks.chunks.entries()) {
-    if (chunk === before.tasks.chunks[k] && others.chunks[k] === otherBefore.tasks.chunks[k]) continue
-    for (const [i, task] of chunk.entries()) {
-      const other = others.chunks[k]?.[i]
-      if (task === before.tasks.chunks[k]?.[i] && other === otherBefore.tasks.chunks[k]?.[i]) continue
-      if (!isEqual(task, other)) return false
+  const touched = [
+    ...ChunkedVector.changedChunks(tasks, before.tasks),
+    ...ChunkedVector.changedChunks(others, otherBefore.tasks)
+  ]
+  for (const { other: old, self, start } of touched) {
+    for (const [i, task] of self.entries()) {
+      if (task !== old[i] && !isEqual(ChunkedVector.get(tasks, start + i), ChunkedVector.get(others, start + i))) {
+        return false
+      }
     }
   }
   return true
