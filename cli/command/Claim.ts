@@ -18,6 +18,7 @@ import {
   ClaimResult,
   claimTtlDefaultMs
 } from "../../shared/protocol/Claim.ts"
+import { EnvList } from "../../shared/protocol/Env.ts"
 import { poolKey, type PoolRef, type Sandbox } from "../../shared/protocol/Sandbox.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { ClaimId } from "../../shared/protocol/Token.ts"
@@ -124,6 +125,18 @@ const renewAndRelease = (pool: PoolRef, claimId: ClaimId, ttlMs: number) => ({
   releasing: Connection.call(Subject.rpc.pool(pool, "release"), ClaimResult, { claimId })
 })
 
+/** Which member an env's claim waits in is told only with its result: it is taken back wherever it is. */
+const cancelInMembers = <E, R>(env: PoolRef, cancelIn: (pool: PoolRef) => Effect.Effect<unknown, E, R>) =>
+  Effect.gen(function*() {
+    const { items } = yield* Connection.call(Subject.rpc.envs("list"), EnvList, {})
+    const found = items.find((one) => one.namespace === env.namespace && one.name === env.name as string) // named as a pool is
+    yield* Effect.forEach(
+      found?.members ?? [],
+      (member) => Effect.ignore(cancelIn({ namespace: env.namespace, name: member.pool })),
+      { concurrency: 8 }
+    )
+  })
+
 export const run = (input: Input) =>
   Effect.gen(function*() {
     const output = yield* Output.Output
@@ -171,7 +184,8 @@ export const run = (input: Input) =>
     }).pipe(Effect.mapError((error) => Globals.usage(`The claim is not valid: ${error.message}`)))
 
     // A wait that is interrupted is taken back, so that no sandbox is held for a caller who has gone.
-    const cancelling = Connection.call(Subject.rpc.pool(pool, "cancel"), ClaimResult, { claimId }).pipe(
+    const cancelIn = (of: PoolRef) => Connection.call(Subject.rpc.pool(of, "cancel"), ClaimResult, { claimId })
+    const cancelling = (input.fromEnv ? cancelInMembers(pool, cancelIn) : cancelIn(pool)).pipe(
       Effect.timeoutOption("2 seconds"),
       Effect.ignore
     )

@@ -34,6 +34,53 @@ describe("Batch", () => {
     assert.deepStrictEqual(outcomes("b"), ["Failed", "Failed", "Failed"])
   })
 
+  it("its lease begins when the last of it is there: a member that waits long for its sandbox ends nobody's lease", () => {
+    const { batch, outcomes, results, tickAt, upsert, world } = setup({ idle: 2, size: 3 })
+    batch("b", 2, { ttlMs: 100 })
+    world.claims[0]?.answer(outcome.success(2))
+    world.claims[1]?.answer(outcome.gone)
+    tickAt(5_000)
+    assert.deepStrictEqual(world.events.map((_) => _.kind), ["Claimed"])
+    upsert(state("s2", "Idle", 1))
+    last(world.claims).answer(outcome.success(2))
+    assert.deepStrictEqual(outcomes("b"), ["Claimed"])
+    assert.strictEqual(results.get("b")?.[0]?.leaseExpiresAt, 5_100)
+    tickAt(5_100)
+    assert.deepStrictEqual(world.events.map((_) => _.kind), ["Claimed", "Claimed", "Expired", "Expired"])
+  })
+
+  it("a sandbox of it that is lost, or given back by its own id, before the last one is there ends it", () => {
+    const lost = setup({ idle: 2 })
+    lost.batch("b", 2)
+    lost.world.claims[0]?.answer(outcome.success(2))
+    lost.scheduler.observe({ _tag: "Removed", uid: state("s0", "Idle", 1).sandbox.uid })
+    assert.deepStrictEqual(lost.outcomes("b"), ["Failed"])
+    lost.world.claims[1]?.answer(outcome.success(2))
+    assert.strictEqual(last(lost.world.releases).write.claimId, "b-1", "what is won for it later is given back")
+    const released = setup({ idle: 2 })
+    released.batch("b", 2)
+    released.world.claims[0]?.answer(outcome.success(2))
+    released.scheduler.release(id("b-0"))
+    assert.deepStrictEqual(released.outcomes("b"), ["Cancelled"])
+    assert.strictEqual(released.scheduler.snapshot().queueLen, 0)
+  })
+
+  it("after a take-over one that was not complete begins anew when its claimer asks again: never fewer than were asked for", () => {
+    const { batch, outcomes, results, scheduler, upsert, world } = setup({ idle: 2, size: 3 })
+    const running = state("s9", "Running", 5, "b-0")
+    upsert({
+      ...running,
+      claim: { claimId: id("b-0"), batch: id("b"), holder: "h", sessionId: SessionId.make(6), ttlMs: 60_000 }
+    })
+    assert.deepInclude(scheduler.snapshot(), { claimed: 1 })
+    batch("b", 2)
+    assert.strictEqual(last(world.releases).write.uid, running.sandbox.uid)
+    for (const call of world.claims) call.answer(outcome.success(2))
+    assert.deepStrictEqual(outcomes("b"), ["Claimed"])
+    assert.deepStrictEqual(results.get("b")?.[0]?.sandboxes?.map((_) => _.name), ["s0", "s1"])
+    assert.deepInclude(scheduler.snapshot(), { claimed: 2, queueLen: 0 })
+  })
+
   it("its deadline ends it, waiting or half claimed; what is still written for it is given back", () => {
     const { batch, outcomes, tickAt, world } = setup({ idle: 2 })
     batch("b", 2, { deadlineAt: 2_000 })

@@ -22,6 +22,8 @@ export class Batch {
   settled: Settled | undefined = undefined
   /** Its members are in the queue one by one. */
   isOpen = false
+  /** Found after a take-over: whether the earlier owner had completed it is not known. */
+  isAdopted = false
   /** Members that hold a sandbox. */
   held = 0
 

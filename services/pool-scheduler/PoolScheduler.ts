@@ -28,6 +28,7 @@ import {
 import type { Sandbox } from "../../shared/protocol/Sandbox.ts"
 import type { ClaimId, EpochMs, SandboxUid, SessionId } from "../../shared/protocol/Token.ts"
 import { priorityDefault } from "../../shared/protocol/Token.ts"
+import * as Admission from "./Admission.ts"
 import * as Alarms from "./Alarms.ts"
 import type { Autoscaler } from "./Autoscaler.ts"
 import { Batch, memberId } from "./Batch.ts"
@@ -157,12 +158,6 @@ export interface Counters {
 }
 
 type Cell = SandboxCell.SandboxCell
-
-const draining: ErrorBody = {
-  code: "PoolDraining",
-  message:
-    "this pool is being drained and gives nothing out: claim from another, or end it with `heddle pools drain --undo`"
-}
 
 export class PoolScheduler {
   private readonly ports: Ports
@@ -298,7 +293,7 @@ export class PoolScheduler {
     }
     if (!this.queue.admit(claim)) {
       claim.phase = "Ended"
-      this.answer(claim, { ...this.resultOf(claim, "QueueFull", now), error: this.queueFull() })
+      this.answer(claim, { ...this.resultOf(claim, "QueueFull", now), error: Admission.queueFull(this.queue.length) })
       return undefined
     }
     this.claims.set(spec.claimId, claim)
@@ -311,7 +306,14 @@ export class PoolScheduler {
   /** A claim for `count` sandboxes, all or none. As `enqueue`; the result carries `sandboxes`. */
   enqueueBatch(spec: ClaimSpec, count: number, onSettled: OnSettled): Batch | undefined {
     const known = this.batches.get(spec.claimId)
-    if (known !== undefined) {
+    if (known !== undefined && known.isAdopted && known.held < count) {
+      // All or none: what an earlier owner had not completed is given back, and the batch begins anew.
+      const now = this.ports.now()
+      for (const member of known.members) {
+        if (member.phase === "Claimed") this.end(member, "Released", this.options.release, now)
+      }
+      this.results.delete(spec.claimId)
+    } else if (known !== undefined) {
       this.joinBatch(known, onSettled)
       return known
     }
@@ -342,7 +344,8 @@ export class PoolScheduler {
       } as const
       : this.refusalOf(first, count)
     if (refusal !== undefined || !this.queue.admitBatch(batch)) {
-      const { error, outcome } = refusal ?? { outcome: "QueueFull", error: this.queueFull() } as const
+      const { error, outcome } = refusal ??
+        { outcome: "QueueFull", error: Admission.queueFull(this.queue.length) } as const
       batch.settled = { claimId: spec.claimId, outcome, queuedMs: 0, casMs: 0, attempts: 0, error }
       onSettled(batch.settled)
       return undefined
@@ -835,7 +838,8 @@ export class PoolScheduler {
     if (claim.batch !== undefined) claim.batch.held++
     cell.claim = claim
     this.ready.delete(uid)
-    this.startLease(claim, claim.spec.ttlMs, now)
+    // A batch has one lease, which begins when the last of it is there.
+    if (claim.batch === undefined) this.startLease(claim, claim.spec.ttlMs, now)
     this.ports.event({ kind: "Claimed", at: now, claim, sandbox: cell.state.sandbox })
     this.queue.settle(claim, false)
     this.answer(claim, this.resultOf(claim, "Claimed", now))
@@ -1132,6 +1136,8 @@ export class PoolScheduler {
       return
     }
     if (batch.held < batch.count) return
+    const now = this.ports.now()
+    for (const member of batch.members) this.renewOne(member, undefined, now)
     this.settleBatch(batch, batch.claimed())
   }
 
@@ -1172,6 +1178,11 @@ export class PoolScheduler {
     const { batch } = claim
     if (batch === undefined) return
     batch.held--
+    if (batch.settled === undefined) {
+      // Given back or lost before the last of it was there.
+      this.failBatch(batch, outcome === "Failed" ? "Failed" : "Cancelled", error)
+      return
+    }
     if (!this.batches.has(batch.claimId) || batch.settled?.outcome !== "Claimed" || !batch.isOver) return
     const { leaseExpiresAt: _, ...rest } = batch.settled
     batch.settled = { ...rest, outcome, ...(error === undefined ? {} : { error }) }
@@ -1257,12 +1268,13 @@ export class PoolScheduler {
     if (mark.ttlMs === 0) this.ports.adoptedTask(claim)
   }
 
-  /** A batch of an earlier owner goes on under its id, with the members that are found. One that was not complete yet is told by its claimer's repetition. */
+  /** A batch of an earlier owner goes on under its id, with the members that are found. One that was not complete is known by its claimer's repetition, which asks for more. */
   private adoptMember(id: ClaimId, claim: Claim): void {
     let batch = this.batches.get(id)
     if (batch === undefined) {
       batch = new Batch({ ...claim.spec, claimId: id }, () => {})
       batch.isOpen = true
+      batch.isAdopted = true
       this.batches.set(id, batch)
     }
     claim.batch = batch
@@ -1370,61 +1382,26 @@ export class PoolScheduler {
 
   // ---------------------------------------------------------------- refusals
 
-  /** Why a claim for `count` cannot even wait. Undefined: it may. */
-  private refusalOf(
-    { spec }: Claim,
-    count: number
-  ): { readonly outcome: "ShuttingDown" | "Failed" | "Invalid"; readonly error: ErrorBody | undefined } | undefined {
-    if (this.isStopping) return { outcome: "ShuttingDown", error: undefined }
-    // A task's claim waits whatever happens: its lane holds it.
-    if (spec.ttlMs === 0) return undefined
-    if (this.options.isDraining) return { outcome: "Failed", error: draining }
-    const most = this.options.autoscaler === undefined ? this.options.size : this.options.sizeMax
-    if (count > 1 && count > most) {
-      return {
-        outcome: "Invalid",
-        error: {
-          code: "InvalidMessage",
-          message:
-            `a batch of ${count} never fits into this pool, which has ${most} at most: ask for fewer, or scale it up`,
-          path: "count",
-          details: { max: most }
-        }
-      }
-    }
-    const limit = this.quotas.limitOf(spec.team)
-    const isReached = this.options.whenQuotaReached === "refuse" && !this.quotas.hasRoom(spec.team, count)
-    if (count <= limit && !isReached) return undefined
-    const held = this.quotas.heldBy(spec.team)
-    return {
-      outcome: "Failed",
-      error: {
-        code: "QuotaExceeded",
-        message:
-          `team ${spec.team} may hold ${limit} sandboxes of this pool and holds ${held}: release some, or raise its quota`,
-        details: { team: spec.team, quota: limit, held }
-      }
-    }
-  }
-
-  private queueFull(): ErrorBody {
-    const queueLen = this.queue.length
-    return {
-      code: "QueueFull",
-      message: `${queueLen} claims wait already; try again later or scale the pool up`,
-      details: { queueLen }
-    }
+  private refusalOf({ spec }: Claim, count: number): Admission.Refusal | undefined {
+    const { autoscaler, isDraining, size, whenQuotaReached } = this.options
+    return Admission.refusalOf(spec, count, {
+      isStopping: this.isStopping,
+      isDraining,
+      most: autoscaler === undefined ? size : this.options.sizeMax,
+      quotas: this.quotas,
+      refusesOverQuota: whenQuotaReached === "refuse"
+    })
   }
 
   /** The pool drains: nobody who waits would ever be served, tasks excepted. */
   private refuseWaiting(): void {
     const now = this.ports.now()
     for (const batch of Array.from(this.batches.values())) {
-      if (batch.settled === undefined) this.failBatch(batch, "Failed", draining)
+      if (batch.settled === undefined) this.failBatch(batch, "Failed", Admission.draining)
     }
     for (const claim of Array.from(this.claims.values())) {
       if (claim.phase !== "Waiting" || claim.spec.ttlMs === 0) continue
-      claim.lastError = draining
+      claim.lastError = Admission.draining
       this.abandon(claim, "Failed", now)
     }
   }
