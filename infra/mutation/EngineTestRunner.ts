@@ -57,7 +57,9 @@ class EngineTestRunner implements TestRunner {
       resolve: (specifier, context, next) =>
         specifier === "@effect/vitest" ? { url: standIn, shortCircuit: true } : next(specifier, context)
     })
-    for (const file of globSync("services/coordinator/engine/*.test.ts").sort()) {
+    const files = globSync(["services/coordinator/engine/*.test.ts", "test/properties/*.test.ts"]).sort()
+    if (!files.some((file) => file.startsWith("test/"))) throw new Error("test/properties is not in Stryker's sandbox")
+    for (const file of files) {
       Collect.begin(join(process.cwd(), file))
       await import(pathToFileURL(join(process.cwd(), file)).href)
     }
