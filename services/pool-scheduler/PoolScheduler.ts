@@ -32,6 +32,7 @@ import * as Admission from "./Admission.ts"
 import * as Alarms from "./Alarms.ts"
 import type { Autoscaler } from "./Autoscaler.ts"
 import { Batch, memberId } from "./Batch.ts"
+import * as Batches from "./Batches.ts"
 import { Claim, type ClaimSpec, type OnSettled, type Settled } from "./Claim.ts"
 import { ClaimQueue } from "./ClaimQueue.ts"
 import { type CreationLimits, Creations } from "./Creations.ts"
@@ -178,8 +179,7 @@ export class PoolScheduler {
   private readonly resultIds: Array<ClaimId | undefined> = []
   private resultAt = 0
   private forgotten = 0
-  /** Those that have not ended: they wait, or some of their members hold a sandbox. */
-  private readonly batches = new Map<ClaimId, Batch>()
+  private readonly batches: Batches.Batches
   private readonly wake: Alarms.Alarm<Claim | Errand>
   private readonly breaker: Alarms.Alarm<Claim | Errand>
   private readonly rescale: Alarms.Alarm<Claim | Errand>
@@ -232,6 +232,14 @@ export class PoolScheduler {
       () => this.deltas,
       () => this.scale()
     )
+    this.batches = new Batches.Batches({
+      now: ports.now,
+      end: (member, now) => this.end(member, "Released", this.options.release, now),
+      renew: (member, now) => this.renewOne(member, undefined, now),
+      abandon: (member, now) => this.abandon(member, "Cancelled", now),
+      record: (settled) => this.keepResult(settled),
+      ended: () => this.pump()
+    })
     this.releases = new Releases(this.desk, {
       done: (cell) => {
         this.admit(cell)
@@ -280,7 +288,7 @@ export class PoolScheduler {
     }
     const batch = this.batches.get(spec.claimId)
     if (batch !== undefined) {
-      this.joinBatch(batch, onSettled)
+      Batches.join(batch, onSettled)
       return undefined
     }
     const now = this.ports.now()
@@ -314,7 +322,7 @@ export class PoolScheduler {
       }
       this.results.delete(spec.claimId)
     } else if (known !== undefined) {
-      this.joinBatch(known, onSettled)
+      Batches.join(known, onSettled)
       return known
     }
     const past = this.results.get(spec.claimId) ?? this.claims.get(spec.claimId)?.settled
@@ -329,7 +337,7 @@ export class PoolScheduler {
         { ...spec, claimId: memberId(spec.claimId, i) },
         this.sequence++,
         now,
-        (settled) => this.memberSettled(batch, settled)
+        (settled) => this.batches.memberSettled(batch, settled)
       )
       claim.batch = batch
       batch.members.push(claim)
@@ -350,7 +358,7 @@ export class PoolScheduler {
       onSettled(batch.settled)
       return undefined
     }
-    this.batches.set(spec.claimId, batch)
+    this.batches.add(batch)
     for (const member of batch.members) this.claims.set(member.spec.claimId, member)
     this.pump()
     if (first.phase === "Waiting" && !batch.isOpen) this.watchDeadline(first)
@@ -373,7 +381,7 @@ export class PoolScheduler {
     if (claim === undefined) {
       const batch = this.batches.get(claimId)
       if (batch === undefined) return this.results.get(claimId)
-      return batch.settled === undefined ? this.failBatch(batch, "Cancelled", undefined) : this.release(claimId)
+      return batch.settled === undefined ? this.batches.fail(batch, "Cancelled", undefined) : this.release(claimId)
     }
     if (claim.phase === "Claimed") return this.release(claimId)
     this.abandon(claim, "Cancelled", this.ports.now())
@@ -609,8 +617,8 @@ export class PoolScheduler {
     this.isStopping = true
     this.onDrained = onDrained
     const now = this.ports.now()
-    for (const batch of Array.from(this.batches.values())) {
-      if (batch.settled === undefined) this.failBatch(batch, "ShuttingDown", undefined)
+    for (const batch of this.batches.all) {
+      if (batch.settled === undefined) this.batches.fail(batch, "ShuttingDown", undefined)
     }
     for (const claim of Array.from(this.claims.values())) {
       if (claim.phase !== "Waiting") continue
@@ -987,7 +995,7 @@ export class PoolScheduler {
     const uid = claim.uid as SandboxUid // a claimed one has a sandbox
     const cell = this.cells.get(uid)
     if (cell?.claim === claim) cell.claim = undefined
-    this.memberEnded(claim, outcome, undefined)
+    this.batches.memberEnded(claim, outcome, undefined)
     this.ports.event({ kind: outcome, at: now, claim, sandbox: claim.sandbox as Sandbox }) // a claimed one has a sandbox
     this.forget(claim)
     this.giveBack(uid, claim.spec.claimId, mode)
@@ -1006,7 +1014,7 @@ export class PoolScheduler {
         error: { code: "Unavailable", message: `the sandbox was lost: ${reason}` }
       }
     }
-    this.memberEnded(claim, "Failed", claim.settled?.error)
+    this.batches.memberEnded(claim, "Failed", claim.settled?.error)
     this.ports.event({ kind: "Lost", at: now, claim, sandbox: claim.sandbox as Sandbox }) // a claimed one has a sandbox
     this.forget(claim)
   }
@@ -1106,12 +1114,7 @@ export class PoolScheduler {
 
   // ---------------------------------------------------------------- batches
 
-  private joinBatch(batch: Batch, onSettled: OnSettled): void {
-    if (batch.settled === undefined) batch.waiters.push(onSettled)
-    else onSettled(batch.settled)
-  }
-
-  /** Whether enough is idle for all of a batch, and its team may hold that many. */
+  /** Whether enough is idle for all of a batch. */
   private hasRoomFor(batch: Batch): boolean {
     return this.ready.count(batch.members[0]?.selector) >= batch.count
   }
@@ -1127,67 +1130,6 @@ export class PoolScheduler {
     }
     this.queue.open(batch)
     for (const member of batch.members) this.watchDeadline(member)
-  }
-
-  private memberSettled(batch: Batch, settled: Settled): void {
-    if (batch.settled !== undefined) return
-    if (settled.outcome !== "Claimed") {
-      this.failBatch(batch, settled.outcome, settled.error)
-      return
-    }
-    if (batch.held < batch.count) return
-    const now = this.ports.now()
-    for (const member of batch.members) this.renewOne(member, undefined, now)
-    this.settleBatch(batch, batch.claimed())
-  }
-
-  /** One of its members cannot be had, or nobody wants it any more: all or none. */
-  private failBatch(batch: Batch, outcome: Settled["outcome"], error: ErrorBody | undefined): Settled {
-    const now = this.ports.now()
-    const [first] = batch.members
-    const settled: Settled = {
-      claimId: batch.claimId,
-      outcome,
-      queuedMs: now - (first?.arrivedAt ?? now),
-      casMs: 0,
-      attempts: batch.members.reduce((sum, member) => sum + member.attempts, 0),
-      error
-    }
-    batch.settled = settled
-    for (const member of batch.members) {
-      if (member.phase === "Claimed") this.end(member, "Released", this.options.release, now)
-      else this.abandon(member, "Cancelled", now)
-    }
-    batch.settled = undefined
-    this.settleBatch(batch, settled)
-    this.batches.delete(batch.claimId)
-    this.keepResult(settled)
-    this.pump()
-    return settled
-  }
-
-  private settleBatch(batch: Batch, settled: Settled): void {
-    batch.settled = settled
-    const { waiters } = batch
-    batch.waiters = []
-    for (const waiter of waiters) waiter(settled)
-  }
-
-  /** A member gave its sandbox up; with the last one the batch is over. */
-  private memberEnded(claim: Claim, outcome: "Released" | "Expired" | "Failed", error: ErrorBody | undefined): void {
-    const { batch } = claim
-    if (batch === undefined) return
-    batch.held--
-    if (batch.settled === undefined) {
-      // Given back or lost before the last of it was there.
-      this.failBatch(batch, outcome === "Failed" ? "Failed" : "Cancelled", error)
-      return
-    }
-    if (!this.batches.has(batch.claimId) || batch.settled?.outcome !== "Claimed" || !batch.isOver) return
-    const { leaseExpiresAt: _, ...rest } = batch.settled
-    batch.settled = { ...rest, outcome, ...(error === undefined ? {} : { error }) }
-    this.batches.delete(batch.claimId)
-    this.keepResult(batch.settled)
   }
 
   // ---------------------------------------------------------------- the watch cache
@@ -1263,24 +1205,9 @@ export class PoolScheduler {
     this.claimedCount++
     this.startLease(claim, mark.ttlMs, now)
     claim.settled = this.resultOf(claim, "Claimed", now)
-    if (mark.batch !== undefined) this.adoptMember(mark.batch, claim)
+    if (mark.batch !== undefined) this.batches.adopt(mark.batch, claim)
     this.ports.event({ kind: "Adopted", at: now, claim, sandbox: state.sandbox })
     if (mark.ttlMs === 0) this.ports.adoptedTask(claim)
-  }
-
-  /** A batch of an earlier owner goes on under its id, with the members that are found. One that was not complete is known by its claimer's repetition, which asks for more. */
-  private adoptMember(id: ClaimId, claim: Claim): void {
-    let batch = this.batches.get(id)
-    if (batch === undefined) {
-      batch = new Batch({ ...claim.spec, claimId: id }, () => {})
-      batch.isOpen = true
-      batch.isAdopted = true
-      this.batches.set(id, batch)
-    }
-    claim.batch = batch
-    batch.members.push(claim)
-    batch.held++
-    batch.settled = batch.claimed()
   }
 
   private remove(uid: SandboxUid, reason: string): void {
@@ -1396,8 +1323,8 @@ export class PoolScheduler {
   /** The pool drains: nobody who waits would ever be served, tasks excepted. */
   private refuseWaiting(): void {
     const now = this.ports.now()
-    for (const batch of Array.from(this.batches.values())) {
-      if (batch.settled === undefined) this.failBatch(batch, "Failed", Admission.draining)
+    for (const batch of this.batches.all) {
+      if (batch.settled === undefined) this.batches.fail(batch, "Failed", Admission.draining)
     }
     for (const claim of Array.from(this.claims.values())) {
       if (claim.phase !== "Waiting" || claim.spec.ttlMs === 0) continue
