@@ -23,6 +23,8 @@ import { ClaimId, Namespace, PoolName, type SandboxUid, SessionId } from "../../
 export interface WorldOptions {
   readonly url: string
   readonly token?: string
+  /** Of a server with TLS. */
+  readonly ca?: string | undefined
   readonly config?: Readonly<Record<string, unknown>>
   readonly session?: number
   readonly pool?: string
@@ -142,7 +144,7 @@ const reach = (options: WorldOptions): Cluster.Cluster => {
     server: options.url,
     credentials: Effect.succeed({
       headers: options.token === undefined ? {} : { authorization: `Bearer ${options.token}` },
-      tls: {},
+      tls: options.ca === undefined ? {} : { ca: options.ca },
       agent: undefined
     })
   }))
