@@ -44,6 +44,21 @@ export interface Api {
   watch(path: string, query: Request["query"], handlers: WatchHandlers): Watch
 }
 
+/** Where a WebSocket of the API begins, and what its handshake carries. */
+export interface Dial {
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly tls: Https.AgentOptions
+  readonly agent: Http.Agent | undefined
+}
+
+/** Connections that are not HTTP after their handshake (`exec`). */
+export interface Dialer {
+  dial(path: string, query: ReadonlyArray<readonly [string, string]>): Dial
+  /** The server said 401 to a handshake. */
+  unauthorized(): void
+}
+
 export interface ApiClientOptions {
   /** `https://host:port`, perhaps with a path. */
   readonly server: string
@@ -86,7 +101,7 @@ const queryOf = (query: Request["query"]): string => {
 const unreachable = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"])
 const codeOf = (error: Error): string => "code" in error && typeof error.code === "string" ? error.code : ""
 
-export class ApiClient implements Api {
+export class ApiClient implements Api, Dialer {
   private readonly options: ApiClientOptions
   private readonly base: URL
   private readonly isTls: boolean
@@ -210,6 +225,22 @@ export class ApiClient implements Api {
         outgoing.destroy()
       }
     }
+  }
+
+  dial(path: string, query: ReadonlyArray<readonly [string, string]>): Dial {
+    const { agent, headers, tls } = this.options.credentials()
+    const prefix = this.base.pathname === "/" ? "" : this.base.pathname.replace(/\/$/, "")
+    const parts = query.map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`)
+    return {
+      url: `${this.isTls ? "wss" : "ws"}://${this.base.host}${prefix}${path}?${parts.join("&")}`,
+      headers: { "user-agent": this.options.userAgent, ...headers },
+      tls: this.isTls ? tls : {},
+      agent
+    }
+  }
+
+  unauthorized(): void {
+    this.options.unauthorized()
   }
 
   /** Requests under way end as `Lost`. */

@@ -12,7 +12,7 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type * as Https from "node:https"
 import { ProviderError } from "../../shared/plugin/PoolProvider.ts"
-import { type Api, ApiClient, type Credentials } from "./ApiClient.ts"
+import { type Api, ApiClient, type Credentials, type Dialer } from "./ApiClient.ts"
 import type { PluginConfig } from "./Config.ts"
 
 const refreshMs = 30_000
@@ -125,7 +125,12 @@ export interface Cluster {
   readonly client: Effect.Effect<Api, ProviderError, Scope.Scope>
 }
 
-export const make = (access: Effect.Effect<Access, ProviderError>): Cluster => {
+/** A cluster in whose pods processes can be run. */
+export interface ReachableCluster {
+  readonly client: Effect.Effect<Api & Dialer, ProviderError, Scope.Scope>
+}
+
+export const make = (access: Effect.Effect<Access, ProviderError>): ReachableCluster => {
   const lock = Semaphore.makeUnsafe(1)
   let users = 0
   let held: { readonly client: ApiClient; readonly scope: Scope.Closeable } | undefined

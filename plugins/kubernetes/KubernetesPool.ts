@@ -46,7 +46,7 @@ import { StatusWriter } from "./StatusWriter.ts"
 
 /** Runs the reset command in a pod; true: exit code 0. Interrupted when it takes too long. */
 export type ResetHook = (
-  pod: { readonly namespace: string; readonly name: string; readonly container: string },
+  pod: { readonly namespace: string; readonly name: string; readonly uid: SandboxUid; readonly container: string },
   command: ReadonlyArray<string>
 ) => Effect.Effect<boolean>
 
@@ -357,7 +357,10 @@ export class KubernetesPool implements ProviderPool {
       case "Exec": {
         this.resetting.add(pod.uid)
         const container = reset.container ?? Object.keys(pod.images)[0] ?? ""
-        const hook = this.resetHook({ namespace: pod.namespace, name: pod.name, container }, reset.command ?? [])
+        const hook = this.resetHook(
+          { namespace: pod.namespace, name: pod.name, uid: pod.uid, container },
+          reset.command ?? []
+        )
         this.fork(
           hook.pipe(
             Effect.timeoutOption(Math.max(next.until - this.now(), 0)),

@@ -2,6 +2,7 @@
 import { definePlugin } from "../../shared/plugin/Plugin.ts"
 import * as Cluster from "./Cluster.ts"
 import { PluginConfig } from "./Config.ts"
+import * as PodExec from "./PodExec.ts"
 import * as PoolObjects from "./PoolObjects.ts"
 import * as Provider from "./Provider.ts"
 
@@ -11,7 +12,12 @@ export default definePlugin({
   api: "^1",
   config: PluginConfig,
   contributes: {
-    poolProviders: { kubernetes: (config) => Provider.make({ cluster: Cluster.make(Cluster.access(config)) }) },
+    poolProviders: {
+      kubernetes: (config) => {
+        const cluster = Cluster.make(Cluster.access(config))
+        return Provider.make({ cluster, ...PodExec.make(cluster) })
+      }
+    },
     poolSources: {
       kubernetes: (config) =>
         PoolObjects.make({ cluster: Cluster.make(Cluster.access(config)), namespaces: config.objects })

@@ -240,6 +240,7 @@ export class Exec {
       client.send(message)
     }
     const drained = async () => {
+      // oxlint-disable-next-line no-unmodified-loop-condition -- the end of the connection sets it
       while (!isOver && client.readyState === client.OPEN && client.bufferedAmount > unsentBytesMax) {
         await new Promise<void>((resolve) => {
           // an empty chunk of output: told when everything before it is out
