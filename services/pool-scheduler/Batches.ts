@@ -95,15 +95,16 @@ export class Batches {
   memberEnded({ batch }: Claim, outcome: "Released" | "Expired" | "Failed", error: ErrorBody | undefined): void {
     if (batch === undefined) return
     batch.held--
-    if (batch.settled === undefined) {
-      // Given back or lost before the last of it was there.
-      this.fail(batch, outcome === "Failed" ? "Failed" : "Cancelled", error)
-      return
-    }
-    if (batch.settled.outcome !== "Claimed" || !batch.isOver || !this.byId.has(batch.claimId)) return
+    if (batch.settled?.outcome !== "Claimed" || !batch.isOver || !this.byId.has(batch.claimId)) return
     const { leaseExpiresAt: _, ...rest } = batch.settled
     batch.settled = { ...rest, outcome, ...(error === undefined ? {} : { error }) }
     this.over(batch, batch.settled)
+  }
+
+  /** The same member's end has been told: if it was given back or lost before the last of its batch was there, the batch ends with it. */
+  memberLeft({ batch }: Claim, outcome: "Released" | "Expired" | "Failed", error: ErrorBody | undefined): void {
+    if (batch === undefined || batch.settled !== undefined) return
+    this.fail(batch, outcome === "Failed" ? "Failed" : "Cancelled", error)
   }
 
   /** A member of a batch of an earlier owner: it goes on under its id, with the members that are found. One that was not complete is known by its claimer's repetition, which asks for more. */

@@ -999,6 +999,7 @@ export class PoolScheduler {
     this.ports.event({ kind: outcome, at: now, claim, sandbox: claim.sandbox as Sandbox }) // a claimed one has a sandbox
     this.forget(claim)
     this.giveBack(uid, claim.spec.claimId, mode)
+    this.batches.memberLeft(claim, outcome, undefined)
   }
 
   /** The sandbox of a live claim has vanished or was taken away. */
@@ -1017,6 +1018,7 @@ export class PoolScheduler {
     this.batches.memberEnded(claim, "Failed", claim.settled?.error)
     this.ports.event({ kind: "Lost", at: now, claim, sandbox: claim.sandbox as Sandbox }) // a claimed one has a sandbox
     this.forget(claim)
+    this.batches.memberLeft(claim, "Failed", claim.settled?.error)
   }
 
   private answer(claim: Claim, settled: Settled): void {
