@@ -339,6 +339,20 @@ describe("PoolScheduler", () => {
     assert.strictEqual(scheduler.snapshot().claimed, 2)
   })
 
+  it("a watch that is behind a confirmed release gives nothing back twice: the sandbox is idle again and counts", () => {
+    const { claim, scheduler, upsert, world } = setup({ idle: 1, release: "delete" })
+    claim("a")
+    world.claims[0]?.answer(outcome.success(2))
+    scheduler.release(ClaimId.make("a"), "recycle")
+    last(world.releases).answer({ _tag: "Done" })
+    // Somebody wrote to it while it was held, and the watch shows that only now.
+    upsert(state("s0", "Running", 3, "a"))
+    assert.strictEqual(world.releases.length, 1)
+    upsert(state("s0", "Stopping", 4, "a"))
+    upsert(state("s0", "Idle", 5))
+    assert.deepInclude(scheduler.snapshot(), { idleReady: 1, total: 1, creating: 0 })
+  })
+
   it("a write of ours that took effect after it was given up is undone", () => {
     const { claim, outcomes, upsert, world } = setup({ casDeadlineMs: 500 })
     claim("a")

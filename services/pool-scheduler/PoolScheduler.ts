@@ -830,6 +830,7 @@ export class PoolScheduler {
       return this.retry(claim, now)
     }
     cell.grantedAt = version
+    cell.released = undefined
     cell.uses++
     this.settleReservation(uid, version, now)
     if (claim.settled !== undefined) {
@@ -1168,8 +1169,9 @@ export class PoolScheduler {
   /** A sandbox that runs for a claim which this scheduler does not hold it for. */
   private stray(cell: Cell, state: SandboxState): void {
     const mark = state.claim
-    // A write of our own that is under way or to be read back answers for itself; one that the watch has overtaken, too.
+    // A write of our own that is under way or to be read back answers for itself; one that the watch has overtaken, too; and one whose release is confirmed is on its way.
     if (mark === undefined || this.reservations.has(cell.uid) || state.version <= cell.grantedAt) return
+    if (mark.claimId === cell.released) return
     if (this.claims.has(mark.claimId) || this.results.has(mark.claimId) || mark.sessionId === this.options.sessionId) {
       // The claim has ended, or holds another sandbox: a write that took effect after it was given up.
       cell.grantedAt = state.version

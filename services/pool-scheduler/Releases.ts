@@ -69,6 +69,7 @@ export class Releases {
         case "Done":
         case "NotOurs":
           this.forget(cell)
+          if (outcome._tag === "Done") cell.released = release.claimId
           if (outcome._tag === "NotOurs" && release.mode === "delete") this.ends.staying(cell)
           return this.ends.done(cell)
         case "Gone":

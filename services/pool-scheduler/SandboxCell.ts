@@ -2,7 +2,7 @@
  * One sandbox as a pool's scheduler has it: what the watch cache shows, and what this scheduler is doing with it. A mutable record, changed only by `PoolScheduler` and its parts.
  */
 import type { SandboxState, Version } from "../../shared/plugin/PoolProvider.ts"
-import type { EpochMs, SandboxUid } from "../../shared/protocol/Token.ts"
+import type { ClaimId, EpochMs, SandboxUid } from "../../shared/protocol/Token.ts"
 import type { Claim } from "./Claim.ts"
 import type { Release } from "./Releases.ts"
 
@@ -17,6 +17,8 @@ export interface SandboxCell {
   grantedAt: Version
   /** Being given back: until the provider has confirmed it. */
   releasing: Release | undefined
+  /** The claim whose release the provider has confirmed last: a watch that still shows it held is behind. */
+  released: ClaimId | undefined
   /** Will not come back: not counted in `total`. */
   isLeaving: boolean
   /** When this scheduler saw it first, and the claims it has served since; a provider may know better (`state.createdAt`, `state.uses`). */
@@ -31,6 +33,7 @@ export const make = (state: SandboxState, seen: number, now: EpochMs): SandboxCe
   claim: undefined,
   grantedAt: -1,
   releasing: undefined,
+  released: undefined,
   isLeaving: false,
   firstSeenAt: now,
   uses: 0
