@@ -22,15 +22,19 @@ export interface Timeline {
   readonly after: (delayMs: number, run: () => void) => void
 }
 
-/** Ends with its scope; what has not happened by then never will. */
-export const make: Effect.Effect<Timeline, never, Scope.Scope> = Effect.gen(function*() {
-  const clock = yield* Clock.Clock
-  const heap: Array<Item> = []
-  const changed = yield* Latch.make(false)
-  let order = 0
-  const now = () => clock.currentTimeMillisUnsafe()
+/** What is to happen, soonest first. */
+class Agenda {
+  private readonly heap: Array<Item> = []
+  private order = 0
 
-  const push = (item: Item): void => {
+  get first(): Item | undefined {
+    return this.heap[0]
+  }
+
+  /** True: it is the next one now. */
+  add(at: number, run: () => void): boolean {
+    const item = { at, order: this.order++, run }
+    const { heap } = this
     let index = heap.length
     heap.push(item)
     while (index > 0) {
@@ -41,8 +45,19 @@ export const make: Effect.Effect<Timeline, never, Scope.Scope> = Effect.gen(func
       index = parentIndex
     }
     heap[index] = item
+    return index === 0
   }
-  const shift = (): void => {
+
+  /** Takes the next one if it is due. */
+  due(now: number): Item | undefined {
+    const item = this.heap[0]
+    if (item === undefined || item.at > now) return undefined
+    this.shift()
+    return item
+  }
+
+  private shift(): void {
+    const { heap } = this
     const last = heap.pop()
     if (last === undefined || heap.length === 0) return
     let index = 0
@@ -58,19 +73,21 @@ export const make: Effect.Effect<Timeline, never, Scope.Scope> = Effect.gen(func
     }
     heap[index] = last
   }
+}
+
+/** Ends with its scope; what has not happened by then never will. */
+export const make: Effect.Effect<Timeline, never, Scope.Scope> = Effect.gen(function*() {
+  const clock = yield* Clock.Clock
+  const agenda = new Agenda()
+  const changed = yield* Latch.make(false)
+  const now = () => clock.currentTimeMillisUnsafe()
   const after = (delayMs: number, run: () => void): void => {
-    const item = { at: now() + Math.ceil(delayMs), order: order++, run }
-    const first = heap[0]
-    push(item)
-    if (first === undefined || isBefore(item, first)) changed.openUnsafe()
+    if (agenda.add(now() + Math.ceil(delayMs), run)) changed.openUnsafe()
   }
   const turn = Effect.suspend(() => {
     changed.closeUnsafe()
-    for (let item = heap[0]; item !== undefined && item.at <= now(); item = heap[0]) {
-      shift()
-      item.run()
-    }
-    const next = heap[0]
+    for (let item = agenda.due(now()); item !== undefined; item = agenda.due(now())) item.run()
+    const next = agenda.first
     return next === undefined ? changed.await : Effect.timeoutOption(changed.await, Math.max(next.at - now(), 0))
   })
   // A defect in a callback is the scheduler's: it must not pass unseen.
@@ -80,3 +97,27 @@ export const make: Effect.Effect<Timeline, never, Scope.Scope> = Effect.gen(func
   )
   return { now, after }
 })
+
+/** A timeline whose time moves only when it is told to: for simulations of many seeds, without a fiber. */
+export interface VirtualTimeline extends Timeline {
+  /** Moves time on and runs all that becomes due meanwhile, also what that asks for, each at its time. What it throws comes out here. */
+  readonly advance: (ms: number) => void
+}
+
+/** Begins at `startMs`. */
+export const virtual = (startMs = 0): VirtualTimeline => {
+  const agenda = new Agenda()
+  let nowMs = startMs
+  return {
+    now: () => nowMs,
+    after: (delayMs, run) => void agenda.add(nowMs + Math.ceil(delayMs), run),
+    advance: (ms) => {
+      const untilMs = nowMs + ms
+      for (let item = agenda.due(untilMs); item !== undefined; item = agenda.due(untilMs)) {
+        nowMs = Math.max(nowMs, item.at)
+        item.run()
+      }
+      nowMs = untilMs
+    }
+  }
+}

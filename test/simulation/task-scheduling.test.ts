@@ -12,6 +12,7 @@ import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
 import { policy } from "../../plugins/fifo/plugin.ts"
 import { Config, SimulatedPool } from "../../plugins/simulated/SimulatedPool.ts"
+import { SimulatedSandboxes } from "../../plugins/simulated/SimulatedSandboxes.ts"
 import * as Timeline from "../../plugins/simulated/Timeline.ts"
 import * as AlarmClock from "../../services/pool-scheduler/AlarmClock.ts"
 import { PoolScheduler } from "../../services/pool-scheduler/PoolScheduler.ts"
@@ -89,6 +90,7 @@ const run = (seed: number) =>
     const size = 1 + Math.floor(random() * 6)
     const sessionId = SessionId.make(7)
     const isRough = chance(0.6)
+    const sandboxes = new SimulatedSandboxes(timeline, seed)
     const pool = new SimulatedPool(
       {
         pool: { namespace: Namespace.make("default"), name: PoolName.make("p") },
@@ -105,7 +107,8 @@ const run = (seed: number) =>
         lostAnswerRate: isRough ? 0.1 : 0,
         killEveryMs: isRough && chance(0.5) ? 1_000 : 0
       }),
-      timeline
+      timeline,
+      sandboxes
     )
     const context = yield* Effect.context<never>()
     const lanes: Record<LaneName, Array<LaneMessage>> = { ready: [], commit: [], cleanup: [] }
@@ -391,7 +394,7 @@ const run = (seed: number) =>
         yield* TestClock.adjust(pick([0, 1, 2, 10, 50, 150]))
         check()
       }
-      pool.isCalm = true
+      sandboxes.isCalm = true
       isFaulty = false
       note("calm")
       for (let i = 0; i < 400; i++) {
@@ -415,14 +418,14 @@ const run = (seed: number) =>
       if (end.claimed !== 0 || end.queueLen !== 0 || end.inflightCas !== 0) {
         fail(`I9: not drained: ${JSON.stringify(end)}`)
       }
-      for (const state of pool.truth.values()) {
+      for (const state of sandboxes.truth.values()) {
         if (state.phase !== "Idle") fail(`I3: ${state.sandbox.uid} is ${state.phase} at the end, leaked`)
       }
       return undefined
     }).pipe(
       Effect.catchDefect((defect) => defect instanceof Broken ? Effect.succeed(defect.message) : Effect.die(defect))
     )
-    return { broken, history, pool: pool.history, tasks: tasks.size }
+    return { broken, history, pool: sandboxes.history, tasks: tasks.size }
   }).pipe(Effect.scoped)
 
 const one = process.env["HEDDLE_SEED"]
