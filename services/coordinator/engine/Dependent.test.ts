@@ -58,3 +58,53 @@ it("A65 of its own namespace unless another is named", () => {
     /with\.all\[0\]\.namespace: "a\.b" is no name/u
   )
 })
+
+it("A65 the window: counted back from when the task was submitted, or from and to; newest of all times when neither is given", () => {
+  const asked = (one: object) => {
+    const self = new ScriptedRun({ tasks: [{ name: "wait", type: "dependent", with: { all: [one] } }] })
+    self.now = 90_000_000
+    self.start()
+    const [of] = self.queries[0]?.question.of ?? []
+    return of === undefined ? self.state.reason : [of.from, of.to, of.is]
+  }
+  const now = 90_000_000
+  const day = "1970-01-02T00:00:00Z"
+  assert.deepStrictEqual(asked({ workflow: "n", within: "24h" }), [now - 86_400_000, now, "success"])
+  assert.deepStrictEqual(asked({ workflow: "n" }), [0, now, "success"])
+  assert.deepStrictEqual(asked({ workflow: "n", from: day, is: "failed" }), [86_400_000, now, "failed"])
+  assert.deepStrictEqual(asked({ workflow: "n", to: day }), [0, 86_400_000, "success"])
+  const wrong = "task wait failed: with.all[0]"
+  assert.strictEqual(asked({ workflow: "n", is: "done" }), `${wrong}.is: success or failed`)
+  for (const within of ["a day", 5]) {
+    assert.strictEqual(asked({ workflow: "n", within }), `${wrong}.within: a duration such as "24h"`)
+  }
+  for (const window of [{ from: "yesterday" }, { to: "now" }, { from: 5 }]) {
+    assert.strictEqual(
+      asked({ workflow: "n", ...window }),
+      `${wrong}: from and to are times such as "2026-01-31T00:00:00Z"`
+    )
+  }
+  for (const nothing of [null, "n", ["n"], {}]) {
+    assert.strictEqual(asked(nothing as object), `${wrong}: name a workflow`)
+  }
+})
+
+it("A65 one list, of one to a hundred workflows; an expression in it that fails is the task's end", () => {
+  const many = (n: number) => Array.from({ length: n }, (_, i) => ({ workflow: `w${i}` }))
+  assert.strictEqual(dependent({ with: { any: many(100) } }).queries[0]?.question.of.length, 100)
+  // What a definition says outright is refused before (WorkflowGraph.test.ts).
+  for (const list of ["${{ params.many }}", "${{ params.none }}", "${{ params.name }}"]) {
+    const self = new ScriptedRun({
+      params: { many: many(101), none: [], name: "nightly" },
+      tasks: [{ name: "wait", type: "dependent", with: { all: list } }]
+    }).start()
+    assert.deepStrictEqual(self.queries, [])
+    assert.strictEqual(
+      self.state.reason,
+      "task wait failed: with: give all: [...] or any: [...], 1 to 100 workflows"
+    )
+  }
+  const self = dependent({ with: { all: "${{ params.missing.deep }}" } })
+  assert.strictEqual(self.task("wait").state, "FAILED")
+  assert.match(self.state.reason ?? "", /params\.missing/u)
+})

@@ -67,8 +67,9 @@ export const question = (state: WorkflowState, unit: Unit): Question | string =>
   if (spec instanceof Expression.ExpressionProblem) return spec.message
   const { all, any } = spec.with
   const list = all ?? any
-  if (!Array.isArray(list) || (all !== undefined && any !== undefined) || list.length > dependenciesMax) {
-    return `with: give all: [...] or any: [...], ${dependenciesMax} workflows at most`
+  const isUsable = Array.isArray(list) && list.length > 0 && list.length <= dependenciesMax
+  if (!isUsable || (all !== undefined && any !== undefined)) {
+    return `with: give all: [...] or any: [...], 1 to ${dependenciesMax} workflows`
   }
   const mode = all === undefined ? "any" : "all"
   const of: Array<Dependency> = []

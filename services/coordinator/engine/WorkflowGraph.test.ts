@@ -86,6 +86,21 @@ describe("every problem is named", () => {
     ["switch without cases", { tasks: [shell("s", [], { type: "switch" })] }, [
       "spec.tasks[0].with.cases: the switch s has no list of cases"
     ]],
+    ["dependent tasks", {
+      tasks: [
+        shell("a", [], { type: "dependent" }),
+        shell("b", [], { type: "dependent", with: { all: [] } }),
+        shell("c", [], { type: "dependent", with: { any: [] } }),
+        shell("d", [], { type: "dependent", with: { all: [{ workflow: "x" }], any: [{ workflow: "y" }] } }),
+        shell("e", [], { type: "dependent", with: { any: [{ workflow: "x" }] } }),
+        shell("f", [], { type: "dependent", with: { all: "${{ params.of }}" } })
+      ]
+    }, [
+      "spec.tasks[0].with: the dependent task a names no workflow",
+      "spec.tasks[1].with.all: the dependent task b names no workflow",
+      "spec.tasks[2].with.any: the dependent task c names no workflow",
+      "spec.tasks[3].with.any: the dependent task d has both all and any"
+    ]],
     ["joins and fan-outs", {
       tasks: [
         shell("a", [], { join: "one_failed" }),

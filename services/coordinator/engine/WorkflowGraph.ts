@@ -512,13 +512,26 @@ export const compile = (
         "Give with.definition: name or name@version."
       )
     }
-    if (task.type === "dependent" && (task.with?.["all"] ?? task.with?.["any"]) === undefined) {
-      report.add(
-        `${path}.with`,
-        `the dependent task ${task.name} names no workflow`,
-        task.with,
-        "Give with.all or with.any: [{workflow: <name>, within: 24h}]."
-      )
+    if (task.type === "dependent") {
+      const { all, any } = task.with ?? {}
+      const key = all === undefined ? "any" : "all"
+      const list = all ?? any
+      const isEmpty = Array.isArray(list) && list.length === 0
+      if (list === undefined || isEmpty) {
+        report.add(
+          isEmpty ? `${path}.with.${key}` : `${path}.with`,
+          `the dependent task ${task.name} names no workflow`,
+          isEmpty ? list : task.with,
+          "Give with.all or with.any: [{workflow: <name>, within: 24h}]."
+        )
+      } else if (all !== undefined && any !== undefined) {
+        report.add(
+          `${path}.with.any`,
+          `the dependent task ${task.name} has both all and any`,
+          any,
+          "Give one of them; two dependent tasks ask both."
+        )
+      }
     }
     let condition: ConditionPlan | undefined
     if (isCondition) {
