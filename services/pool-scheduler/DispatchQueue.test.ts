@@ -92,7 +92,7 @@ describe("DispatchQueue", () => {
     }
   })
 
-  it("! nothing queued under an old session is delivered after a bump, also not to a poll that was parked before (I6)", () => {
+  it("! 2 nothing queued under an old session is delivered after a bump, also not to a poll that was parked before (I6)", () => {
     const { answers, poll, queue } = setup()
     for (const one of [item("old", 1), item("other", 1, 1)]) queue.offer(one)
     const stale = queue.bumpSessionId(shard, s(2))
@@ -103,7 +103,7 @@ describe("DispatchQueue", () => {
     assert.deepStrictEqual(answers, [["other"]])
   })
 
-  it("! a long poll in progress does not delay a bump", () => {
+  it("! 2 a long poll in progress does not delay a bump", () => {
     const { answers, poll, queue } = setup()
     poll(5)
     assert.isTrue(Result.isSuccess(queue.bumpSessionId(shard, s(3))))

@@ -26,7 +26,7 @@ describe("PoolScheduler", () => {
     assert.strictEqual(scheduler.snapshot().lastDispatchAt, 1_003)
   })
 
-  it("! notifyIdle: many calls become one wake after 200 ms, which asks for a list only if somebody waits in vain", () => {
+  it("! 1.2 notifyIdle: many calls become one wake after 200 ms, which asks for a list only if somebody waits in vain", () => {
     const { claim, scheduler, tickAt, world } = setup({ idle: 0 })
     const before = world.armed.length
     for (let i = 0; i < 1_000; i++) scheduler.notifyIdle()
@@ -39,7 +39,7 @@ describe("PoolScheduler", () => {
     assert.strictEqual(world.repairs.length, 1)
   })
 
-  it("! the bound counts parked and in-flight claims alike; full is answered at once with the length", () => {
+  it("! 1.3 the bound counts parked and in-flight claims alike; full is answered at once with the length", () => {
     const { claim, outcomes, results, scheduler } = setup({ queueLengthMax: 2 })
     claim("inflight")
     claim("parked")
@@ -49,7 +49,7 @@ describe("PoolScheduler", () => {
     assert.strictEqual(scheduler.snapshot().queueLen, 2)
   })
 
-  it("! the same claim id is the same claim: joined while it waits, answered with its result afterwards", () => {
+  it("! 1.3 the same claim id is the same claim: joined while it waits, answered with its result afterwards", () => {
     const { claim, outcomes, scheduler, world } = setup()
     claim("a")
     claim("a")
@@ -64,7 +64,7 @@ describe("PoolScheduler", () => {
     assert.strictEqual(last(outcomes("a")), "Released")
   })
 
-  it("! a retriable claim goes back to its old place, before those that came after it", () => {
+  it("! 1.4 a retriable claim goes back to its old place, before those that came after it", () => {
     const { claim, outcomes, upsert, world } = setup({ inflightCasMax: 1 })
     claim("first")
     claim("second")
@@ -75,7 +75,7 @@ describe("PoolScheduler", () => {
     assert.deepStrictEqual(outcomes("first"), ["Claimed"])
   })
 
-  it("! nothing spins while nothing is idle: no write, no list, no timer", () => {
+  it("! 1.4 nothing spins while nothing is idle: no write, no list, no timer", () => {
     const { claim, scheduler, world } = setup({ idle: 0 })
     claim("a")
     const armed = world.armed.length
@@ -83,7 +83,7 @@ describe("PoolScheduler", () => {
     assert.deepStrictEqual([world.claims.length, world.repairs.length, world.armed.length], [0, 0, armed])
   })
 
-  it("! the in-flight slot is taken before the sandbox: without a slot no sandbox is popped", () => {
+  it("! 1.5 the in-flight slot is taken before the sandbox: without a slot no sandbox is popped", () => {
     const { claim, scheduler, world } = setup({ idle: 2, inflightCasMax: 1 })
     claim("a")
     claim("b")
@@ -91,7 +91,7 @@ describe("PoolScheduler", () => {
     assert.deepInclude(scheduler.snapshot(), { idleReady: 1, reservedCount: 1, inflightCas: 1 })
   })
 
-  it("! the write has its own deadline, never the caller's: a cancelled claim's write is settled and its sandbox given back", () => {
+  it("! 1.6 the write has its own deadline, never the caller's: a cancelled claim's write is settled and its sandbox given back", () => {
     const { claim, outcomes, scheduler, world } = setup()
     claim("a")
     scheduler.cancel(ClaimId.make("a"))
@@ -102,7 +102,7 @@ describe("PoolScheduler", () => {
     assert.strictEqual(last(world.releases).write.claimId, "a", "a claim whose caller has gone is released at once")
   })
 
-  it("! unknown is read back by UID and claim id: adopted if ours", () => {
+  it("! 1.6 unknown is read back by UID and claim id: adopted if ours", () => {
     const { claim, outcomes, scheduler, world } = setup()
     claim("a")
     last(world.claims).answer(outcome.unknown("reset"))
@@ -113,7 +113,7 @@ describe("PoolScheduler", () => {
     assert.deepStrictEqual(outcomes("a"), ["Claimed"])
   })
 
-  it("! unknown is read back: retried if not ours; asked again while nobody knows", () => {
+  it("! 1.6 unknown is read back: retried if not ours; asked again while nobody knows", () => {
     const { claim, outcomes, tickAt, world } = setup({ casDeadlineMs: 500 })
     claim("a")
     // No answer at all: the write's own deadline.
@@ -132,7 +132,7 @@ describe("PoolScheduler", () => {
     assert.deepStrictEqual(outcomes("a"), ["Claimed"])
   })
 
-  it("! reservations are keyed by UID: a recreated sandbox of the same name is another one", () => {
+  it("! 1.7 reservations are keyed by UID: a recreated sandbox of the same name is another one", () => {
     const { claim, upsert, world } = setup({ inflightCasMax: 2, size: 2 })
     claim("a")
     const again = state("s9", "Idle", 1)
@@ -141,7 +141,7 @@ describe("PoolScheduler", () => {
     assert.deepStrictEqual(world.claims.map((_) => _.write.uid as string), ["s0", "s9"])
   })
 
-  it("! the reservation's TTL runs from the end of the write; then the sandbox is looked at afresh and a list is asked for", () => {
+  it("! 1.7 the reservation's TTL runs from the end of the write; then the sandbox is looked at afresh and a list is asked for", () => {
     const { claim, scheduler, tickAt, world } = setup({ reservationTtlMs: 2_000, casDeadlineMs: 60_000 })
     claim("a")
     tickAt(11_000)
@@ -197,7 +197,7 @@ describe("PoolScheduler", () => {
     assert.deepStrictEqual(outcomes("late"), ["DeadlineExceeded"])
   })
 
-  it("! idleReady counts the admitted and not reserved; queueLen every claim without a result", () => {
+  it("! 1.9 idleReady counts the admitted and not reserved; queueLen every claim without a result", () => {
     const { claim, scheduler, world } = setup({ idle: 3 })
     assert.deepInclude(scheduler.snapshot(), { idleReady: 3, queueLen: 0 })
     claim("a")
@@ -212,7 +212,7 @@ describe("PoolScheduler", () => {
     assert.deepInclude(scheduler.snapshot(), { idleReady: 1, queueLen: 0, inflightCas: 0 })
   })
 
-  it("! after a shutdown every claim is answered, waiting ones and later ones; writes under way are settled first", () => {
+  it("! 1.10 after a shutdown every claim is answered, waiting ones and later ones; writes under way are settled first", () => {
     const { claim, outcomes, scheduler, world } = setup()
     claim("inflight")
     claim("parked")

@@ -15,7 +15,7 @@ const status = (pendingRequests: number, more: Partial<PoolStatus> = {}): PoolSt
   ...more
 })
 
-it("! the status is written at most every 3 s, when pendingRequests crosses zero or changes by a fifth, or the rest changes", () => {
+it("! 1.9 the status is written at most every 3 s, when pendingRequests crosses zero or changes by a fifth, or the rest changes", () => {
   assert.isTrue(matters(status(0), status(1)))
   assert.isTrue(matters(status(1), status(0)))
   assert.isFalse(matters(status(100), status(119)))

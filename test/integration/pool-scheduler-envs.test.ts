@@ -110,7 +110,7 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("poo
       yield* until(snapshot(nats, of), (_) => _.idleReady === 2 && _.sessionId === session)
     }))
 
-  it.effect("! the scheduler of a deleted pool is stopped: who waits is answered, later claims find no pool, its sandboxes go", () =>
+  it.effect("! 1.10 the scheduler of a deleted pool is stopped: who waits is answered, later claims find no pool, its sandboxes go", () =>
     Effect.gen(function*() {
       const nats = yield* connect
       const service = yield* scheduler("ps-delete")
@@ -127,7 +127,7 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("poo
       yield* service.stop
     }))
 
-  it.effect("! a claim without an id whose caller has left the broker while it waited is released at once", () =>
+  it.effect("! 1.8 a claim without an id whose caller has left the broker while it waited is released at once", () =>
     Effect.gen(function*() {
       const nats = yield* connect
       const broker = yield* Broker

@@ -139,7 +139,7 @@ const setup = (options: Partial<CoreOptions> & { readonly size?: number } = {}) 
 const names = (assignments: ReadonlyArray<TaskAssignment>) => assignments.map((_) => _.taskInstanceId.split(":")[0])
 
 describe("SchedulerCore", () => {
-  it("! a lane message is acknowledged when every entry of it is registered or dropped, and not before", () => {
+  it("! 2 a lane message is acknowledged when every entry of it is registered or dropped, and not before", () => {
     const { poll, put, scheduler, settle, world } = setup()
     put("ready", 1, ["a1", "a2", "b1"])
     assert.deepStrictEqual(world.acked, [])
@@ -176,7 +176,7 @@ describe("SchedulerCore", () => {
     assert.deepStrictEqual(names(poll(1)), ["a1"])
   })
 
-  it("! an executor that is gone strands no task: unregistered ones come again, its sandboxes are free", () => {
+  it("! 2 an executor that is gone strands no task: unregistered ones come again, its sandboxes are free", () => {
     const { core, poll, put, scheduler, settle } = setup()
     put("ready", 1, ["a1", "a2"])
     const got = poll()
@@ -186,7 +186,7 @@ describe("SchedulerCore", () => {
     assert.deepStrictEqual(names(poll(10, "s2")), ["a2"])
   })
 
-  it("! an answer that was lost strands no task: the executor is asked, and what it never had comes again", () => {
+  it("! 2 an answer that was lost strands no task: the executor is asked, and what it never had comes again", () => {
     const { poll, put, tickAt, world } = setup({ overdueMs: 5_000 })
     put("ready", 1, ["a1", "a2"])
     poll()
@@ -211,7 +211,7 @@ describe("SchedulerCore", () => {
     assert.deepStrictEqual([world.acked, core.open], [["y", "x"], 0])
   })
 
-  it("! a newer session clears what is buffered and queued of that shard and no other; an older group is dropped whole", () => {
+  it("! 2 a newer session clears what is buffered and queued of that shard and no other; an older group is dropped whole", () => {
     const { core, poll, put, scheduler, world } = setup({ size: 1 })
     put("ready", 1, ["a1", "a2"])
     put("ready", 1, ["z1"], { shard: 7 })
@@ -241,7 +241,7 @@ describe("SchedulerCore", () => {
     assert.include(world.acked, "m1")
   })
 
-  it("! commit and cleanup take turns with ready: neither starves the other", () => {
+  it("! 2 commit and cleanup take turns with ready: neither starves the other", () => {
     const { poll, put } = setup({ size: 30 })
     put("ready", 1, Array.from({ length: 10 }, (_, i) => `r${i}`))
     put("commit", 1, Array.from({ length: 10 }, (_, i) => `c${i}`))

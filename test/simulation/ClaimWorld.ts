@@ -82,6 +82,8 @@ class World {
   /** Sandboxes that a client was told it has, and has neither given back nor lost. */
   readonly told = new Map<SandboxUid, Client>()
   readonly marked = new Set<string>()
+  /** Sandboxes that were taken from these claims, from outside. */
+  readonly seized = new Set<string>()
   readonly outcomes = new Map<string, number>()
   current: Owner | undefined
   found: string | undefined
@@ -366,10 +368,10 @@ class World {
     client.uids = sandboxes.map(({ uid }) => uid)
     for (const uid of client.uids) {
       const other = this.told.get(uid)
-      if (other !== undefined && other !== client) {
+      if (other !== undefined && other !== client && !this.seized.has(`${uid} ${client.id}`)) {
         this.fail(`I1: ${client.id} is told that it has ${uid}, and so was ${other.id}`)
       }
-      this.told.set(uid, client)
+      if (!this.seized.has(`${uid} ${client.id}`)) this.told.set(uid, client)
     }
     this.timeline.after(client.plan.holdMs, () => this.giveBack(client))
   }
@@ -557,8 +559,12 @@ class World {
         if (one === undefined) return
         if (action._tag === "Kill") sandboxes.kill(one)
         else if (action._tag === "Seize") {
-          // Whoever was told that it has this one has lost it, though nobody may have noticed.
-          if (sandboxes.truth.get(one)?.phase === "Running") this.told.delete(one)
+          // Whoever has this one, or is about to be told so, has lost it, though nobody may have noticed.
+          const holder = sandboxes.truth.get(one)?.claim
+          if (holder !== undefined) {
+            this.told.delete(one)
+            this.seized.add(`${one} ${holder.batch ?? holder.claimId}`)
+          }
           sandboxes.seize(one)
         } else sandboxes.protect(one, action._tag === "Protect")
         return
