@@ -324,6 +324,164 @@ it("ids of semaphores are instance ids, and differ by kind, namespace and name",
   for (const one of ids) assert.isTrue(Schema.is(InstanceId)(one))
 })
 
+it("their ids never change: a group's slots are held under its id by runs that are under way", () => {
+  const { namespace } = Semaphore.definition
+  assert.deepStrictEqual(
+    [Semaphore.idOfGroup(namespace, "warehouse-185"), Semaphore.idOfDefinition(namespace, "nightly")],
+    [
+      InstanceId.make("__slots_group_warehouse-185_0d5d63760c83c59a"),
+      InstanceId.make("__slots_serial_nightly_d22a8a246ebd5b92")
+    ]
+  )
+})
+
+/** A semaphore and those who talk to it, with no instance around them. */
+const alone = () => {
+  const self = new ScriptedRun(Semaphore.graph, { instance: "__slots_x" }).start()
+  type Acquire = Extract<LifecycleEvent, { readonly _tag: "SLOT_ACQUIRE" }>
+  const told = (event: LifecycleEvent): ReadonlyArray<string> => {
+    const { effects, transitions } = self.turn(event)
+    const sends = effects.map((effect) => effect._tag === "Send" ? `${effect.event._tag} ${effect.to}` : effect._tag)
+    return transitions.length === 0 ? sends : [`${transitions.length} changes`, ...sends]
+  }
+  return {
+    self,
+    told,
+    acquire: (from: string, more: Partial<Acquire> = {}) =>
+      told({
+        _tag: "SLOT_ACQUIRE",
+        from: InstanceId.make(from),
+        ticket: `${from}:1:1`,
+        slots: 1,
+        mode: "wait",
+        priority: 5,
+        ...more
+      }),
+    release: (from: string, ticket = `${from}:1:1`) =>
+      told({ _tag: "SLOT_RELEASE", from: InstanceId.make(from), ticket }),
+    check: (from: string) => told({ _tag: "SLOT_CHECK", from: InstanceId.make(from) }),
+    again: () =>
+      Outstanding.outstanding(self.state).map((effect) =>
+        effect._tag === "Send" ? `${effect.event._tag} ${effect.to}` : effect._tag
+      ),
+    lists: () => {
+      const { held = [], refused = [], waiting = [] } = self.state.semaphore ?? {}
+      return [held, waiting, refused].map((list) => list.map(({ from }) => String(from)).join(" "))
+    }
+  }
+}
+
+describe("a semaphore's side", () => {
+  it("everything may be said again: a holder is granted again, who waits keeps its one place, who was refused stays refused", () => {
+    const { acquire, lists, release } = alone()
+    assert.deepStrictEqual(acquire("a"), ["2 changes", "TASK_SLOT_GRANTED a"])
+    assert.deepStrictEqual(acquire("b"), ["1 changes"])
+    assert.deepStrictEqual(acquire("c"), ["1 changes"])
+    assert.deepStrictEqual(acquire("d", { mode: "try" }), ["2 changes", "WORKFLOW_SLOT_REFUSED d"])
+    assert.deepStrictEqual(acquire("e", { mode: "try" }), ["2 changes", "WORKFLOW_SLOT_REFUSED e"])
+    assert.deepStrictEqual(acquire("a"), ["TASK_SLOT_GRANTED a"])
+    assert.deepStrictEqual(acquire("b"), [])
+    assert.deepStrictEqual(acquire("d", { mode: "try" }), ["WORKFLOW_SLOT_REFUSED d"])
+    assert.deepStrictEqual(lists(), ["a", "b c", "d e"])
+    // given back: by one that waits, by one that was refused, by the holder; by others nothing
+    assert.deepStrictEqual(release("b"), ["1 changes"])
+    assert.deepStrictEqual(release("d"), ["1 changes"])
+    for (const [from, ticket] of [["x", "x:1:1"], ["x", "a:1:1"], ["a", "a:1:2"], ["b", "b:1:1"]] as const) {
+      assert.deepStrictEqual(release(from, ticket), [])
+    }
+    assert.deepStrictEqual(lists(), ["a", "c", "e"])
+    assert.deepStrictEqual(release("a"), ["2 changes", "TASK_SLOT_GRANTED c"])
+    assert.deepStrictEqual(lists(), ["c", "", "e"])
+  })
+
+  it("an instance that was taken over asks where it stands: it is told of its own tickets, not of others'", () => {
+    const { acquire, check, lists } = alone()
+    acquire("a", { slots: 2 })
+    acquire("b", { slots: 2 })
+    acquire("c", { slots: 2, mode: "try" })
+    acquire("d", { slots: 2, mode: "try" })
+    acquire("e", { slots: 2 })
+    assert.deepStrictEqual(lists(), ["a b", "e", "c d"])
+    assert.deepStrictEqual(["a", "b", "c", "d", "e", "x"].map(check), [
+      ["TASK_SLOT_GRANTED a"],
+      ["TASK_SLOT_GRANTED b"],
+      ["WORKFLOW_SLOT_REFUSED c"],
+      ["WORKFLOW_SLOT_REFUSED d"],
+      [],
+      []
+    ])
+  })
+
+  it("whoever takes it over grants and refuses again, and tells holders to make way only while one waits that replaces them", () => {
+    const { acquire, again, release } = alone()
+    acquire("a", { slots: 2 })
+    acquire("b", { slots: 2 })
+    acquire("c", { slots: 2 })
+    acquire("d", { slots: 2, mode: "try" })
+    assert.deepStrictEqual(again(), ["TASK_SLOT_GRANTED a", "TASK_SLOT_GRANTED b", "WORKFLOW_SLOT_REFUSED d"])
+    release("d")
+    const first = acquire("e", { slots: 2, mode: "replace" })
+    // who waited is refused, who holds is stopped
+    assert.deepStrictEqual(first, ["2 changes", "WORKFLOW_SLOT_REFUSED c", "WORKFLOW_STOP a", "WORKFLOW_STOP b"])
+    const held = ["TASK_SLOT_GRANTED a", "TASK_SLOT_GRANTED b"]
+    assert.deepStrictEqual(again(), [...held, "WORKFLOW_SLOT_REFUSED c", "WORKFLOW_STOP a", "WORKFLOW_STOP b"])
+    release("a")
+    assert.deepStrictEqual(again(), ["TASK_SLOT_GRANTED b", "TASK_SLOT_GRANTED e", "WORKFLOW_SLOT_REFUSED c"])
+  })
+
+  it("priorities change only of what waits", () => {
+    const { acquire, lists, told } = alone()
+    for (const from of ["a", "b", "c"]) acquire(from)
+    const to = (from: string, ticket: string) =>
+      told({ _tag: "SLOT_PRIORITY", from: InstanceId.make(from), ticket, priority: 9 })
+    for (const [from, ticket] of [["a", "a:1:1"], ["x", "x:1:1"], ["x", "c:1:1"], ["c", "c:1:2"]] as const) {
+      assert.deepStrictEqual(to(from, ticket), [])
+    }
+    assert.deepStrictEqual(lists(), ["a", "b c", ""])
+    assert.deepStrictEqual(to("c", "c:1:1"), ["1 changes"])
+    assert.deepStrictEqual(lists(), ["a", "c b", ""])
+  })
+
+  it("it may be forgotten when a new one would be the same: nobody holds, waits or was refused, one slot, no limit", () => {
+    const { acquire, release, self, told } = alone()
+    const isUnused = () => Semaphore.isUnused(self.state.semaphore)
+    const group = { namespace: Semaphore.definition.namespace, name: "g" }
+    assert.isFalse(Semaphore.isUnused(undefined))
+    assert.isTrue(isUnused())
+    const seen: Array<boolean> = []
+    for (
+      const step of [
+        () => acquire("a"),
+        () => acquire("b"),
+        () => acquire("c", { mode: "try" }),
+        () => release("a"),
+        () => release("b"), // c was refused and has not answered
+        () => release("c"),
+        () => told({ _tag: "SLOT_LIMIT", group, slots: 1 }),
+        () => told({ _tag: "SLOT_LIMIT", group }),
+        () => acquire("d", { slots: 2 }),
+        () => release("d") // as a new one it would have one slot
+      ]
+    ) {
+      step()
+      seen.push(isUnused())
+    }
+    assert.deepStrictEqual(seen, [false, false, false, false, false, true, false, true, false, false])
+    assert.deepStrictEqual(self.state.semaphore, { slots: 2, group, held: [], waiting: [], refused: [] })
+  })
+
+  it("a journal that names the wrong cause is refused", () => {
+    const wrong = [{ _tag: "SLOT_CHECK" }]
+    for (const cause of [wrong, []]) {
+      const fold = (_tag: "SLOT_QUEUED" | "SLOT_LIMITED" | "SLOT_MOVED") => () =>
+        Semaphore.evolve(Semaphore.empty, { _tag, of: 0 }, cause)
+      assert.throws(fold("SLOT_QUEUED"), /^SLOT_QUEUED: cause 0 is no SLOT_ACQUIRE$/u)
+      assert.throws(fold("SLOT_LIMITED"), /^SLOT_LIMITED: cause 0 is no SLOT_LIMIT$/u)
+      assert.throws(fold("SLOT_MOVED"), /^SLOT_MOVED: cause 0 is no SLOT_PRIORITY$/u)
+    }
+  })
+})
+
 const small = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum }))
 const Step = Schema.Struct({ what: small(20), which: small(30) })
 

@@ -1,10 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import type { LifecycleEvent } from "../../../shared/protocol/Journal.ts"
+import type { LifecycleEvent, StartData } from "../../../shared/protocol/Journal.ts"
+import { namespaceDefault } from "../../../shared/protocol/Pool.ts"
+import { InstanceId } from "../../../shared/protocol/Token.ts"
 import type { Send } from "./EngineEffect.ts"
 import * as Outstanding from "./Outstanding.ts"
 import * as Replay from "./Replay.ts"
-import { ScriptedRun, type Spec } from "./ScriptedRun.ts"
+import { id, ScriptedRun, type Spec } from "./ScriptedRun.ts"
+import * as SubWorkflow from "./SubWorkflow.ts"
 import { activeUnits } from "./Turn.ts"
 
 const stop: LifecycleEvent = { _tag: "WORKFLOW_STOP" }
@@ -193,6 +196,174 @@ describe("sub-workflow", () => {
     const deep = new ScriptedRun({ tasks: [{ name: "sub", type: "sub-workflow", with: { definition: "c" } }] })
     deep.start({ parent: { instance: deep.state.instance, task: late.parent.newest("sub"), depth: 16 } })
     assert.match(deep.state.reason ?? "", /deeper than 16/u)
+  })
+})
+
+describe("what parent and child say to each other", () => {
+  const asked = (
+    spec: Partial<Spec> & { readonly with: NonNullable<Spec["tasks"][number]["with"]> },
+    start: Partial<StartData> = {}
+  ) => {
+    const { with: arguments_, ...rest } = spec
+    return new ScriptedRun({
+      params: { region: "eu", day: "0" },
+      ...rest,
+      tasks: [{ name: "sub", type: "sub-workflow", with: arguments_ }]
+    }, { instance: "mother" }).start(start)
+  }
+
+  it("the request: definition, namespace, params (its own over the run's), and how urgent, where and whose the run is", () => {
+    const plain = asked({ with: { definition: "child@2" } })
+    const child = SubWorkflow.childId(plain.state.instance, plain.newest("sub"))
+    assert.deepStrictEqual(plain.sends, [{
+      _tag: "Send",
+      id: "child-ask:sub:1:1",
+      to: child,
+      from: plain.state.instance,
+      event: {
+        _tag: "CHILD_START",
+        definition: "child@2",
+        namespace: namespaceDefault,
+        params: { region: "eu", day: "0" },
+        parent: { instance: plain.state.instance, task: plain.newest("sub"), depth: 1 }
+      }
+    }])
+    const rich = asked(
+      { with: { definition: "child", namespace: "sales", params: { day: "1" } } },
+      { priority: 9, pool: "big", team: "blue" }
+    )
+    assert.deepInclude({ ...rich.sends[0]?.event }, {
+      namespace: "sales",
+      params: { region: "eu", day: "1" },
+      priority: 9,
+      pool: "big",
+      team: "blue"
+    })
+  })
+
+  it("a request that can't be made is the task's end, with what is wrong", () => {
+    const reason = (arguments_: Readonly<Record<string, unknown>>) => {
+      const self = asked({ with: arguments_ })
+      assert.deepStrictEqual(self.sends, [])
+      return self.state.reason?.replace("task sub failed: ", "")
+    }
+    const definition = "child"
+    assert.strictEqual(reason({ definition, namespace: "a.b" }), `with.namespace: "a.b" is no name`)
+    for (const params of ["x", 1, ["x"], null]) {
+      assert.strictEqual(reason({ definition, params }), "with.params is no object")
+    }
+    assert.match(reason({ definition: "${{ params.which.one }}" }) ?? "", /params\.which/u)
+  })
+
+  it("the sixteenth workflow in a workflow runs, a deeper one does not", () => {
+    const parent = { instance: InstanceId.make("above"), task: id("sub:1:1") }
+    const at = (depth: number) => asked({ with: { definition: "test" } }, { parent: { ...parent, depth } })
+    const deepest = at(SubWorkflow.depthMax - 1)
+    assert.strictEqual(deepest.task("sub").state, "DISPATCHED")
+    assert.deepNestedInclude(deepest.sends.at(-1), { "event.parent.depth": SubWorkflow.depthMax })
+    assert.strictEqual(at(SubWorkflow.depthMax).task("sub").state, "FAILED")
+  })
+
+  it("the child of an attempt has the same id for ever, whoever asks for it", () => {
+    assert.deepStrictEqual(
+      [
+        SubWorkflow.childId(InstanceId.make("run-480"), id("load:1:2")),
+        SubWorkflow.childId(InstanceId.make("x".repeat(63)), id("a-task-with-quite-a-long-name:1:1"))
+      ],
+      [
+        InstanceId.make("run-480-load-0e540e0d032989cb"),
+        InstanceId.make("xxxxxxxxxxxxxxxxxxxxxxxx-a-task-with-quite-a--4e69dea8faa3c4ce")
+      ]
+    )
+  })
+
+  it("commands go down with who gave them, each under an id of its own", () => {
+    const self = asked({ with: { definition: "child" } })
+    self.turn(pause)
+    self.turn(stop)
+    assert.deepStrictEqual(self.sends.slice(1).map(({ event, id: name }) => [name, event]), [
+      ["child-pause:sub:1:1", { _tag: "WORKFLOW_PAUSE", reason: "the parent mother pauses it" }],
+      ["child-kill:sub:1:1", { _tag: "WORKFLOW_STOP", reason: "the parent mother stops it" }]
+    ])
+  })
+
+  /** A child on its own, and what it tells its parent. */
+  const child = (task = "sub:1:1") => {
+    const self = new ScriptedRun({ tasks: [{ name: "x", type: "shell" }, { name: "y", type: "shell" }] }).start({
+      parent: { instance: InstanceId.make("mother"), task: id(task), depth: 1 }
+    })
+    let read = 0
+    const said = () => {
+      const from = read
+      read = self.sends.length
+      return self.sends.slice(from).map(({ event, to }) =>
+        [to, event._tag, "id" in event ? event.id : undefined].join(" ")
+      )
+    }
+    const asked = (attempt: string) => {
+      const { transitions } = self.turn({ _tag: "WORKFLOW_RECOVER", mode: "recover", parent: id(attempt) })
+      return [transitions.map((transition) => transition._tag), said()]
+    }
+    return { self, said, asked }
+  }
+
+  it("asked again while it runs, a child only says so: of the same attempt, or from now on of the newer one", () => {
+    const { asked, said, self } = child()
+    assert.deepStrictEqual(said(), ["mother TASK_RUNNING sub:1:1"])
+    assert.deepStrictEqual(asked("sub:1:1"), [[], ["mother TASK_RUNNING sub:1:1"]])
+    assert.deepStrictEqual(asked("sub:1:2"), [["PARENT"], ["mother TASK_RUNNING sub:1:2"]])
+    self.succeed("x")
+    self.succeed("y")
+    assert.deepStrictEqual(said(), ["mother TASK_SUCCEEDED sub:1:2"])
+    const { length } = self.finalized
+    // Asked again when it has ended it says how, and leaves memory again.
+    assert.deepStrictEqual(asked("sub:1:2"), [[], ["mother TASK_SUCCEEDED sub:1:2"]])
+    assert.deepStrictEqual(asked("sub:1:3"), [["PARENT"], ["mother TASK_SUCCEEDED sub:1:3"]])
+    assert.strictEqual(self.finalized.length, length + 2)
+    assert.strictEqual(self.summary, "x:SUCCEEDED/1 y:SUCCEEDED/1")
+    assert.deepStrictEqual(Replay.verify(self.entries, self.graph), [])
+  })
+
+  it("asked for by another attempt, a child that failed, was stopped or was paused goes on; asked by the same one it does not", () => {
+    for (
+      const [end, fact] of [
+        [(self: ScriptedRun) => self.fail("y"), "TASK_FAILED"],
+        [(self: ScriptedRun) => self.turn(stop), "TASK_KILLED"],
+        [(self: ScriptedRun) => self.turn(pause), "TASK_PAUSED"]
+      ] as const
+    ) {
+      const { asked, said, self } = child()
+      self.succeed("x")
+      end(self)
+      const { status } = self.state
+      assert.deepStrictEqual(said().slice(1), [`mother ${fact} sub:1:1`])
+      assert.deepStrictEqual(asked("sub:1:1"), [[], [`mother ${fact} sub:1:1`]])
+      assert.strictEqual(self.state.status, status)
+      assert.deepStrictEqual(asked("sub:1:2"), [["PARENT", "RECOVERED", "SUBMITTED"], ["mother TASK_RUNNING sub:1:2"]])
+      assert.strictEqual(self.state.run, 1)
+      self.succeed("y")
+      assert.deepStrictEqual(said(), ["mother TASK_SUCCEEDED sub:1:2"])
+      assert.strictEqual(self.task("x").attempts.length, 1)
+      assert.deepStrictEqual(Replay.verify(self.entries, self.graph), [])
+    }
+  })
+
+  it("an instance that is nobody's child is not moved by it", () => {
+    const self = new ScriptedRun({ tasks: [{ name: "x", type: "shell" }] }).start()
+    self.fail("x")
+    const { effects, transitions } = self.turn({ _tag: "WORKFLOW_RECOVER", mode: "recover", parent: id("sub:1:2") })
+    assert.deepStrictEqual([transitions, effects], [[], []])
+  })
+
+  it("what one says to another has an id for each thing said, also when a child goes on and ends again", () => {
+    const { asked, self } = child()
+    self.fail("x")
+    self.succeed("y")
+    self.now += 1_000
+    asked("sub:1:2")
+    self.succeed("x")
+    const told = new Map(self.sends.map((send) => [send.id, send.event._tag]))
+    assert.deepStrictEqual([...told.values()], ["TASK_RUNNING", "TASK_FAILED", "TASK_RUNNING", "TASK_SUCCEEDED"])
   })
 })
 
