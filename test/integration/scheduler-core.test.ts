@@ -199,6 +199,30 @@ describe("SchedulerCore", () => {
     assert.isAbove(world.asked.length, 2, "and is asked about again")
   })
 
+  it("! 2 a transport error ends nothing: what nobody answers is asked again, and the task goes on", () => {
+    const { answers, poll, put, scheduler, tickAt, world } = setup({ overdueMs: 5_000, jobStateAfterMs: 1_000 })
+    put("ready", 1, ["a1"])
+    put("ready", 1, ["b1"])
+    // Nobody tells what became of the jobs: as good as running.
+    tickAt(3_000)
+    poll()
+    assert.strictEqual(world.jobStates.length, 2)
+    for (const tell of world.jobStates) tell(undefined)
+    poll()
+    assert.deepStrictEqual(names(answers.flatMap((one) => one ?? [])), ["a1", "b1"])
+    // The executor says nothing: neither lost nor settled, but asked again.
+    tickAt(9_000)
+    assert.strictEqual(world.asked.length, 2)
+    for (const answer of world.asked) answer("NoAnswer")
+    assert.deepStrictEqual([names(poll()), world.acked, scheduler.snapshot().claimed], [[], [], 2])
+    tickAt(15_000)
+    assert.strictEqual(world.asked.length, 4)
+    world.asked[2]?.("Unknown")
+    poll()
+    world.jobStates.at(-1)?.(undefined)
+    assert.deepStrictEqual(names(answers.at(-1) ?? []), ["a1"])
+  })
+
   it("a message that comes again is the same message; a task told twice is one task", () => {
     const { core, poll, put, settle, world } = setup()
     put("ready", 1, ["a1"], { id: "x" })
