@@ -107,6 +107,7 @@ describe("DispatchQueue", () => {
     const { answers, poll, queue } = setup()
     poll(5)
     assert.isTrue(Result.isSuccess(queue.bumpSessionId(shard, s(3))))
+    assert.isFalse(queue.offer(item("old", 2)))
     queue.offer(item("new", 3))
     queue.flush()
     assert.deepStrictEqual(answers, [["new"]])
