@@ -153,6 +153,10 @@ export interface ConnectOptions {
   readonly name: string
   /** Path of a `.creds` file (JWT and nkey). */
   readonly credentials?: string
+  /** The text of such a file, instead of its path. */
+  readonly credentialsText?: string
+  /** Where answers arrive, for an identity that may not subscribe to every inbox; `_INBOX` when not given. */
+  readonly inboxPrefix?: string
   /** How long to try before the first connection, default 10 s. */
   readonly connectWaitMs?: number
 }
@@ -207,6 +211,10 @@ const connectionOptions = async (options: ConnectOptions): Promise<ConnectionOpt
     timeout: 2_000,
     ...(user !== "" && pass !== "" ? { user, pass } : user === "" ? {} : { token: user }),
     ...(first?.protocol === "tls:" ? { tls: {} } : {}),
+    ...(options.inboxPrefix === undefined ? {} : { inboxPrefix: options.inboxPrefix }),
+    ...(options.credentialsText === undefined
+      ? {}
+      : { authenticator: credsAuthenticator(new TextEncoder().encode(options.credentialsText)) }),
     ...(options.credentials === undefined
       ? {}
       : { authenticator: credsAuthenticator(await readFile(options.credentials)) })
@@ -260,7 +268,7 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
   const reconnectHandlers = new Set<() => void>()
   const disconnectHandlers = new Set<() => void>()
   const pending = new Map<string, Pending>()
-  const prefix = `${createInbox()}.`
+  const prefix = `${createInbox(options.inboxPrefix)}.`
   let counter = 0
   let nextDeadline = Infinity
   let sweeper: Fiber.Fiber<void> | undefined
@@ -456,7 +464,7 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
         Effect.sync(() => subscribeUnsafe(subject, handler, subscribeOptions)),
         (subscription) => Effect.sync(subscription.unsubscribe)
       ).pipe(Effect.andThen(flush), Effect.asVoid),
-    inbox: () => createInbox(),
+    inbox: () => createInbox(options.inboxPrefix),
     flush,
     onReconnect: registerIn(reconnectHandlers),
     onDisconnect: registerIn(disconnectHandlers),

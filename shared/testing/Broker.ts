@@ -10,7 +10,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { type ChildProcess, spawn } from "node:child_process"
 import { rmSync } from "node:fs"
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises"
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as delay } from "node:timers/promises"
@@ -101,7 +101,13 @@ export const startBroker = async (options: BrokerOptions = {}): Promise<RunningB
 
   const launch = async (): Promise<void> => {
     output = ""
-    const configArguments = ["-c", join(root, "nats.conf")]
+    let configFile = join(root, "nats.conf")
+    if (options.config !== undefined) {
+      const own = await readFile(configFile, "utf8")
+      configFile = join(dir, "nats.conf")
+      await writeFile(configFile, `${own}\n${options.config}\n`)
+    }
+    const configArguments = ["-c", configFile]
     const server = spawn(
       binary,
       [

@@ -1,0 +1,57 @@
+/**
+ * A real nats-server with decentralised authentication (operator, accounts in memory), for tests of tokens: what it lets through is the server's judgement, not ours.
+ */
+import { encodeAccount, encodeOperator, encodeUser, fmtCreds } from "@nats-io/jwt"
+import { createAccount, createOperator, createUser } from "@nats-io/nkeys"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as Broker from "../../shared/testing/Broker.ts"
+
+export interface SignedBroker {
+  readonly url: string
+  /** Of a user of the mesh's account who may do everything in it. */
+  readonly credentials: string
+  /** Seed of a signing key of that account, and the account. */
+  readonly seed: Redacted.Redacted<string>
+  readonly account: string
+}
+
+export const scoped: Effect.Effect<SignedBroker, never, Scope.Scope> = Effect.gen(function*() {
+  const made = yield* Effect.promise(async () => {
+    const operator = createOperator()
+    const [account, signer, system] = [createAccount(), createAccount(), createAccount()]
+    const user = createUser()
+    const accountJwt = await encodeAccount("mesh", account, {
+      signing_keys: [signer.getPublicKey()],
+      limits: {
+        mem_storage: -1,
+        disk_storage: -1,
+        streams: -1,
+        consumer: -1,
+        conn: -1,
+        subs: -1,
+        data: -1,
+        payload: -1
+      }
+    }, { signer: operator })
+    const systemJwt = await encodeAccount("SYS", system, {}, { signer: operator })
+    const operatorJwt = await encodeOperator("test", operator, { system_account: system.getPublicKey() })
+    return {
+      config: `operator: ${operatorJwt}
+resolver: MEMORY
+resolver_preload: {
+  ${account.getPublicKey()}: ${accountJwt}
+  ${system.getPublicKey()}: ${systemJwt}
+}`,
+      account: account.getPublicKey(),
+      seed: Redacted.make(new TextDecoder().decode(signer.getSeed())),
+      credentials: new TextDecoder().decode(fmtCreds(await encodeUser("mesh", user, account), user))
+    }
+  })
+  const broker = yield* Effect.acquireRelease(
+    Effect.promise(() => Broker.startBroker({ config: made.config })),
+    (running) => Effect.promise(() => running.stop())
+  )
+  return { url: broker.url, credentials: made.credentials, seed: made.seed, account: made.account }
+})
