@@ -132,7 +132,7 @@ const claim = Command.make("claim", {
   ),
   Command.withExamples([
     example("claim default", "One sandbox for 10 minutes"),
-    example("claim default --exec -- sh -c 'echo hello from $HOSTNAME'", "Use one for a command, then give it back"),
+    example("claim default --exec -- sh -c 'echo hello from $PWD'", "Use one for a command, then give it back"),
     example("claim gpu --count 3 --deadline 5m --priority 9 -o jsonl", "Three, waiting up to 5 minutes")
   ])
 )
@@ -583,6 +583,16 @@ const definitions = Command.make("definitions").pipe(
     ).pipe(
       Command.withDescription("Store a definition; the same content again is the same version"),
       Command.withExamples([example("definitions put examples/diamond.yaml", "Prints name and version")])
+    ),
+    Command.make(
+      "delete",
+      { name: argument("name", "name") },
+      Lazy.handler(
+        () => import("./command/Definitions.ts").then((_) => _.remove)
+      )
+    ).pipe(
+      Command.withDescription("Delete a definition: nothing new starts from it; instances that run keep their version"),
+      Command.withExamples([example("definitions delete nightly", "All its versions")])
     ),
     Command.make(
       "validate",

@@ -5,7 +5,14 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as WorkflowGraph from "../../services/coordinator/engine/WorkflowGraph.ts"
 import * as Problems from "../../shared/authoring/Problems.ts"
-import { Definition, DefinitionPut, type DefinitionRef, DefinitionStored } from "../../shared/protocol/Definition.ts"
+import {
+  Definition,
+  DefinitionDeleted,
+  DefinitionList,
+  DefinitionPut,
+  type DefinitionRef,
+  DefinitionStored
+} from "../../shared/protocol/Definition.ts"
 import { ContractError, Problem } from "../../shared/protocol/ErrorCode.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { DefinitionName } from "../../shared/protocol/Token.ts"
@@ -14,21 +21,10 @@ import * as Globals from "../Globals.ts"
 import { Output } from "../Output.ts"
 import * as WorkflowFile from "../WorkflowFile.ts"
 
-const ListAnswer = Schema.Struct({
-  items: Schema.Array(Schema.Struct({
-    namespace: Schema.optionalKey(Schema.String),
-    name: Schema.String,
-    version: Schema.Int,
-    createdAt: Schema.optionalKey(Schema.String),
-    hash: Schema.optionalKey(Schema.String)
-  })),
-  next: Schema.optionalKey(Schema.String)
-})
-
 export const ls = (input: { readonly limit: Option.Option<number>; readonly next: Option.Option<string> }) =>
   Effect.gen(function*() {
     const output = yield* Output
-    const page = yield* Connection.call(Subject.rpc.definition("list"), ListAnswer, {
+    const page = yield* Connection.call(Subject.rpc.definition("list"), DefinitionList, {
       namespace: yield* Globals.namespaceToken(),
       ...(Option.isSome(input.limit) ? { limit: input.limit.value } : {}),
       ...(Option.isSome(input.next) ? { next: input.next.value } : {})
@@ -39,7 +35,7 @@ export const ls = (input: { readonly limit: Option.Option<number>; readonly next
         { title: "NAME", value: (item) => item.name },
         { title: "VERSION", value: (item) => String(item.version), alignRight: true },
         { title: "STORED", value: (item) => item.createdAt ?? "" },
-        { title: "NAMESPACE", value: (item) => item.namespace ?? "" }
+        { title: "NAMESPACE", value: (item) => item.namespace }
       ],
       "No definitions. What to do: `heddle definitions put FILE` stores one."
     )
@@ -91,6 +87,15 @@ export const put = (input: { readonly file: string }) =>
       Effect.mapError(inFile(file))
     )
     yield* output.value(stored, () => `${stored.name}@${stored.version}`)
+  }).pipe(Connection.provide)
+
+export const remove = (input: { readonly name: string }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const name = yield* Globals.checkToken("The definition", input.name)
+    const namespace = yield* Globals.namespaceToken()
+    const deleted = yield* Connection.call(Subject.rpc.definition("delete"), DefinitionDeleted, { name, namespace })
+    yield* output.value(deleted, () => `deleted ${deleted.name}; instances that run keep their version`)
   }).pipe(Connection.provide)
 
 /** What the engine refuses: names, references, cycles, expressions. */

@@ -11,12 +11,15 @@ import * as Definition from "../../shared/protocol/Definition.ts"
 import * as Env from "../../shared/protocol/Env.ts"
 import * as ErrorCode from "../../shared/protocol/ErrorCode.ts"
 import * as Group from "../../shared/protocol/Group.ts"
+import * as History from "../../shared/protocol/History.ts"
 import * as Journal from "../../shared/protocol/Journal.ts"
 import * as Member from "../../shared/protocol/Member.ts"
 import * as Pool from "../../shared/protocol/Pool.ts"
+import * as PoolEvent from "../../shared/protocol/PoolEvent.ts"
 import * as Report from "../../shared/protocol/Report.ts"
 import { type PoolRef, Sandbox } from "../../shared/protocol/Sandbox.ts"
 import * as Schedule from "../../shared/protocol/Schedule.ts"
+import * as Signal from "../../shared/protocol/Signal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import * as SystemEvent from "../../shared/protocol/SystemEvent.ts"
 import { formatDuration } from "../../shared/protocol/Time.ts"
@@ -62,6 +65,9 @@ export const messages = [
     text: "Names a definition; without a version the newest."
   },
   { name: "DefinitionListQuery", schema: Definition.DefinitionListQuery, text: "Asks for a page of definitions." },
+  { name: "DefinitionList", schema: Definition.DefinitionList },
+  { name: "DefinitionValid", schema: Definition.DefinitionValid },
+  { name: "DefinitionDeleted", schema: Definition.DefinitionDeleted },
   { name: "DefinitionStored", schema: Definition.DefinitionStored, text: "A definition as it was stored." },
   { name: "StartRequest", schema: Workflow.StartRequest },
   {
@@ -109,10 +115,18 @@ export const messages = [
     text: "What an alert sink is told; the same `id` may come twice."
   },
   { name: "HistoryQuery", schema: Workflow.HistoryQuery },
+  { name: "HistoryList", schema: History.HistoryList },
+  {
+    name: "HistoryMessage",
+    schema: History.HistoryMessage,
+    text: "Entries of one instance, oldest first; one may come in several messages."
+  },
   { name: "Entry", schema: Journal.Entry },
   { name: "LifecycleEvent", schema: Journal.LifecycleEvent },
   { name: "Transition", schema: Journal.Transition },
   { name: "JournalMessage", schema: Journal.JournalMessage },
+  { name: "CommandMessage", schema: Signal.CommandMessage, text: "What the owner of a shard is told of an instance." },
+  { name: "PoolEvent", schema: PoolEvent.PoolEvent, text: "Who owned a pool, and who held which sandbox when." },
   { name: "LogLine", schema: Report.LogLine },
   { name: "Member", schema: Member.Member },
   { name: "MemberList", schema: Member.MemberList, text: "The processes of the mesh." },
@@ -275,16 +289,23 @@ export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: Reado
         text: "One version."
       },
       {
+        subject: Subject.rpc.definition("list"),
+        request: "DefinitionListQuery",
+        answer: "DefinitionList",
+        text: "A page of newest versions, by name."
+      },
+      {
         subject: Subject.rpc.definition("validate"),
         request: "Definition",
-        answer: "DefinitionPut",
-        text: "Every problem with its path, as `InvalidDefinition`."
+        answer: "DefinitionValid",
+        text: "Stores nothing; every problem with its path, as `InvalidDefinition`."
       },
       {
         subject: Subject.rpc.definition("delete"),
         request: "DefinitionQuery",
-        answer: "DefinitionPut",
-        text: "Running instances keep their version."
+        answer: "DefinitionDeleted",
+        text:
+          "Takes the name out of the list and of new starts; running instances keep their version. One version alone cannot be deleted."
       }
     ]
   },
@@ -314,6 +335,12 @@ export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: Reado
         request: "ResultRequest",
         answer: "WorkflowResult",
         text: "Waits for the run to rest."
+      },
+      {
+        subject: Subject.rpc.workflow("history"),
+        request: "HistoryQuery",
+        answer: "HistoryList",
+        text: "A page of the journal's entries of the instance, oldest first."
       },
       ...(["pause", "resume", "stop", "rerun", "recover"] as const).map((verb): Rpc => ({
         subject: Subject.rpc.workflow(verb),
@@ -440,9 +467,25 @@ export const streams: ReadonlyArray<
     text: "The newest result of a claim, kept for an hour."
   },
   {
+    subject: Subject.poolEvent(pool),
+    message: "PoolEvent",
+    text: "Who held which sandbox when, and who owned the pool; only the pool's owner writes here."
+  },
+  {
+    subject: Subject.command(shard, instance),
+    message: "CommandMessage",
+    text:
+      "The inbox of a shard: reports and signals of senders that nobody answers. Between services; clients send requests."
+  },
+  {
     subject: Subject.history(shard, instance),
-    message: "Entry",
-    text: "`{v, instance, shard, entries: [{seq, entry}]}`: the entries of one instance, derived from the journal."
+    message: "HistoryMessage",
+    text: "The entries of one instance, derived from the journal."
+  },
+  {
+    subject: Subject.archive(shard, instance),
+    message: "HistoryMessage",
+    text: "The same of an instance that ended long ago."
   },
   {
     subject: Subject.journal("<ledger>" as unknown as Ledger),

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import { DefinitionListQuery, DefinitionQuery } from "../../shared/protocol/Definition.ts"
+import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { namespaceDefault } from "../../shared/protocol/Pool.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import type { Definitions } from "./Definitions.ts"
@@ -47,6 +48,16 @@ export const endpoints = (definitions: Definitions): ReadonlyArray<Rpc.Endpoint>
     name: "delete",
     subject: Subject.rpc.definition("delete"),
     request: DefinitionQuery,
-    handler: ({ name, namespace }) => definitions.delete(namespace ?? namespaceDefault, name)
+    // Instances pin versions, so one version alone stays: who names one must not lose all of them.
+    handler: ({ name, namespace, version }) =>
+      version === undefined
+        ? definitions.delete(namespace ?? namespaceDefault, name)
+        : Effect.fail(
+          new ContractError({
+            code: "InvalidMessage",
+            message: "one version alone cannot be deleted: leave `version` out to delete the name with all of them",
+            path: "version"
+          })
+        )
   })
 ]

@@ -29,7 +29,13 @@ export const compiledMax = 1_000
 /** A definition larger than this is refused: it travels in one message. */
 export const definitionBytesMax = 768 * 1024
 
-const Latest = Schema.Struct({ version: Schema.Int, hash: Schema.String, deleted: Schema.optionalKey(Schema.Boolean) })
+const Latest = Schema.Struct({
+  version: Schema.Int,
+  hash: Schema.String,
+  deleted: Schema.optionalKey(Schema.Boolean),
+  /** Of this version; missing in what was written before lists showed it. */
+  createdAt: Schema.optionalKey(Schema.String)
+})
 type Latest = typeof Latest.Type
 
 const decodeLatest = Decode.decoder(Latest)
@@ -166,7 +172,8 @@ export class Definitions {
       // a version that another put was about to make: theirs if its content differs, then the next number is tried after they have set `latest`
       const stored = yield* this.#create(key, yield* this.#text(ref, value))
       const won = stored.hash === checked.hash
-      const text = JSON.stringify({ version: ref.version, hash: stored.hash })
+      const { createdAt } = stored
+      const text = JSON.stringify({ version: ref.version, hash: stored.hash, createdAt })
       const outcome = yield* Option.isSome(entry)
         ? this.#bucket.update(latestKey, text, entry.value.revision)
         : this.#bucket.create(latestKey, text)
@@ -177,7 +184,7 @@ export class Definitions {
         const standing = Option.isSome(now) ? yield* Effect.fromResult(decodeLatest(now.value.value)) : undefined
         if (standing === undefined || standing.version < ref.version) continue
       }
-      this.#latest.set(`${namespace}.${name}`, { version: ref.version, hash: checked.hash })
+      this.#latest.set(`${namespace}.${name}`, { version: ref.version, hash: checked.hash, createdAt })
       this.#keep(key, checked.compile(ref))
       return { name, version: ref.version, hash: checked.hash }
     }
@@ -207,7 +214,8 @@ export class Definitions {
     return {
       items: page.map((key) => {
         const [ns, name] = key.split(".")
-        return { namespace: ns ?? "", name: name ?? "", version: this.#latest.get(key)?.version ?? 0 }
+        const { createdAt, version = 0 } = this.#latest.get(key) ?? {}
+        return { namespace: ns ?? "", name: name ?? "", version, ...(createdAt === undefined ? {} : { createdAt }) }
       }),
       ...(keys.length > limit && last !== undefined ? { next: last } : {})
     }

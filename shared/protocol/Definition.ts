@@ -141,6 +141,20 @@ export const DefinitionListQuery = Schema.Struct({
   limit: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000 }))),
   next: Schema.optionalKey(Schema.String)
 })
+/** Newest versions, by name; `createdAt` is missing of what was stored before lists had it. */
+export const DefinitionList = Schema.Struct({
+  items: Schema.Array(Schema.Struct({
+    namespace: Namespace,
+    name: DefinitionName,
+    version: DefinitionVersion,
+    createdAt: Schema.optionalKey(Schema.String)
+  })),
+  next: Schema.optionalKey(Schema.String)
+})
+/** Of `validate`: nothing was stored. */
+export const DefinitionValid = Schema.Struct({ name: DefinitionName, valid: Schema.Boolean })
+/** `version`: the newest that there was. */
+export const DefinitionDeleted = Schema.Struct({ name: DefinitionName, version: DefinitionVersion })
 export const DefinitionStored = Schema.Struct({
   namespace: Namespace,
   name: DefinitionName,

@@ -12,3 +12,9 @@ export const HistoryMessage = Schema.Struct({
   shard: Shard,
   entries: Schema.Array(Schema.Struct({ seq: Schema.Int, entry: Entry }))
 })
+
+/** Answer of `heddle.rpc.workflow.history`: a page, oldest first. */
+export const HistoryList = Schema.Struct({
+  items: Schema.Array(Schema.Struct({ seq: Schema.Int, entry: Entry })),
+  next: Schema.optionalKey(Schema.String)
+})

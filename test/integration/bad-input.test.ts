@@ -15,9 +15,11 @@ import * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
 import { readdirSync } from "node:fs"
 import { join } from "node:path"
+import * as Catalog from "../../infra/docs/Catalog.ts"
 import * as Nats from "../../shared/jetstream/Nats.ts"
 import * as Read from "../../shared/jetstream/Read.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
+import { DefinitionList } from "../../shared/protocol/Definition.ts"
 import { ErrorAnswer, type ErrorCode, errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import { MemberList } from "../../shared/protocol/Member.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
@@ -81,7 +83,7 @@ const requests = (): ReadonlyArray<readonly [subject: string, needs: ReadonlyArr
     verb === "start" || verb === "list" ? [] : [[Subject.rpc.workflow(verb), ["instanceId"]]]
   ),
   [Subject.rpc.workflow("list"), []],
-  ...(["release", "renew", "cancel", "get"] as const).map((verb) =>
+  ...(["release", "renew", "cancel", "get", "pause", "resume"] as const).map((verb) =>
     [Subject.rpc.pool(pool, verb), ["claimId"]] as const
   ),
   [Subject.rpc.pool(pool, "claim"), []],
@@ -90,7 +92,27 @@ const requests = (): ReadonlyArray<readonly [subject: string, needs: ReadonlyArr
   [Subject.rpc.pool(pool, "settle"), ["executor", "startup", "registered", "dropped", "returned", "released", "lost"]],
   [Subject.rpc.pool(pool, "withdraw"), ["instance", "taskInstanceIds"]],
   [Subject.rpc.pools("apply"), ["name", "provider"]],
+  [Subject.rpc.pools("scale"), ["name"]],
+  [Subject.rpc.pools("delete"), ["name"]],
   [Subject.rpc.pools("list"), []],
+  [Subject.rpc.env("default", "noise"), []],
+  [Subject.rpc.envs("apply"), ["name"]],
+  [Subject.rpc.envs("delete"), ["name"]],
+  [Subject.rpc.envs("list"), []],
+  [Subject.rpc.group("get"), ["name"]],
+  [Subject.rpc.group("set"), ["name"]],
+  [Subject.rpc.group("prioritize"), ["name", "instanceId", "task", "priority"]],
+  [Subject.rpc.group("list"), []],
+  [Subject.rpc.schedule("put"), ["metadata", "spec"]],
+  ...(["get", "delete", "pause", "resume", "trigger"] as const).map((verb) =>
+    [Subject.rpc.schedule(verb), ["name"]] as const
+  ),
+  [Subject.rpc.schedule("preview"), []],
+  [Subject.rpc.schedule("list"), []],
+  [Subject.rpc.backfill("start"), ["metadata", "spec"]],
+  [Subject.rpc.backfill("get"), ["name"]],
+  [Subject.rpc.backfill("stop"), ["name"]],
+  [Subject.rpc.backfill("list"), []],
   [Subject.rpc.memberList, []],
   [Subject.rpc.failoverList, []],
   [Subject.member(coordinator, "register"), ["registrations"]],
@@ -151,7 +173,21 @@ afterAll(async () => {
   await mesh?.stop()
 }, 60_000)
 
+/** Of the list and of the reference: any pool is as good as another, and what only services send is not for the reference. */
+const pattern = (subject: string): string => subject.replace(/^(heddle\.rpc\.(?:pool|env))\.[^.]+\.[^.]+\./, "$1.*.*.")
+const isBetweenServices = /\.(dequeue|settle|withdraw)$/
+
 describe("requests", () => {
+  it("the list above, the reference and the services name the same requests", async () => {
+    const listed = requests().map(([subject]) => pattern(subject)).filter((subject) =>
+      subject.startsWith("heddle.rpc.")
+    )
+    const answers = (await answered()).map(pattern).filter((subject) => subject.startsWith("heddle.rpc."))
+    assert.sameMembers([...new Set(answers)], listed)
+    const documented = Catalog.rpcs.flatMap(({ items }) => items.map(({ subject }) => pattern(subject)))
+    assert.sameMembers(documented, listed.filter((subject) => !isBetweenServices.test(subject)))
+  })
+
   it("what is no JSON is InvalidJson, on every subject", async () => {
     for (const [subject] of requests()) {
       for (const body of notJson) {
@@ -295,6 +331,21 @@ describe("requests", () => {
       ], JSON.stringify(error))
       assert.strictEqual(error.details.find(({ path }) => path === "spec.priority")?.value, 11)
     }
+  })
+
+  it("a definition is deleted with all its versions, never one that somebody named", async () => {
+    const put = await ask(Subject.rpc.definition("put"), { ...running, metadata: { name: "kept" } })
+    assert.nestedPropertyVal(put.body, "version", 1)
+    const { body, code } = await ask(Subject.rpc.definition("delete"), { name: "kept", version: 1 })
+    assert.strictEqual(code, "InvalidMessage")
+    assert.nestedPropertyVal(body, "error.path", "version")
+    const listed = Schema.decodeUnknownSync(DefinitionList)((await ask(Subject.rpc.definition("list"), {})).body)
+    const kept = listed.items.find(({ name }) => name === "kept")
+    assert.strictEqual(kept?.version, 1)
+    assert.match(kept?.createdAt ?? "", /^\d{4}-.*Z$/)
+    const deleted = await ask(Subject.rpc.definition("delete"), { name: "kept" })
+    assert.deepStrictEqual(deleted.body, { name: "kept", version: 1 })
+    assert.strictEqual((await ask(Subject.rpc.definition("get"), { name: "kept" })).code, "NoSuchDefinition")
   })
 
   it("the same id with other content: Conflict for a workflow, never a second sandbox for a claim", async () => {
