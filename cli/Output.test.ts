@@ -87,3 +87,13 @@ it("a cut line has the asked width and closes its colours", () => {
   assert.strictEqual(Output.cut("abcdef", 3), "abc")
   assert.strictEqual(Output.cut("a\u001b[31mbcd\u001b[39mef", 3), "a\u001b[31mbc\u001b[39m")
 })
+
+it("a picture is redrawn on a terminal only, and never where NO_COLOR or TERM=dumb rules escape bytes out", () => {
+  const isLive = (isTty: boolean, env: Record<string, string>, format: Output.Format = "table") =>
+    Output.make(screenOf(isTty).screen, format, "auto", env).isLive
+  assert.isTrue(isLive(true, {}))
+  assert.isFalse(isLive(false, {}))
+  assert.isFalse(isLive(true, { NO_COLOR: "1" }))
+  assert.isFalse(isLive(true, { TERM: "dumb" }))
+  assert.isFalse(isLive(true, {}, "json"))
+})

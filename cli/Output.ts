@@ -129,6 +129,8 @@ export const duration = (ms: number): string =>
 export class Output extends Context.Service<Output, {
   readonly format: Format
   readonly screen: Screen
+  /** What was written may be drawn over. With NO_COLOR, or a terminal that knows no escape sequences, each change is a line of its own. */
+  readonly isLive: boolean
   readonly style: Style
   /** Styles for standard error, which may be a terminal when standard output is not. */
   readonly errorStyle: Style
@@ -167,6 +169,7 @@ export const make = (
   return {
     format,
     screen,
+    isLive: format === "table" && hasColour("auto", screen.isTty, env),
     style: look,
     errorStyle: style(hasColour(colour, screen.isErrorTty, env)),
     line,

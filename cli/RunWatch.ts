@@ -207,7 +207,7 @@ export interface Options {
 
 /** How changes are shown, by the format and by what standard output is. */
 export const showOf = (output: Output.Output["Service"]): Options["show"] =>
-  output.format === "table" ? output.screen.isTty ? "picture" : "lines" : output.format === "jsonl" ? "events" : "notes"
+  output.format === "table" ? output.isLive ? "picture" : "lines" : output.format === "jsonl" ? "events" : "notes"
 
 /** Looks on until the run rests; the last view. */
 export const watch = (instanceId: string, options: Options) =>

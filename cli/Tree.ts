@@ -21,6 +21,13 @@ const flag = (name: string, description: string) =>
   Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withDefault(false))
 const whole = (name: string, description: string) =>
   Flag.Int(name).pipe(Flag.withMetavar("<n>"), Flag.withDescription(description), Flag.optional)
+const priority = (description: string) =>
+  Flag.Int("priority").pipe(
+    Flag.withMetavar("<n>"),
+    Flag.withDescription(description),
+    Flag.filter((found) => found >= 0 && found <= 9, (found) => `--priority ${found}: 0 is the lowest, 9 the highest`),
+    Flag.optional
+  )
 const argument = (name: string, description: string) =>
   Argument.String(name).pipe(Argument.withDescription(description))
 const settled = (name: "data-dir" | "nats-port" | "sync", metavar: string, description: string) =>
@@ -113,7 +120,7 @@ const claim = Command.make("claim", {
   node: text("node", "name", "On this node if one is idle there"),
   zone: text("zone", "name", "In this zone if one is idle there"),
   id: text("id", "claimId", "Idempotency key: the same id again answers the same claim"),
-  priority: whole("priority", "0 lowest to 9 highest; 5 when not given"),
+  priority: priority("0 lowest to 9 highest; 5 when not given"),
   team: text("team", "name", "Whose fair share it counts against"),
   label: Flag.String("label").pipe(
     Flag.withMetavar("<key=value>"),
@@ -341,7 +348,7 @@ const run = Command.make("run", {
     "duration",
     "With --wait or --watch: give up after this (exit code 5); the run goes on"
   ),
-  priority: whole("priority", "0 lowest to 9 highest"),
+  priority: priority("0 lowest to 9 highest"),
   pool: text("pool", "name", "Pool of tasks that name none"),
   startNode: Flag.String("start-node").pipe(
     Flag.withMetavar("<task>"),

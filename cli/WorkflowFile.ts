@@ -2,6 +2,7 @@
  * A workflow definition out of a file: read, decoded, and every problem with its line and column. A module (.ts, .js) is run, and exports the definition.
  */
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import { existsSync, readFileSync, realpathSync } from "node:fs"
 import { registerHooks } from "node:module"
 import { pathToFileURL } from "node:url"
@@ -9,7 +10,7 @@ import * as Problems from "../shared/authoring/Problems.ts"
 import type { DefinitionEncoded } from "../shared/protocol/Definition.ts"
 import type { Problem } from "../shared/protocol/ErrorCode.ts"
 import { CliFailure } from "./ExitCode.ts"
-import { usage } from "./Globals.ts"
+import { namespaceDefault, usage } from "./Globals.ts"
 import * as YamlSource from "./YamlSource.ts"
 
 export interface WorkflowFile {
@@ -52,7 +53,11 @@ const isModule = (path: string): boolean => /\.m?[jt]s$/.test(path)
 
 const unreadable = (path: string) => (cause: unknown): CliFailure =>
   cause instanceof Error && "code" in cause && cause.code === "ENOENT"
-    ? new CliFailure({ exit: 3, message: `There is no file ${path}.` })
+    ? new CliFailure({
+      exit: 3,
+      message: `There is no file ${path}.`,
+      fix: "check the path; what is stored is started by its name (`heddle definitions ls`)."
+    })
     : usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
 
 /** What a module exports as default. Its problems have a path but no place: what was written there is a program. */
@@ -93,6 +98,20 @@ export const invalid = (file: WorkflowFile, problems: ReadonlyArray<YamlSource.L
     problems: YamlSource.describe(file.path, problems)
   })
 
+/** Of a file whose structure has problems: those and the ones of the graph that is left without them. The engine is loaded for that only. */
+export const allProblems = Effect.fnUntraced(function*(file: WorkflowFile) {
+  const rest = Problems.remainder(file.source.value)
+  if (rest === undefined) return file.problems
+  const WorkflowGraph = yield* Effect.promise(() => import("../services/coordinator/engine/WorkflowGraph.ts"))
+  const { name } = rest.metadata
+  const compiled = WorkflowGraph.compile(rest, { namespace: namespaceDefault, name, version: 0, hash: "" })
+  return Result.isFailure(compiled)
+    ? [...file.problems, ...locate(file.source, compiled.failure)]
+    : file.problems
+})
+
 /** The definition, or a usage error that lists every problem. */
 export const definitionOf = (file: WorkflowFile): Effect.Effect<DefinitionEncoded, CliFailure> =>
-  file.definition === undefined ? Effect.fail(invalid(file, file.problems)) : Effect.succeed(file.definition)
+  file.definition === undefined
+    ? Effect.flatMap(allProblems(file), (problems) => Effect.fail(invalid(file, problems)))
+    : Effect.succeed(file.definition)

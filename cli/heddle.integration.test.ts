@@ -59,6 +59,7 @@ it.live(
         [["claim", "p", "--nope"], /Unrecognized flag: --nope/],
         [["claim", "a b"], /The pool "a b" is no name/],
         [["claim", "p", "ls"], /heddle claim p --exec -- ls/],
+        [["claim", "p", "--priority", "11"], /--priority 11: 0 is the lowest, 9 the highest/],
         [["pools", "ls", "-o", "xml"], /"table"/]
       ]
       for (const [args, said] of cases) {

@@ -84,6 +84,19 @@ it("validate: every problem of a file at once, of structure, graph and expressio
   expected.forEach(([, , said], i) => assert.match(told[i] ?? "", said))
 })
 
+it("run and put list the same problems as validate, before any server is asked", () => {
+  for (const command of [["run"], ["definitions", "put"]]) {
+    const { status, stderr } = spawnSync(process.execPath, [join(root, "bin", "heddle.mjs"), ...command, "-"], {
+      input: bad,
+      encoding: "utf8",
+      cwd: root,
+      env: { ...process.env, NO_COLOR: "1", HEDDLE_NATS_URL: "nats://127.0.0.1:1" }
+    })
+    assert.strictEqual(status, 2, command.join(" "))
+    assert.strictEqual(stderr, validate("-", bad).stderr, command.join(" "))
+  }
+})
+
 it("validate: the same for programs", () => {
   const { status, stdout } = validate("-", bad, "-o", "json")
   assert.strictEqual(status, 2)

@@ -4,7 +4,6 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as WorkflowGraph from "../../services/coordinator/engine/WorkflowGraph.ts"
-import * as Problems from "../../shared/authoring/Problems.ts"
 import {
   Definition,
   DefinitionDeleted,
@@ -116,9 +115,7 @@ export const validate = (input: { readonly file: string; readonly local: boolean
     const file = yield* WorkflowFile.read(input.file)
     const { definition } = file
     if (definition === undefined) {
-      const rest = Problems.remainder(file.source.value)
-      const more = rest === undefined ? [] : WorkflowFile.locate(file.source, graphProblems(rest))
-      const all = [...file.problems, ...more]
+      const all = yield* WorkflowFile.allProblems(file)
       if (output.format !== "table") yield* report(file, all)
       return yield* WorkflowFile.invalid(file, all)
     }

@@ -301,7 +301,7 @@ export const top = (input: {
     const intervalMs = Option.isSome(input.interval)
       ? yield* Globals.durationMs("--interval", input.interval.value)
       : 1_000
-    const isLive = output.screen.isTty && output.format === "table"
+    const { isLive } = output
     const looks = Option.getOrElse(input.count, () => isLive ? Infinity : 1)
     const only = Option.isSome(input.pool) ? yield* Globals.poolOf(input.pool.value) : undefined
     for (let look = 1; look <= looks; look++) {
@@ -319,7 +319,7 @@ export const top = (input: {
         ).pipe(Effect.option)
         items.push(Option.isSome(now) ? { ...pool, snapshot: now.value } : pool)
       }
-      if (isLive) yield* output.line("\u001b[H\u001b[2J".slice(0, output.screen.isTty ? 7 : 0))
+      if (isLive) yield* output.line("\u001b[H\u001b[2J")
       yield* output.page({ items }, columns, none)
       if (look < looks) yield* Effect.sleep(intervalMs)
     }

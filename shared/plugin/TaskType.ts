@@ -8,6 +8,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
 import type * as Scope from "effect/Scope"
 import type { Outputs, TaskSpec } from "../protocol/Report.ts"
 import type { SandboxClient, SandboxLost } from "./SandboxClient.ts"
@@ -51,9 +52,16 @@ export type TaskType =
     readonly run: (context: Omit<TaskContext<never>, "with">) => Effect.Effect<TaskOutcome, SandboxLost, Scope.Scope>
   }
 
+const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
+/** One line: `with.run: Missing key; with.grace: ...`. Tables and logs show a reason in a line. */
 const problem = (type: string, error: Schema.SchemaError): TaskOutcome => ({
   _tag: "Fatal",
-  reason: `the arguments of task type ${type} are wrong: ${error.message}. Correct the task's \`with\`.`
+  reason: `the arguments of task type ${type} are wrong: ${
+    formatIssue(error.issue).issues.map(({ message, path = [] }) => {
+      const keys = path.map((part) => String(typeof part === "object" ? part.key : part))
+      return `${["with", ...keys].join(".")}: ${message.replace(/\s*\n\s*/g, " ")}`
+    }).join("; ")
+  }. Correct the task's \`with\`.`
 })
 
 /** Runs at once in the executor's slot; must be pure, quick and must not throw (a throw is `Fatal`). */
