@@ -1,59 +1,33 @@
 /**
  * The holder's side of a pod: processes in its container, over `exec` of the Kubernetes API (WebSocket, v5 or v4 of the channel protocol).
  *
- * Keeps true: what `exec` of Kubernetes does not give comes from the launcher (PodLauncher.ts); a reader that stops stops the connection, and with it the process; leaving
- * the scope ends the process tree, by the launcher's stdin and, when that is lost, by a second exec that sweeps; a connection that ends before the exit is known is
- * `SandboxLost`, with what the pod says about itself. A handshake is repeated until the script was sent, never after: nothing runs before it.
+ * Keeps true: what `exec` of Kubernetes does not give comes from the launcher (LauncherExec.ts); a reader that stops stops the connection; the pod behind a name is the one that
+ * was claimed, when a client is made and when a connection was lost; connections are bounded.
  * `ws` and not the client's own Exec: that one ignores what its streams say about being full, and errors after the handshake. docs/design/kubernetes.md, "Exec".
  */
-import * as Cause from "effect/Cause"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Queue from "effect/Queue"
-import * as Random from "effect/Random"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { type RawData, WebSocket } from "ws"
 import type { PoolProvider } from "../../shared/plugin/PoolProvider.ts"
-import {
-  execBytesMax,
-  type ExecRequest,
-  type ExitStatus,
-  type KillGrace,
-  killGraceDefault,
-  type OutputChunk,
-  type SandboxClient,
-  SandboxLost,
-  type SandboxProcess
-} from "../../shared/plugin/SandboxClient.ts"
+import { type SandboxClient, SandboxLost, type SandboxProcess } from "../../shared/plugin/SandboxClient.ts"
 import type { Sandbox } from "../../shared/protocol/Sandbox.ts"
 import * as Answer from "./Answer.ts"
 import type { Api, Dialer } from "./ApiClient.ts"
 import type { ReachableCluster } from "./Cluster.ts"
 import { at, listAt, parse, textAt } from "./Json.ts"
 import type { ResetHook } from "./KubernetesPool.ts"
+import * as LauncherExec from "./LauncherExec.ts"
+import type { Channel, ChannelHandlers, Inquiry, ProgramEnd, Refused, Transport } from "./LauncherExec.ts"
 import { annotation } from "./Names.ts"
 import * as Pod from "./Pod.ts"
-import * as PodLauncher from "./PodLauncher.ts"
 
 /** Open WebSockets of one process to one cluster; who comes later waits as long as a start may take. */
 export const connectionsMax = 1_024
-/** Output held for a slow reader before the connection is paused. */
-const unreadBytesMax = 256 * 1024
 /** The kubelet sends chunks of 32 KiB. */
 const messageBytesMax = 16 * 1024 * 1024
-/** From the request to the process's start, repeated handshakes included. */
-const startTimeoutMs = 20_000
 const handshakeTimeoutMs = 10_000
-const retryMs = 300
-/** Beyond the two graces of a kill: the time SIGKILL and the answer may take. */
-const killSlackMs = 10_000
-const sweepTimeoutMs = 20_000
-/** For the question what became of a pod whose connection was lost. */
-const inquiryTimeoutMs = 5_000
 const pingMs = 10_000
 /** Pings without an answer, of a reader that reads. */
 const pingsMax = 3
@@ -69,13 +43,6 @@ interface Target {
   readonly pod: string
   readonly container: string
 }
-
-/** A WebSocket could not be had, or the command could not be run. */
-type Refused =
-  /** Nothing of the sandbox is to blame; the same everywhere. */
-  | { readonly _tag: "NotStarted"; readonly reason: string }
-  | { readonly _tag: "Lost"; readonly reason: string }
-  | { readonly _tag: "Again"; readonly reason: string }
 
 const rights = "bind the Role heddle-task-executor (infra/crds/rbac.yaml) to this process's service account"
 
@@ -101,16 +68,13 @@ const isNoLauncher = (status: unknown): boolean => {
 const bytesOf = (data: RawData): Buffer =>
   Array.isArray(data) ? Buffer.concat(data) : data instanceof ArrayBuffer ? Buffer.from(data) : data
 
-interface ChannelHandlers {
-  /** Before anything else, and before `open` returns. */
-  readonly opened: (socket: WebSocket) => void
-  readonly stdout: (bytes: Buffer) => void
-  readonly stderr: (bytes: Buffer) => void
-  /** What the server says at the end (a `Status`). */
-  readonly status: (status: unknown) => void
-  /** Once, after which nothing else is called. */
-  readonly closed: (reason: string) => void
-}
+const endOf = (status: unknown): ProgramEnd => ({
+  message: textAt(status, "message"),
+  isNoLauncher: isNoLauncher(status)
+})
+
+/** For pings, which are no part of a channel. */
+const sockets = new WeakMap<Channel, WebSocket>()
 
 /** Opens one exec. `handlers` are called from the first message on. */
 const open = (
@@ -138,7 +102,15 @@ const open = (
       maxPayload: messageBytesMax,
       perMessageDeflate: false
     })
+    const channel: Channel = {
+      isOpen: () => socket.readyState === WebSocket.OPEN,
+      write: (bytes) => toStdin(socket, bytes),
+      pause: () => socket.pause(),
+      resume: () => socket.resume(),
+      end: () => socket.terminate()
+    }
     let isOpen = false
+    let ended: ProgramEnd | undefined
     let reason = "the connection was closed"
     const refuse = (refused: Refused) => {
       socket.on("error", () => undefined) // it is being ended
@@ -147,7 +119,8 @@ const open = (
     }
     socket.on("open", () => {
       isOpen = true
-      handlers.opened(socket)
+      sockets.set(channel, socket)
+      handlers.opened(channel)
       resume(Effect.void)
     })
     socket.on("unexpected-response", (_request, response) => {
@@ -170,10 +143,10 @@ const open = (
       if (payload.length === 0) return
       if (bytes[0] === stdoutChannel) handlers.stdout(payload)
       else if (bytes[0] === stderrChannel) handlers.stderr(payload)
-      else if (bytes[0] === statusChannel) handlers.status(parse(payload.toString("utf8")))
+      else if (bytes[0] === statusChannel) ended = endOf(parse(payload.toString("utf8")))
     })
     socket.on("close", (code) => {
-      if (isOpen) handlers.closed(reason === "the connection was closed" ? `${reason} (${code})` : reason)
+      if (isOpen) handlers.closed(reason === "the connection was closed" ? `${reason} (${code})` : reason, ended)
     })
     return Effect.sync(() => {
       if (!isOpen) refuse({ _tag: "Again", reason: "interrupted" })
@@ -193,26 +166,18 @@ const toStdin = (socket: WebSocket, bytes: Uint8Array): void => {
 }
 
 /** Tells of a server that does not answer any more. A paused connection cannot see answers and is left alone. Never ends. */
-const ping = (
-  of: () => WebSocket | undefined,
-  isPaused: () => boolean,
-  lost: () => void
-): Effect.Effect<never> =>
+const ping: Transport["watch"] = (channel, isPaused, lost) =>
   Effect.suspend(() => {
     let missing = 0
-    of()?.on("pong", () => (missing = 0))
+    const socket = sockets.get(channel)
+    socket?.on("pong", () => (missing = 0))
     return Effect.forever(Effect.gen(function*() {
       yield* Effect.sleep(pingMs)
       if (isPaused()) missing = 0
-      else if (++missing > pingsMax) lost()
-      if (of()?.readyState === WebSocket.OPEN) of()?.ping()
+      else if (++missing > pingsMax) lost("the API server does not answer on its connection any more")
+      if (socket?.readyState === WebSocket.OPEN) socket.ping()
     }))
   })
-
-const idOf = Effect.map(
-  Effect.all(Array.from({ length: 4 }, () => Random.nextIntBetween(0, 0xffffffff))),
-  (numbers) => numbers.map((number) => number.toString(16).padStart(8, "0")).join("")
-)
 
 const isEnv = Schema.is(Schema.Record(Schema.String, Schema.String))
 
@@ -268,236 +233,20 @@ const find = Effect.fnUntraced(
       }
       if (verdict._tag === "NotFound") return yield* lost("its pod is gone")
       if (verdict._tag === "Refused" && verdict.message.endsWith("(403)")) return `${verdict.message}: ${rights}`
-      yield* Effect.sleep(verdict._tag === "Later" ? verdict.afterMs : retryMs)
+      yield* Effect.sleep(verdict._tag === "Later" ? verdict.afterMs : LauncherExec.retryMs)
     }
   }
 )
 
-/** Runs the sweep of an exec whose connection is lost. True: all of it has ended. */
-const sweep = (client: Client, target: Target, id: string): Effect.Effect<boolean, Refused> =>
-  Effect.gen(function*() {
-    const script = PodLauncher.sweepOf(id)
-    const swept = yield* Deferred.make<boolean>()
-    const reader = new PodLauncher.LauncherReader(id, {
-      output: () => undefined,
-      started: () => undefined,
-      ended: () => undefined,
-      swept: () => Deferred.doneUnsafe(swept, Exit.succeed(true))
-    })
-    let socket: WebSocket | undefined
-    const run = open(client, target, PodLauncher.commandOf(script), {
-      opened: (opened) => {
-        socket = opened
-        toStdin(opened, script)
-      },
-      stdout: () => undefined,
-      stderr: (bytes) => reader.pushStderr(bytes),
-      status: () => undefined,
-      closed: () => Deferred.doneUnsafe(swept, Exit.succeed(false))
-    })
-    return yield* Effect.andThen(run, Deferred.await(swept)).pipe(
-      Effect.ensuring(Effect.sync(() => socket?.terminate()))
-    )
-  })
-
-/** Repeated while the API server cannot be reached; ends early when the container or the pod is gone, and with it all its processes. */
-const swept = (client: Client, target: Target, id: string): Effect.Effect<void> =>
-  Effect.gen(function*() {
-    for (;;) {
-      const done = yield* sweep(client, target, id).pipe(
-        Effect.catch((refused) => Effect.succeed(refused._tag !== "Again"))
-      )
-      if (done) return
-      yield* Effect.sleep(retryMs)
-    }
-  }).pipe(Effect.interruptible, Effect.timeoutOption(sweepTimeoutMs), Effect.asVoid)
-
-const exec = Effect.fnUntraced(
-  function*(
-    client: Client,
-    /** As it is named in errors, its uid, and whether the pod is still that one is asked when the connection was lost. */
-    sandbox: Pick<Sandbox, "name" | "uid">,
-    { claimEnv, target }: Found,
-    permits: Semaphore.Semaphore,
-    request: ExecRequest
-  ) {
-    const lost = (reason: string) => new SandboxLost({ sandbox: sandbox.name, reason })
-    const chunks = yield* Queue.unbounded<OutputChunk, SandboxLost | Cause.Done>()
-    const started = yield* Deferred.make<void, SandboxLost>()
-    const exit = yield* Deferred.make<ExitStatus, SandboxLost>()
-    /** The exit is known (`undefined`), or the connection has ended without. */
-    const over = yield* Deferred.make<string | undefined>()
-    const grace: KillGrace = request.grace ?? killGraceDefault
-    const killTimeoutMs = grace.sigintMs + grace.sigtermMs + killSlackMs
-    const id = yield* idOf
-    let socket: WebSocket | undefined
-    let unreadBytes = 0
-    let isPaused = false
-    let isKilling = false
-    let isStarted = false
-    let hasEnded = false
-    /** The pod is known to be gone, with all that ran there. */
-    let isGone = false
-    let serverStatus: unknown
-
-    const end = (status: ExitStatus) => {
-      hasEnded = true
-      Deferred.doneUnsafe(started, Exit.void)
-      if (Deferred.doneUnsafe(exit, Exit.succeed(status))) Queue.endUnsafe(chunks)
-      Deferred.doneUnsafe(over, Exit.succeed(undefined))
-    }
-    const fail = (reason: string) => {
-      const error = lost(reason)
-      Deferred.doneUnsafe(started, Exit.fail(error))
-      if (Deferred.doneUnsafe(exit, Exit.fail(error))) Queue.failCauseUnsafe(chunks, Cause.fail(error))
-    }
-    const closed = (reason: string) => Deferred.doneUnsafe(over, Exit.succeed(reason))
-    const askToEnd = () => {
-      if (isKilling) return
-      isKilling = true
-      isPaused = false
-      socket?.resume()
-      if (socket !== undefined) toStdin(socket, Buffer.from(PodLauncher.killLine(grace)))
-    }
-    /** True: it is over. False: its launcher does not answer. */
-    const killed = Effect.suspend(() => {
-      askToEnd()
-      return Effect.map(Effect.timeoutOption(Deferred.await(over), killTimeoutMs), (known) => known._tag === "Some")
-    })
-    const process: SandboxProcess = {
-      output: Stream.fromQueue(chunks).pipe(Stream.mapArray((batch) => {
-        for (const { bytes } of batch) unreadBytes -= bytes.length
-        if (isPaused && unreadBytes <= unreadBytesMax / 2) {
-          isPaused = false
-          socket?.resume()
-        }
-        return batch
-      })),
-      exit: Deferred.await(exit),
-      kill: Effect.flatMap(killed, (isOver) =>
-        isOver ? Effect.asVoid(Deferred.await(exit)) : Effect.andThen(
-          swept(client, target, id),
-          Effect.suspend(() => {
-            fail("its process did not end when it was killed")
-            return Effect.asVoid(Deferred.await(exit))
-          })
-        ))
-    }
-    const requestBytes = Buffer.byteLength(JSON.stringify(request))
-    if (requestBytes > execBytesMax) {
-      end({ _tag: "NotStarted", reason: `the request has ${requestBytes} bytes, more than ${execBytesMax}` })
-      return process
-    }
-    const script = PodLauncher.scriptOf({ id, sandbox: sandbox.uid, request, claimEnv })
-
-    const reader = new PodLauncher.LauncherReader(id, {
-      output: (stream, bytes) => {
-        if (isKilling && unreadBytes > unreadBytesMax) return
-        unreadBytes += bytes.length
-        Queue.offerUnsafe(chunks, { stream, bytes })
-        if (unreadBytes > unreadBytesMax && !isKilling && !isPaused) {
-          isPaused = true
-          socket?.pause()
-        }
-      },
-      started: () => {
-        isStarted = true
-        Deferred.doneUnsafe(started, Exit.void)
-      },
-      ended: end
-    })
-    const feed = (push: () => void) => {
-      try {
-        push()
-      } catch (error) {
-        closed(`its launcher wrote what no launcher writes: ${String(error)}`)
-        socket?.terminate()
-      }
-    }
-
-    yield* Semaphore.takeScoped(permits, 1).pipe(
-      Effect.timeoutOrElse({
-        duration: startTimeoutMs,
-        orElse: () => Effect.fail(lost(`this process has ${connectionsMax} connections into pods already`))
-      })
-    )
-    yield* Effect.addFinalizer(() =>
-      Effect.suspend(() => {
-        const isOpen = socket?.readyState === WebSocket.OPEN
-        const ending = hasEnded || isGone || socket === undefined
-          ? Effect.void
-          : Effect.flatMap(isOpen ? killed : Effect.succeed(true), () =>
-            hasEnded || isGone ? Effect.void : swept(client, target, id))
-        return Effect.ensuring(
-          ending,
-          Effect.sync(() =>
-            socket?.terminate()
-          )
-        )
-      })
-    )
-    const dialled = yield* open(client, target, PodLauncher.commandOf(script), {
-      opened: (opened) => {
-        socket = opened
-        toStdin(opened, script)
-      },
-      stdout: (bytes) => feed(() => reader.pushStdout(bytes)),
-      stderr: (bytes) => feed(() => reader.pushStderr(bytes)),
-      status: (status) => (serverStatus = status),
-      closed
-    }).pipe(
-      Effect.retry({ while: (refused) => refused._tag === "Again", schedule: Schedule.spaced(retryMs) }),
-      Effect.timeoutOrElse({
-        duration: startTimeoutMs,
-        orElse: () => Effect.fail<Refused>({ _tag: "Lost", reason: `no exec in it within ${startTimeoutMs} ms` })
-      }),
-      Effect.result
-    )
-    if (dialled._tag === "Failure") {
-      if (dialled.failure._tag !== "NotStarted") return yield* lost(dialled.failure.reason)
-      end(dialled.failure)
-      return process
-    }
-
-    /** A connection that has ended without an exit: what the server and the pod say about it. */
-    const inquiry = Effect.gen(function*() {
-      const reason = yield* Deferred.await(over)
-      if (reason === undefined) return
-      const asked = yield* Effect.timeoutOption(get(client, target), inquiryTimeoutMs)
-      const verdict = asked._tag === "Some" ? asked.value : undefined
-      const gone = verdict?._tag === "NotFound"
-        ? "its pod is gone"
-        : verdict?._tag === "Done"
-        ? goneOf(verdict.body, sandbox.uid)
-        : undefined
-      isGone = verdict?._tag === "NotFound" || gone === otherPod
-      const told = textAt(serverStatus, "message")
-      if (gone !== undefined) fail(gone)
-      else if (!isStarted && isNoLauncher(serverStatus)) {
-        end({
-          _tag: "NotStarted",
-          reason: `the container has no shell for heddle (/bin/sh, head, cat, mkdir)${
-            told === undefined ? "" : `: ${told}`
-          }`
-        })
-      } else fail(told ?? reason)
-    })
-    yield* Effect.forkScoped(inquiry)
-    yield* Effect.forkScoped(
-      ping(() => socket, () => isPaused, () => {
-        closed("the API server does not answer on its connection any more")
-        socket?.terminate()
-      })
-    )
-    yield* Deferred.await(started).pipe(
-      Effect.timeoutOrElse({
-        duration: startTimeoutMs,
-        orElse: () => Effect.fail(lost(`it did not start the process within ${startTimeoutMs} ms`))
-      })
-    )
-    return process
-  }
-)
+const transport = (client: Client, uid: string, target: Target): Transport => ({
+  open: (command, handlers) => open(client, target, command, handlers),
+  inquire: Effect.map(get(client, target), (verdict): Inquiry => {
+    if (verdict._tag === "NotFound") return { gone: "its pod is gone", isEmpty: true }
+    const gone = verdict._tag === "Done" ? goneOf(verdict.body, uid) : undefined
+    return { gone, isEmpty: gone === otherPod }
+  }),
+  watch: ping
+})
 
 /** Both sides that run processes in pods: the holder's `connect`, and the scheduler's reset command. One bound on connections for both. */
 export const make = (cluster: ReachableCluster): {
@@ -505,6 +254,19 @@ export const make = (cluster: ReachableCluster): {
   readonly resetHook: ResetHook
 } => {
   const permits = Semaphore.makeUnsafe(connectionsMax)
+  const permit = (sandbox: { readonly name: string }) =>
+    Semaphore.takeScoped(permits, 1).pipe(
+      Effect.timeoutOrElse({
+        duration: LauncherExec.startTimeoutMs,
+        orElse: () =>
+          Effect.fail(
+            new SandboxLost({
+              sandbox: sandbox.name,
+              reason: `this process has ${connectionsMax} connections into pods already`
+            })
+          )
+      })
+    )
   return {
     connect: (sandbox) =>
       Effect.gen(function*() {
@@ -514,29 +276,28 @@ export const make = (cluster: ReachableCluster): {
         const client = yield* cluster.client.pipe(Effect.mapError((error) => lost(error.message)))
         const found = yield* find(client, sandbox, address).pipe(
           Effect.timeoutOrElse({
-            duration: startTimeoutMs,
-            orElse: () => Effect.fail(lost(`the API server did not tell about its pod within ${startTimeoutMs} ms`))
+            duration: LauncherExec.startTimeoutMs,
+            orElse: () =>
+              Effect.fail(lost(`the API server did not tell about its pod within ${LauncherExec.startTimeoutMs} ms`))
           })
         )
         const sandboxClient: SandboxClient = {
           exec: (request) =>
             typeof found === "string"
               ? Effect.succeed(notStarted(found))
-              : exec(client, sandbox, found, permits, request)
+              : Effect.andThen(
+                permit(sandbox),
+                LauncherExec.exec(transport(client, sandbox.uid, found.target), sandbox, found.claimEnv, request)
+              )
         }
         return sandboxClient
       }),
     resetHook: (pod, command) =>
       Effect.gen(function*() {
         const client = yield* cluster.client
-        const found: Found = {
-          target: { namespace: pod.namespace, pod: pod.name, container: pod.container },
-          claimEnv: {}
-        }
-        const process = yield* exec(client, { name: pod.name, uid: pod.uid }, found, permits, {
-          command,
-          env: {}
-        })
+        const target = { namespace: pod.namespace, pod: pod.name, container: pod.container }
+        yield* permit(pod)
+        const process = yield* LauncherExec.exec(transport(client, pod.uid, target), pod, {}, { command, env: {} })
         yield* Stream.runDrain(process.output)
         const status = yield* process.exit
         return status._tag === "Exited" && status.code === 0
