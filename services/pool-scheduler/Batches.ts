@@ -6,15 +6,15 @@
  */
 import type { ErrorBody } from "../../shared/protocol/ErrorCode.ts"
 import type { ClaimId, EpochMs } from "../../shared/protocol/Token.ts"
-import { Batch } from "./Batch.ts"
-import type { Claim, OnSettled, Settled } from "./Claim.ts"
+import { Batch, memberId } from "./Batch.ts"
+import { Claim, type ClaimSpec, type OnSettled, type Settled } from "./Claim.ts"
 
 export interface BatchPorts {
   readonly now: () => EpochMs
   /** A member that holds a sandbox gives it back. */
   readonly end: (member: Claim, now: EpochMs) => void
   /** Its lease begins anew. */
-  readonly renew: (member: Claim, now: EpochMs) => void
+  readonly renew: (member: Claim, ttlMs: number | undefined, now: EpochMs) => Settled | undefined
   /** A member that holds none (yet) is not wanted any more. */
   readonly abandon: (member: Claim, now: EpochMs) => void
   /** Kept for whoever asks again. */
@@ -56,6 +56,34 @@ export class Batches {
     this.byId.set(batch.claimId, batch)
   }
 
+  /** A new one with its members, which waits for nothing yet. */
+  make(spec: ClaimSpec, count: number, nextSequence: () => number, onSettled: OnSettled): Batch {
+    const now = this.ports.now()
+    const batch = new Batch(spec, onSettled)
+    for (let i = 0; i < count; i++) {
+      const claim = new Claim(
+        { ...spec, claimId: memberId(spec.claimId, i) },
+        nextSequence(),
+        now,
+        (settled) => this.memberSettled(batch, settled)
+      )
+      claim.batch = batch
+      batch.members.push(claim)
+    }
+    return batch
+  }
+
+  /** The lease of all of its members begins anew. Undefined: it does not hold its sandboxes. */
+  renew(batch: Batch, ttlMs: number | undefined, now: EpochMs): Settled | undefined {
+    if (batch.settled?.outcome !== "Claimed") return undefined
+    let leaseExpiresAt = Infinity
+    for (const member of batch.members) {
+      leaseExpiresAt = Math.min(leaseExpiresAt, this.ports.renew(member, ttlMs, now)?.leaseExpiresAt ?? Infinity)
+    }
+    batch.settled = { ...batch.settled, leaseExpiresAt }
+    return batch.settled
+  }
+
   /** A member has its result; with the last one the batch has its own. */
   memberSettled(batch: Batch, settled: Settled): void {
     if (batch.settled !== undefined) return
@@ -63,7 +91,7 @@ export class Batches {
     else if (batch.held === batch.count) {
       // The lease of all of them begins now, however long the first one was held for the last.
       const now = this.ports.now()
-      for (const member of batch.members) this.ports.renew(member, now)
+      for (const member of batch.members) this.ports.renew(member, undefined, now)
       settle(batch, batch.claimed())
     }
   }

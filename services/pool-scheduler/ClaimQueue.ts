@@ -11,9 +11,11 @@
  * Fair share: each team of a priority has a virtual time that grows by 1/weight when it is served; the lowest goes first, and a team that comes back after
  * a pause starts at the present, so it can neither save up turns nor be starved. Plain and synchronous; O(log teams) per operation.
  */
+import type { Labels } from "../../shared/protocol/Sandbox.ts"
 import type { Batch } from "./Batch.ts"
 import type { Claim } from "./Claim.ts"
-import type * as Selector from "./Selector.ts"
+import type { ReadyQueue } from "./ReadyQueue.ts"
+import * as Selector from "./Selector.ts"
 
 /** Claims that ask for the same kind of sandbox. `open`: those of teams within their quota. `exhausted`: no idle sandbox matches, as of the last look. */
 export interface SelectorClass {
@@ -273,21 +275,23 @@ export class ClaimQueue {
     if (batches !== undefined) { for (const one of batches) this.reviveClass(one) }
   }
 
-  /** The same for classes that nothing else looks up. O(classes). */
-  reviveWhere(isRevived: (selector: Selector.Selector) => boolean): void {
+  /** A sandbox with these labels is idle: those that had found none with theirs may look again. O(its labels), or O(classes) for shapes that the index has given up. */
+  becameIdle(labels: Labels, index: Pick<ReadyQueue, "eachKey" | "hasShape">): void {
+    if (this.classes.size <= 1) return
+    index.eachKey(labels, this.reviveKey)
     for (const group of this.classes.values()) {
-      if (group.exhausted && group.selector !== undefined && isRevived(group.selector)) this.reviveClass(group)
+      const { selector } = group
+      if (!group.exhausted || selector === undefined || index.hasShape(selector.shape)) continue
+      if (Selector.matches(selector.labels, labels)) this.reviveClass(group)
     }
   }
+
+  private readonly reviveKey = (key: string): void => this.revive(key)
 
   private reviveClass(group: SelectorClass): void {
     if (!group.exhausted) return
     group.exhausted = false
     this.servableCount += group.open
-  }
-
-  get hasSelectors(): boolean {
-    return this.classes.size > 1
   }
 
   /** A team has reached its quota, or is below it again. O(its classes), nothing when it is so already. */

@@ -3,10 +3,13 @@
  *
  * Follows design/04 point 11: `recycle` is Stopping -> Idle by a delta, `delete` is gone for good (the size then refills).
  */
-import type { ClaimId } from "../../shared/protocol/Token.ts"
+import type { ClaimId, SandboxUid } from "../../shared/protocol/Token.ts"
 import * as Alarms from "./Alarms.ts"
 import type { DeskAlarm, ProviderDesk } from "./ProviderDesk.ts"
-import type { SandboxCell } from "./SandboxCell.ts"
+import type { SandboxCache } from "./SandboxCache.ts"
+import * as SandboxCell from "./SandboxCell.ts"
+
+type Cell = SandboxCell.SandboxCell
 
 export interface Release {
   readonly claimId: ClaimId
@@ -20,23 +23,34 @@ const heldAgainMs = 500
 
 export interface ReleaseEnds {
   /** The provider has taken it (or another claim has the sandbox). */
-  readonly done: (cell: SandboxCell) => void
-  readonly gone: (cell: SandboxCell) => void
-  /** It will not come back; `staying`: it does after all. */
-  readonly leaving: (cell: SandboxCell) => void
-  readonly staying: (cell: SandboxCell) => void
+  readonly done: () => void
+  /** There is one sandbox less. */
+  readonly gone: () => void
 }
 
 export class Releases {
   private readonly desk: ProviderDesk
+  private readonly cache: SandboxCache
+  private readonly wear: () => SandboxCell.WearLimits
   private readonly ends: ReleaseEnds
 
-  constructor(desk: ProviderDesk, ends: ReleaseEnds) {
+  constructor(desk: ProviderDesk, cache: SandboxCache, wear: () => SandboxCell.WearLimits, ends: ReleaseEnds) {
     this.desk = desk
+    this.cache = cache
+    this.wear = wear
     this.ends = ends
   }
 
-  start(cell: SandboxCell, claimId: ClaimId, mode: "recycle" | "delete"): void {
+  /** The sandbox of a claim that has ended. One that has served enough is deleted. */
+  giveBack(uid: SandboxUid, claimId: ClaimId, mode: "recycle" | "delete"): void {
+    const cell = this.cache.get(uid)
+    if (cell === undefined) return
+    this.cache.ready.delete(uid)
+    const isReplaced = mode === "delete" || SandboxCell.isWorn(cell, this.wear(), this.desk.now())
+    this.start(cell, claimId, isReplaced ? "delete" : "recycle")
+  }
+
+  private start(cell: Cell, claimId: ClaimId, mode: "recycle" | "delete"): void {
     const release: Release = {
       claimId,
       mode,
@@ -44,17 +58,17 @@ export class Releases {
       alarm: Alarms.make({ run: () => this.send(cell, release) })
     }
     cell.releasing = release
-    if (mode === "delete") this.ends.leaving(cell)
+    if (mode === "delete") this.cache.setLeaving(cell, true)
     this.send(cell, release)
   }
 
   /** The sandbox is gone by itself. */
-  forget(cell: SandboxCell): void {
+  forget(cell: Cell): void {
     if (cell.releasing !== undefined) this.desk.clearAlarm(cell.releasing.alarm)
     cell.releasing = undefined
   }
 
-  private send(cell: SandboxCell, release: Release): void {
+  private send(cell: Cell, release: Release): void {
     if (cell.releasing !== release) return
     const { desk } = this
     if (desk.isHeld()) return desk.setAlarm(release.alarm, desk.now() + heldAgainMs)
@@ -70,11 +84,13 @@ export class Releases {
         case "NotOurs":
           this.forget(cell)
           if (outcome._tag === "Done") cell.released = release.claimId
-          if (outcome._tag === "NotOurs" && release.mode === "delete") this.ends.staying(cell)
-          return this.ends.done(cell)
+          if (outcome._tag === "NotOurs" && release.mode === "delete") this.cache.setLeaving(cell, false)
+          this.cache.admit(cell)
+          return this.ends.done()
         case "Gone":
           this.forget(cell)
-          return this.ends.gone(cell)
+          this.cache.remove(cell.uid, "it was gone when it was released")
+          return this.ends.gone()
         case "Fenced":
           desk.clearAlarm(release.alarm)
           return desk.fenced(outcome.current)
@@ -87,7 +103,7 @@ export class Releases {
           })
           if (release.mode === "recycle" && !outcome.everySandbox) {
             release.mode = "delete"
-            this.ends.leaving(cell)
+            this.cache.setLeaving(cell, true)
           }
           break
         case "Unknown":

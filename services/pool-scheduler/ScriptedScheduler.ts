@@ -15,7 +15,9 @@ import type {
 import type { Labels } from "../../shared/protocol/Sandbox.ts"
 import { ClaimId, Namespace, SandboxUid, SessionId } from "../../shared/protocol/Token.ts"
 import type { Claim, ClaimSpec, Settled } from "./Claim.ts"
-import { type ClaimEvent, type Options, PoolScheduler } from "./PoolScheduler.ts"
+import type { ClaimEvent } from "./LiveClaims.ts"
+import type { Options } from "./PoolOptions.ts"
+import { PoolScheduler } from "./PoolScheduler.ts"
 
 interface Call<Write, Outcome> {
   readonly write: Write

@@ -1,0 +1,40 @@
+/**
+ * What the scheduler of a pool needs from the world, and what it shows of itself: all that a simulation has to stand in for.
+ */
+import type { ProviderPool } from "../../shared/plugin/PoolProvider.ts"
+import type { EpochMs, SessionId } from "../../shared/protocol/Token.ts"
+import type { Claim } from "./Claim.ts"
+import type { ClaimEvent } from "./LiveClaims.ts"
+
+/** The world as the scheduler sees it. Nothing here waits or throws. */
+export interface Ports {
+  readonly provider: Omit<ProviderPool, "list" | "watch">
+  readonly now: () => EpochMs
+  /** Call `tick` at this time at the latest. */
+  readonly arm: (at: EpochMs) => void
+  /** List the sandboxes (`listing`, then `listed`); several wishes become one list. */
+  readonly repair: (reason: string) => void
+  readonly event: (event: ClaimEvent) => void
+  /** A task's claim was found on a sandbox: claimed by an owner before this one. */
+  readonly adoptedTask: (claim: Claim) => void
+  /** A later owner has written: this one must stop. */
+  readonly fenced: (current: SessionId) => void
+  readonly warn: (message: string, details: Readonly<Record<string, unknown>>) => void
+  /** Some counter of `snapshot` may have changed: told often, must cost nothing. */
+  readonly changed?: () => void
+}
+
+/** `shared/protocol` Snapshot without what the task side adds. `lastDispatchAt` 0: never. */
+export interface Counters {
+  readonly idleReady: number
+  readonly queueLen: number
+  readonly reservedCount: number
+  readonly inflightCas: number
+  readonly lastDispatchAt: EpochMs
+  readonly claimed: number
+  readonly total: number
+  /** Sandboxes that it means to have now, and those under creation. */
+  readonly target: number
+  readonly creating: number
+  readonly quotaBlocked: number
+}
