@@ -384,10 +384,8 @@ const chosen = (
   }
 }
 
-const hasOutputs = (task: TaskState): boolean =>
-  task.execution === undefined
-    ? task.items !== undefined && task.status === "SUCCEEDED"
-    : (task.status === "SUCCEEDED" || task.status === "FORCED_SUCCESS") && task.execution.outputs !== undefined
+const hasOutputs = ({ execution, items, status }: TaskState): boolean =>
+  (status === "SUCCEEDED" || status === "FORCED_SUCCESS") && (items !== undefined || execution?.outputs !== undefined)
 
 const reopened = (items: Items): Items => ({ ...items, next: 0, active: 0, failed: 0, halted: 0 })
 const highestAttempt = (items: Items | undefined): number => {

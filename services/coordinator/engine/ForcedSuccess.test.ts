@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Result from "effect/Result"
 import type { LifecycleEvent } from "../../../shared/protocol/Journal.ts"
 import { TaskName } from "../../../shared/protocol/Token.ts"
 import * as Decide from "./Decide.ts"
+import * as Registration from "./Registration.ts"
 import * as Replay from "./Replay.ts"
-import { ScriptedRun, type Spec } from "./ScriptedRun.ts"
+import { ScriptedRun, session, type Spec } from "./ScriptedRun.ts"
 
 type Task = Spec["tasks"][number]
 const task = (name: string, dependsOn: ReadonlyArray<string> = [], more: Partial<Task> = {}): Task => ({
@@ -55,6 +57,17 @@ describe("force-success", () => {
     assert.strictEqual(self.state.status, "SUCCEEDED")
     assert.deepStrictEqual(self.task("f").outputs, { items: [{}, { n: 1 }] })
     verified(self)
+  })
+  it("what the items of a forced fan-out gave is passed on", () => {
+    const self = new ScriptedRun({
+      tasks: [task("f", [], { forEach: { items: "[1, 2]" } }), task("after", ["f"])]
+    }).start()
+    self.fail("f[0]")
+    self.succeed("f[1]", { n: 1 })
+    self.turn(force("f"))
+    self.turn(recover("recover"))
+    const spec = Result.getOrThrow(Registration.taskSpec(self.state, self.newest("after"), session))
+    assert.deepStrictEqual(spec.params, { items: [{}, { n: 1 }] })
   })
   it("is refused with the reason", () => {
     const self = chain()

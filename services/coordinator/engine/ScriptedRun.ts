@@ -21,6 +21,7 @@ import * as Evolve from "./Evolve.ts"
 import { initial } from "./Initial.ts"
 import * as Outstanding from "./Outstanding.ts"
 import * as Registration from "./Registration.ts"
+import * as Rendering from "./Rendering.ts"
 import * as Snapshot from "./Snapshot.ts"
 import { activeUnits } from "./Turn.ts"
 import * as View from "./View.ts"
@@ -91,6 +92,10 @@ export class ScriptedRun {
   /** Every attempt that was ever on a lane, in order. */
   readonly dispatched: Array<TaskInstanceId> = []
   readonly #replayed: { state: WorkflowState }
+  /** Every attempt that ever began. */
+  readonly #begun = new Set<TaskInstanceId>()
+  /** Every message ever sent, by its id. */
+  readonly #said = new Map<string, Send>()
   /** Attempts from before the last recovery: what is behind a failed task runs again, after a success too. */
   readonly #recovered = new Set<TaskInstanceId>()
   #claims = 0
@@ -135,6 +140,11 @@ export class ScriptedRun {
     }
     const before = this.state
     this.state = decision.state
+    for (const transition of decision.transitions) {
+      if (transition._tag !== "SUBMITTED") continue
+      check(!this.#begun.has(transition.id), `${transition.id} begins twice`)
+      this.#begun.add(transition.id)
+    }
     if (decision.transitions.some((transition) => transition._tag === "RECOVERED" || transition._tag === "RUN_TASK")) {
       // Those that no executor ran (switches, hand-offs) are among them.
       for (const { execution, items } of ChunkedVector.toArray(before.tasks)) {
@@ -188,6 +198,7 @@ export class ScriptedRun {
         this.timers.delete(effect.timer)
         return
       case "Send":
+        this.#once(effect)
         this.sends.push(effect)
         if (effect.event._tag === "SLOT_ACQUIRE") this.tickets.add(effect.event.ticket)
         if (effect.event._tag === "SLOT_RELEASE") this.tickets.delete(effect.event.ticket)
@@ -202,6 +213,44 @@ export class ScriptedRun {
         this.finalized.push(effect)
         return
     }
+  }
+
+  /** The shell takes two messages of one id for one. */
+  #once(send: Send): void {
+    const key = `${send.to} ${send.id}`
+    const said = this.#said.get(key)
+    if (said === undefined) this.#said.set(key, send)
+    else {check(
+        isEqual(said.event, send.event),
+        `${send.id} says two things: ${JSON.stringify([said.event, send.event])}`
+      )}
+  }
+
+  /** What a task knows of those before it is what became of them; of a run of chosen tasks only the chosen count. */
+  #checkCounts({ partial, tasks, withOutputs }: WorkflowState): void {
+    let passedOn = 0
+    for (const node of this.graph.nodes) {
+      const task = ChunkedVector.get(tasks, node.index)
+      if (Object.keys(Rendering.outputsOf(task)).length > 0) passedOn += 1
+      if (partial !== undefined || (task.marks & (Mark.Outside | Mark.Inactive | Mark.Held)) !== 0) continue
+      const counts = { pending: 0, ok: 0, failed: 0, skipped: 0 }
+      for (const index of node.predecessors) {
+        const { marks } = ChunkedVector.get(tasks, index)
+        if ((marks & Mark.Outside) !== 0) continue
+        if ((marks & Mark.Inactive) === 0 || (marks & (Mark.PausedChain | Mark.KilledChain)) !== 0) counts.pending += 1
+        else if ((marks & (Mark.FailedChain | Mark.Blocked)) !== 0) counts.failed += 1
+        else if ((marks & Mark.Skipped) !== 0) counts.skipped += 1
+        else counts.ok += 1
+      }
+      const { failed, ok, pending, skipped } = task
+      check(
+        isEqual({ pending, ok, failed, skipped }, counts),
+        `${node.name} counts ${JSON.stringify({ pending, ok, failed, skipped })}, its predecessors are ${
+          JSON.stringify(counts)
+        }`
+      )
+    }
+    check(passedOn <= withOutputs, `${passedOn} tasks have outputs, ${withOutputs} by the counter`)
   }
 
   #check(entry: Entry, before: WorkflowState): void {
@@ -265,6 +314,7 @@ export class ScriptedRun {
     )
     if (state.serial !== undefined && !rests) slots.push(state.serial)
     check(same([...this.tickets], slots), `tickets ${[...this.tickets].join(", ")}, of use ${slots.join(", ")}`)
+    if (!rests && (!this.isQuick || isPowerOfTwo(entry.n))) this.#checkCounts(state)
     // Replay = live, through JSON.
     const foldedBefore = this.#replayed.state
     const folded = Evolve.foldEntry(foldedBefore, entry)

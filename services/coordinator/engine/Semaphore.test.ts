@@ -283,6 +283,24 @@ describe("serial strategies", () => {
     slots.settle()
     assert.strictEqual(slots.runs.get("wf-4")?.state.status, "RUNNING")
   })
+  it("asked, refused and asked again in one millisecond: the first refusal, said again, is not the second answer", () => {
+    const self = new ScriptedRun(spec("serial-discard")).start()
+    const refused = (): LifecycleEvent => ({ _tag: "WORKFLOW_SLOT_REFUSED", ticket: self.state.serial ?? "" })
+    const first = refused()
+    for (let i = 0; i < 2; i++) {
+      self.turn(refused())
+      assert.strictEqual(self.state.status, "STOPPED")
+      self.turn({ _tag: "WORKFLOW_RECOVER", mode: "recover" })
+    }
+    self.grant()
+    assert.strictEqual(self.state.status, "RUNNING")
+    const own = self.state.serial ?? ""
+    self.turn(first)
+    assert.deepStrictEqual([...self.tickets], [own])
+    self.succeed("a")
+    assert.strictEqual(self.state.status, "SUCCEEDED")
+    assert.deepStrictEqual(Replay.verify(self.entries, self.graph), [])
+  })
   it("A62 serial-priority: the newest takes the place of those before it", () => {
     const { runs, slots, states } = three("serial-priority")
     assert.deepStrictEqual(states(), ["STOPPED", "STOPPED", "RUNNING"])

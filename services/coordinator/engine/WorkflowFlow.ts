@@ -77,14 +77,16 @@ export const continueChild = (turn: Turn, task: TaskInstanceId): void => {
 
 /** The run begins, or waits for the slot of its serial definition. */
 const go = (turn: Turn): void => {
-  const { graph, run, start } = turn.state
+  const { graph, run, serial, start } = turn.state
   if (graph.isSemaphore) return
   SubWorkflow.emitAll(turn, SubWorkflow.begun(turn.state))
   if (graph.serial === undefined || start?.dryRun === true) {
     armDeadlines(turn)
     return triggerAll(turn)
   }
-  turn.apply({ _tag: "SERIAL", ticket: Semaphore.ticketOfRun(run, turn.at) })
+  const ticket = Semaphore.ticketOfRun(run, turn.at)
+  // Never the ticket before: a late answer to that would count for this one.
+  turn.apply({ _tag: "SERIAL", ticket: serial?.startsWith(ticket) === true ? `${serial}+` : ticket })
   turn.effects.push(...serialAcquire(turn.state))
 }
 
@@ -397,7 +399,8 @@ export const timeout = (turn: Turn, run: number, isLimit: boolean): void => {
   const { state } = turn
   const policy = state.graph.timeout
   if (policy === undefined || run !== state.run || state.timeoutAt === undefined) return
-  const isStop = policy.fail && state.status === "RUNNING" && state.resolved === undefined
+  const isStop = policy.fail && (state.status === "RUNNING" || state.status === "FAILOVER") &&
+    state.resolved === undefined
   turn.apply({ _tag: "TIMED_OUT", fail: isStop })
   turn.emit({
     _tag: "Alert",
@@ -411,7 +414,7 @@ export const timeout = (turn: Turn, run: number, isLimit: boolean): void => {
 const runTooLong = (turn: Turn, run: number): void => {
   const { limitAt, resolved, start, status } = turn.state
   if (run !== turn.state.run || limitAt === undefined) return
-  const isStop = (status === "RUNNING" || status === "READY_PAUSE") && resolved === undefined
+  const isStop = (status === "RUNNING" || status === "READY_PAUSE" || status === "FAILOVER") && resolved === undefined
   const reason = `the run takes longer than the system's maximum of ${formatDuration(start?.runMaxMs ?? 0)}`
   turn.apply({ _tag: "TIMED_OUT", fail: isStop, limit: true })
   turn.emit({ _tag: "Alert", id: `alert:RunMax:${run}@${limitAt}`, kind: "WorkflowTimeout", message: reason })

@@ -14,7 +14,8 @@ const columns: ReadonlyArray<WorkflowStatus> = [
   "PAUSED",
   "STOPPED",
   "FAILED",
-  "SUCCEEDED"
+  "SUCCEEDED",
+  "FAILOVER"
 ]
 
 const inColumn = (column: WorkflowStatus): ScriptedRun => {
@@ -48,6 +49,15 @@ const inColumn = (column: WorkflowStatus): ScriptedRun => {
       self.succeed("a")
       self.succeed("b")
       break
+    case "FAILOVER":
+      // Nothing of ours puts a run there (owners carry out again what is outstanding): as if another version's journal said so.
+      self.take({
+        state: { ...self.state, status: "FAILOVER" },
+        cause: [],
+        transitions: [{ _tag: "WORKFLOW", status: "FAILOVER" }],
+        effects: []
+      })
+      break
     default:
       break
   }
@@ -71,19 +81,49 @@ const events = (self: ScriptedRun): Readonly<Record<string, WorkflowLifecycleEve
 
 const begins = "RUNNING ArmTimer Dispatch"
 const table: Readonly<Record<string, ReadonlyArray<string>>> = {
-  //        WAIT_TO_RUN         RUNNING                     READY_PAUSE            READY_STOP               PAUSED  STOPPED FAILED  SUCCEEDED
-  START: [begins, "RUNNING ArmTimer Ask", "READY_PAUSE ArmTimer Ask", "READY_STOP ArmTimer Ask", "=", "=", "=", "="],
-  PAUSE: ["PAUSED Finalize", "READY_PAUSE Pause", "=", "=", "=", "=", "=", "="],
-  STOP: ["STOPPED Finalize", "READY_STOP Kill", "READY_STOP Kill", "READY_STOP Kill", "=", "=", "=", "="],
-  TIMEOUT: ["=", "READY_STOP Alert Kill", "READY_PAUSE Alert", "READY_STOP Alert", "=", "=", "=", "="],
-  RESUME: ["=", "=", "=", "=", begins, "=", "=", "="],
-  RECOVER: ["=", "=", "=", "=", begins, begins, begins, "="],
-  RERUN: ["=", "=", "=", "=", begins, begins, begins, begins],
+  //        WAIT_TO_RUN         RUNNING                     READY_PAUSE            READY_STOP               PAUSED  STOPPED FAILED  SUCCEEDED FAILOVER
+  START: [
+    begins,
+    "RUNNING ArmTimer Ask",
+    "READY_PAUSE ArmTimer Ask",
+    "READY_STOP ArmTimer Ask",
+    "=",
+    "=",
+    "=",
+    "=",
+    "RUNNING ArmTimer Ask"
+  ],
+  PAUSE: ["PAUSED Finalize", "READY_PAUSE Pause", "=", "=", "=", "=", "=", "=", "READY_PAUSE Pause"],
+  STOP: [
+    "STOPPED Finalize",
+    "READY_STOP Kill",
+    "READY_STOP Kill",
+    "READY_STOP Kill",
+    "=",
+    "=",
+    "=",
+    "=",
+    "READY_STOP Kill"
+  ],
+  TIMEOUT: [
+    "=",
+    "READY_STOP Alert Kill",
+    "READY_PAUSE Alert",
+    "READY_STOP Alert",
+    "=",
+    "=",
+    "=",
+    "=",
+    "READY_STOP Alert Kill"
+  ],
+  RESUME: ["=", "=", "=", "=", begins, "=", "=", "=", "="],
+  RECOVER: ["=", "=", "=", "=", begins, begins, begins, "=", "="],
+  RERUN: ["=", "=", "=", "=", begins, begins, begins, begins, "="],
   // Results are the engine's own: while a task is active none is legal.
-  PAUSED: ["=", "=", "=", "=", "=", "=", "=", "="],
-  STOPPED: ["=", "=", "=", "=", "=", "=", "=", "="],
-  SUCCEED: ["=", "=", "=", "=", "=", "=", "=", "="],
-  FAILED: ["=", "=", "=", "=", "=", "=", "=", "="]
+  PAUSED: ["=", "=", "=", "=", "=", "=", "=", "=", "="],
+  STOPPED: ["=", "=", "=", "=", "=", "=", "=", "=", "="],
+  SUCCEED: ["=", "=", "=", "=", "=", "=", "=", "=", "="],
+  FAILED: ["=", "=", "=", "=", "=", "=", "=", "=", "="]
 }
 
 for (const [row, cells] of Object.entries(table)) {
@@ -108,4 +148,42 @@ it("a time-out of an earlier run is ignored", () => {
   const self = inColumn("SUCCEEDED")
   self.turn({ _tag: "WORKFLOW_RECOVER", mode: "rerun" })
   assert.deepStrictEqual(self.turn({ _tag: "WORKFLOW_TIMEOUT", run: 1 }).transitions, [])
+})
+
+it("FAILOVER: a run goes on from there as from RUNNING, whether it is rebuilt or its tasks end first", () => {
+  for (const [end, status] of [["succeed", "SUCCEEDED"], ["fail", "FAILED"]] as const) {
+    const self = inColumn("FAILOVER")
+    self.succeed("a")
+    self[end]("b")
+    assert.strictEqual(self.state.status, status)
+  }
+  for (const [tag, status] of [["TASK_KILLED", "STOPPED"], ["TASK_PAUSED", "PAUSED"]] as const) {
+    const self = inColumn("FAILOVER")
+    self.ended("a", tag)
+    assert.strictEqual(self.state.status, status)
+  }
+  const rebuilt = inColumn("FAILOVER")
+  rebuilt.start()
+  assert.strictEqual(rebuilt.state.status, "RUNNING")
+  rebuilt.succeed("a")
+  rebuilt.succeed("b")
+  assert.strictEqual(rebuilt.state.status, "SUCCEEDED")
+})
+
+it("a stop that comes as the last task ends leaves the run SUCCEEDED", () => {
+  const self = new ScriptedRun({ tasks: [{ name: "a", type: "shell" }] }).start()
+  self.register("a")
+  self.turn({ _tag: "WORKFLOW_STOP" })
+  self.succeed("a")
+  assert.strictEqual(self.state.status, "SUCCEEDED")
+})
+
+it("the system's maximum is over while the run is stopping: an alert of its own, and the result stays that of the stop", () => {
+  const self = new ScriptedRun({ tasks: [{ name: "a", type: "shell" }] }).start({ runMaxMs: 60_000 })
+  self.register("a")
+  self.turn({ _tag: "WORKFLOW_STOP" })
+  self.pass(60_000)
+  assert.deepStrictEqual(self.alerts.map(({ id }) => id), ["alert:RunMax:1@61000"])
+  self.ended("a", "TASK_KILLED")
+  assert.deepStrictEqual([self.state.status, self.state.reason], ["STOPPED", undefined])
 })
