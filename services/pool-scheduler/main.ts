@@ -52,7 +52,7 @@ export interface PoolSchedulerConfig {
   readonly version: string
   /** Pools to make at the start if they do not exist. */
   readonly pools?: ReadonlyArray<PoolSpec>
-  /** Of the registry entry, default 2 s: with `ownerGraceMs` it bounds how long a pool is without an owner after a kill. */
+  /** Of the registry entry, default 3 s: with `ownerGraceMs` it bounds how long a pool is without an owner after a kill. */
   readonly ttlMs?: number
   /** Between two lists of a pool's sandboxes, default 10 s. */
   readonly repairMs?: number
@@ -62,7 +62,14 @@ export interface PoolSchedulerConfig {
   readonly ownerGraceMs?: number
 }
 const repairMsDefault = 10_000
-const ttlMsDefault = 2_000
+/**
+ * Of the entry: 3 s, renewed each third of it, and 500 ms of grace.
+ * - A process that stands still for less than 3 - 1 + 0.5 = 2.5 s keeps its pools, whenever that begins: the entry is at most 1 s old by then, and whoever registers again within the
+ *   grace is no dead owner.
+ * - A killed one's pools are served again within 5 s: the entry goes at most 3 s after the kill, the broker tells it within 0.25 s, 0.5 s of grace; then come the owner key,
+ *   ADOPTED and the first list (0.1 s of an inline pool), for which more than a second is left.
+ */
+const ttlMsDefault = 3_000
 const handOffMaxDefault = 128
 
 /** What runs, for the program around it and for tests. */
