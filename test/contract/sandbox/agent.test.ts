@@ -1,0 +1,172 @@
+/**
+ * Agent mode: the agent as a process of its own with a token that only fits its sandbox, on a nats-server with JWT authentication; the holder over NATS.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { spawn } from "node:child_process"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import * as AgentExec from "../../../plugins/kubernetes/AgentExec.ts"
+import * as AgentLinkOf from "../../../shared/jetstream/AgentLink.ts"
+import * as AgentToken from "../../../shared/jetstream/AgentToken.ts"
+import * as Nats from "../../../shared/jetstream/Nats.ts"
+import { type AgentConnection, AgentLink } from "../../../shared/plugin/AgentLink.ts"
+import type { Sandbox } from "../../../shared/protocol/Sandbox.ts"
+import { agentBase, agentOutput, agentSubject } from "../../../shared/protocol/SandboxAgent.ts"
+import { Namespace, PoolName, SandboxUid } from "../../../shared/protocol/Token.ts"
+import * as SignedBroker from "../../integration/SignedBroker.ts"
+import { contract, exited, isAlive, lines, run } from "./Contract.ts"
+
+const pool = { namespace: Namespace.make("default"), name: PoolName.make("boxes") }
+const uid = SandboxUid.make("uid-of-a-pod")
+const base = agentBase(pool, "box-1")
+const sandbox: Sandbox = {
+  uid,
+  name: "box-1",
+  namespace: pool.namespace,
+  provider: "kubernetes",
+  address: AgentExec.addressOf(base),
+  labels: {}
+}
+
+/** `between`: what the holder's connection goes through. */
+const open = Effect.fnUntraced(function*(between: (link: AgentConnection) => AgentConnection = (link) => link) {
+  const server = yield* SignedBroker.scoped
+  const mesh = yield* Nats.open({ url: server.url, name: "executor", credentialsText: server.credentials })
+  const token = yield* AgentToken.make({ seed: server.seed, account: server.account }).issue(base, 600_000)
+  const folder = yield* Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "heddle-agent-"))),
+    (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
+  )
+  const program = fileURLToPath(new URL("../../../services/sandbox-agent/main.ts", import.meta.url))
+  const agent = yield* Effect.acquireRelease(
+    Effect.sync(() =>
+      spawn(process.execPath, [program], {
+        cwd: folder,
+        stdio: ["ignore", "ignore", "inherit"],
+        env: {
+          PATH: process.env["PATH"],
+          HOME: folder,
+          HEDDLE_NATS_URL: server.url,
+          HEDDLE_AGENT_CREDENTIALS: Redacted.value(token),
+          HEDDLE_AGENT_BASE: base,
+          HEDDLE_SANDBOX_UID: uid
+        }
+      })
+    ),
+    (child) =>
+      Effect.callback<void>((resume) => {
+        if (child.exitCode !== null || child.signalCode !== null) return resume(Effect.void)
+        child.once("exit", () => resume(Effect.void))
+        child.kill("SIGTERM")
+      })
+  )
+  while ((yield* Effect.result(mesh.request(agentSubject.hello(base), "", { timeoutMs: 500 })))._tag === "Failure") {
+    yield* Effect.sleep(20)
+  }
+  const client = yield* AgentExec.connect(sandbox).pipe(
+    Effect.provideService(AgentLink, between(AgentLinkOf.make(mesh)))
+  )
+  return { client, folder, agent, mesh, server, vanish: Effect.sync(() => agent.kill("SIGKILL")) }
+})
+
+contract("agent", open())
+
+describe("what only agents have", () => {
+  it.live(
+    "a program in the sandbox finds nothing of the agent's token in its environment",
+    () =>
+      Effect.gen(function*() {
+        const { client } = yield* open()
+        const { stdout } = yield* run(client, { command: ["env"] })
+        assert.notMatch(stdout, /NATS|AGENT|CREDENTIALS/)
+      }),
+    30_000
+  )
+
+  it.live("an agent that is told to end lets its programs end first", () =>
+    Effect.gen(function*() {
+      const { agent, client } = yield* open()
+      const child = yield* client.exec({
+        command: { script: "echo $$; sleep 300" },
+        env: {},
+        grace: { sigintMs: 200, sigtermMs: 200 }
+      })
+      const [pid] = (yield* lines(child, 1)).map(Number)
+      agent.kill("SIGTERM")
+      assert.strictEqual((yield* Effect.flip(child.exit))._tag, "SandboxLost")
+      assert.isFalse(isAlive(pid ?? 0))
+    }), 30_000)
+
+  it.live(
+    "output that does not arrive is noticed: lost, and never an output with a hole",
+    () =>
+      Effect.gen(function*() {
+        let count = 0
+        const { client } = yield* open((link) => ({
+          ...link,
+          subscribe: (subject, handler) =>
+            link.subscribe(subject, (data) => {
+              if (data[0] === agentOutput.stdout && ++count === 2) return
+              handler(data)
+            })
+        }))
+        const child = yield* client.exec({
+          command: { script: "echo a; sleep 0.3; echo b; sleep 0.3; echo c" },
+          env: {}
+        })
+        const lost = yield* Effect.flip(child.exit)
+        assert.match(lost.reason, /output of its agent was lost/)
+      }),
+    30_000
+  )
+
+  it.live("a holder that is gone without a word loses its program after the silence", () =>
+    Effect.gen(function*() {
+      let isDead = false
+      const { client } = yield* open((link) => ({
+        ...link,
+        publish: (subject, body) => isDead || link.publish(subject, body)
+      }))
+      const child = yield* client.exec({
+        command: { script: "echo $$; sleep 300" },
+        env: {},
+        grace: { sigintMs: 100, sigtermMs: 100 }
+      })
+      const [pid] = (yield* lines(child, 1)).map(Number)
+      isDead = true
+      for (let i = 0; i < 800 && isAlive(pid ?? 0); i++) yield* Effect.sleep(25)
+      isDead = false
+      assert.isFalse(isAlive(pid ?? 0))
+    }), 60_000)
+
+  it.live(
+    "another sandbox under the same name, one that is not there, a process without a link: lost, with the reason",
+    () =>
+      Effect.gen(function*() {
+        const { client, mesh } = yield* open()
+        assert.deepStrictEqual((yield* run(client, { command: ["true"] })).status, exited(0))
+        const link = AgentLinkOf.make(mesh)
+        const reasonOf = (other: Partial<Sandbox>, given: AgentConnection | undefined = link) =>
+          AgentExec.connect({ ...sandbox, ...other }).pipe(
+            Effect.provideService(AgentLink, given),
+            Effect.flip,
+            Effect.map((lost) => lost.reason)
+          )
+        assert.strictEqual(yield* reasonOf({ uid: SandboxUid.make("other") }), "another sandbox has its name now")
+        assert.strictEqual(
+          yield* reasonOf({ address: AgentExec.addressOf(agentBase(pool, "box-2")) }),
+          "its agent is gone"
+        )
+        assert.match(yield* reasonOf({ address: "agent:heddle.journal.>" }), /names no agent/)
+        assert.match(
+          (yield* Effect.flip(AgentExec.connect(sandbox))).reason,
+          /no way to agents/
+        )
+      }),
+    30_000
+  )
+})
