@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
+import type { ClaimReport } from "./ClaimReport.ts"
 import type { Report } from "./Report.ts"
 
 const program = join(import.meta.dirname, "main.ts")
@@ -34,6 +35,27 @@ describe("bench", () => {
         for (const { name, value } of figures) assert.isAbove(value, 0, `${scenario} ${name}`)
         assert.include(stdout, scenario)
       }
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }, 120_000)
+
+  it("claims --quick: every part has its figures, printed and in JSON", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "heddle-bench-test-"))
+    try {
+      const file = join(folder, "claims.json")
+      const { stdout } = await run("claims", "--quick", "--json", file)
+      const report: ClaimReport = JSON.parse(readFileSync(file, "utf8"))
+      assert.isAbove(report.core.length, 8)
+      for (const { name, value } of report.core) {
+        assert.isAbove(value, 0, name)
+        assert.include(stdout, name)
+      }
+      assert.deepStrictEqual(report.kube.map(({ load }) => load.count), [5, 10])
+      for (const { claims, patches } of report.kube) {
+        for (const value of [claims.perSecond, claims.p99, patches.perSecond, patches.p99]) assert.isAbove(value, 0)
+      }
+      assert.deepInclude(report.large, { pools: 4, sandboxes: 40 })
     } finally {
       rmSync(folder, { recursive: true, force: true })
     }
