@@ -68,7 +68,9 @@ const located =
     ) return error
     const problems = Array.isArray(error.details) ? error.details.filter(isRecord) : []
     const found = problems.flatMap((problem) =>
-      typeof problem["path"] === "string" && typeof problem["message"] === "string"
+      typeof problem["path"] === "string" && typeof problem["message"] === "string" &&
+        // others are of the start itself, such as a start node that is no task
+        (error.code === "InvalidDefinition" || problem["path"].startsWith("inline"))
         ? [{ path: problem["path"].replace(/^inline\.?/, ""), message: problem["message"] }]
         : []
     )

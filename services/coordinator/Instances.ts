@@ -27,6 +27,7 @@ import * as Decide from "./engine/Decide.ts"
 import * as Initial from "./engine/Initial.ts"
 import * as Semaphore from "./engine/Semaphore.ts"
 import * as View from "./engine/View.ts"
+import * as WorkflowExecutionGraph from "./engine/WorkflowExecutionGraph.ts"
 import type { WorkflowGraph } from "./engine/WorkflowGraph.ts"
 import type { FinishedInstances } from "./FinishedInstances.ts"
 import * as InstanceLoader from "./InstanceLoader.ts"
@@ -133,6 +134,12 @@ export class Instances {
           message: `${liveMax} instances of shard ${shard} are live: try again later`
         })
       )
+    }
+    const problems = WorkflowExecutionGraph.problemsOfStart(graph, request)
+    const [problem] = problems
+    if (problem !== undefined) {
+      const { message, path } = problem
+      return answer(new ContractError({ code: "InvalidMessage", message, path, details: problems }))
     }
     const bus = new WorkflowEventBus(Initial.initial(graph, instance, shard))
     const start: StartData = {

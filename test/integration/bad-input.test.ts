@@ -333,6 +333,13 @@ describe("requests", () => {
     }
   })
 
+  it("a start from a task that is none is refused, with the name", async () => {
+    const { body, code } = await ask(Subject.rpc.workflow("start"), { inline: running, startNodes: ["long", "gone"] })
+    assert.strictEqual(code, "InvalidMessage")
+    assert.nestedPropertyVal(body, "error.path", "startNodes[1]")
+    assert.nestedPropertyVal(body, "error.message", "gone is no task of under-way")
+  })
+
   it("a definition is deleted with all its versions, never one that somebody named", async () => {
     const put = await ask(Subject.rpc.definition("put"), { ...running, metadata: { name: "kept" } })
     assert.nestedPropertyVal(put.body, "version", 1)
