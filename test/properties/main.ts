@@ -43,5 +43,6 @@ for (const property of chosen) {
   if (failure !== undefined) {
     console.error(failure)
     process.exitCode = 1
-  } else console.log(`${property.name.padEnd(8)} ${String(count).padStart(8)} runs hold, ${seconds} s of CPU`)
+  } else if (values.replay !== undefined) console.log(`${property.name}: the draw holds`)
+  else console.log(`${property.name.padEnd(8)} ${String(count).padStart(8)} runs hold, ${seconds} s of CPU`)
 }

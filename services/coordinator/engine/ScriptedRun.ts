@@ -94,8 +94,8 @@ export class ScriptedRun {
   readonly #replayed: { state: WorkflowState }
   /** Every attempt that ever began. */
   readonly #begun = new Set<TaskInstanceId>()
-  /** Every message ever sent, by its id. */
-  readonly #said = new Map<string, Send>()
+  /** The last message to each other instance. */
+  readonly #said = new Map<InstanceId, Send>()
   /** Attempts from before the last recovery: what is behind a failed task runs again, after a success too. */
   readonly #recovered = new Set<TaskInstanceId>()
   #claims = 0
@@ -215,15 +215,12 @@ export class ScriptedRun {
     }
   }
 
-  /** The shell takes two messages of one id for one. */
+  /** The shell does not send what it has just sent to the same target: it tells by the id. */
   #once(send: Send): void {
-    const key = `${send.to} ${send.id}`
-    const said = this.#said.get(key)
-    if (said === undefined) this.#said.set(key, send)
-    else {check(
-        isEqual(said.event, send.event),
-        `${send.id} says two things: ${JSON.stringify([said.event, send.event])}`
-      )}
+    const said = this.#said.get(send.to)
+    this.#said.set(send.to, send)
+    const isSame = said === undefined || said.id !== send.id || isEqual(said.event, send.event)
+    check(isSame, `${send.id} says two things: ${JSON.stringify([said?.event, send.event])}`)
   }
 
   /** What a task knows of those before it is what became of them; of a run of chosen tasks only the chosen count. */
@@ -345,6 +342,14 @@ export class ScriptedRun {
       (execution.status === "DISPATCHED" || execution.status === "RUNNING")
     ).length
     check(controls === held, "every held attempt is asked for, paused or killed")
+    const asked =
+      again.filter((effect) => effect._tag === "Query" || (effect._tag === "Send" && effect.id.startsWith("child-")))
+        .length
+    const elsewhere =
+      activeUnits(state).filter(({ execution: { attempt, status }, node }) =>
+        (attempt.child !== undefined || node.kind === "dependent") && (status === "DISPATCHED" || status === "RUNNING")
+      ).length
+    check(asked === elsewhere, "every child and every question is asked for, or told to end")
   }
 
   start(start: Partial<StartData> = {}): this {
