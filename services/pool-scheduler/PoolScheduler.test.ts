@@ -270,7 +270,10 @@ describe("PoolScheduler", () => {
     claim("next")
     last(world.claims).answer(outcome.refused("no container images here"))
     assert.deepStrictEqual(outcomes("wrong"), ["Failed"])
-    assert.include(results.get("wrong")?.[0]?.error?.message, "no container images here")
+    assert.deepInclude<object>(results.get("wrong")?.[0] ?? {}, {
+      attempts: 1,
+      error: { code: "InvalidMessage", message: "the provider refused the claim: no container images here" }
+    })
     assert.strictEqual(last(world.claims).write.mark.claimId, "next")
   })
 
@@ -351,6 +354,18 @@ describe("PoolScheduler", () => {
     upsert(state("s0", "Stopping", 4, "a"))
     upsert(state("s0", "Idle", 5))
     assert.deepInclude(scheduler.snapshot(), { idleReady: 1, total: 1, creating: 0 })
+  })
+
+  it("one that was to be deleted with its release, and was reset by an earlier owner's instead, is idle and counts", () => {
+    const { claim, scheduler, upsert, world } = setup({ idle: 1, release: "delete" })
+    claim("a")
+    world.claims[0]?.answer(outcome.success(2))
+    scheduler.release(ClaimId.make("a"))
+    last(world.releases).answer({ _tag: "Done" })
+    assert.deepInclude(scheduler.snapshot(), { total: 0 })
+    upsert(state("s0", "Stopping", 3, "a"))
+    upsert(state("s0", "Idle", 4))
+    assert.deepInclude(scheduler.snapshot(), { idleReady: 1, total: 1 })
   })
 
   it("a write of ours that took effect after it was given up is undone", () => {

@@ -58,6 +58,7 @@ export class PoolSize {
       isFree: (cell) => cache.isFree(cell),
       leaving: (cell) => {
         cache.reservations.hold(cell.uid)
+        cell.released = undefined
         cache.setLeaving(cell, true)
       },
       settled: (cell, isDeleted, version) => {

@@ -121,6 +121,13 @@ export class SandboxCache {
     ) {
       this.ports.stray(cell, state)
     }
+    if (
+      cell.isLeaving && cell.releasing === undefined && cell.released !== undefined && state.phase === "Idle"
+      && state.version > cell.grantedAt && !this.reservations.has(uid)
+    ) {
+      // It was to be deleted with its release, but an earlier owner's, which resets it, was faster: it stays.
+      this.setLeaving(cell, false)
+    }
     this.admit(cell)
   }
 
