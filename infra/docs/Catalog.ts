@@ -211,7 +211,7 @@ export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: Reado
         subject: Subject.rpc.pool(pool, "cancel"),
         request: "ClaimRef",
         answer: "ClaimResult",
-        text: "Takes a waiting claim out of the queue."
+        text: "Takes a waiting claim out of the queue; one that was granted before that is given back."
       },
       {
         subject: Subject.rpc.pool(pool, "get"),
