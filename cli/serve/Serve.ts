@@ -8,9 +8,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { randomUUID } from "node:crypto"
+import * as AgentLinkOf from "../../shared/jetstream/AgentLink.ts"
+import * as AgentToken from "../../shared/jetstream/AgentToken.ts"
 import * as Durability from "../../shared/jetstream/Durability.ts"
 import { Nats } from "../../shared/jetstream/Nats.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
+import { AgentLink, AgentTokens } from "../../shared/plugin/AgentLink.ts"
 import { MemberId } from "../../shared/protocol/Token.ts"
 import * as Connection from "../Connection.ts"
 import { CliFailure } from "../ExitCode.ts"
@@ -76,6 +79,7 @@ export const run = (input: Input) =>
     const connected = yield* Layer.build(Nats.layer({ url, name: `heddle-${input.service}` }))
     const nats = yield* Effect.provide(Nats, connected)
     const host = yield* plugins
+    const agentTokens = yield* AgentToken.config
     const broken = nats.failure.pipe(
       Effect.mapError((failed) =>
         new CliFailure({ exit: 1, message: `${input.service} ${member} has ended: ${withoutStack(failed.reason)}` })
@@ -87,7 +91,13 @@ export const run = (input: Input) =>
         Effect.mapError((error) => new CliFailure({ exit: 6, message: error.message }))
       )
       yield* Streams.ensure(nats, config.streams)
-      yield* Layer.build(Services.layer(input.service, config)).pipe(Effect.provide(host), Effect.provide(connected))
+      yield* Layer.build(Services.layer(input.service, config)).pipe(
+        Effect.provide(host),
+        Effect.provide(connected),
+        // for sandboxes in agent mode: an executor's way to them, and what a pool scheduler signs their tokens with
+        Effect.provideService(AgentLink, AgentLinkOf.make(nats)),
+        Effect.provideService(AgentTokens, agentTokens)
+      )
       yield* output.format === "table"
         ? output.note(`heddle: ${input.service} ${member} is ready at ${nats.url}`)
         : output.line(

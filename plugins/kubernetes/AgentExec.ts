@@ -113,6 +113,7 @@ const open = (
     const channel: Channel = {
       isOpen: () => !isOver,
       write: (bytes) => {
+        // oxlint-disable-next-line no-unmodified-loop-condition -- `close` sets it
         for (let from = 0; from < bytes.length && !isOver; from += inputBytesMax) {
           const piece = bytes.subarray(from, from + inputBytesMax)
           if (!link.publish(agentSubject.input(base, exec), piece)) close("there is no connection to NATS")

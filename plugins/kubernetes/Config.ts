@@ -27,6 +27,15 @@ export const Config = Schema.Struct({
   template: PodTemplate,
   reset: PodReset.pipe(Schema.withDecodingDefaultKey(Effect.succeed({ method: "delete" as const }))),
   owner: Schema.optionalKey(Owner),
+  /** How holders run processes: `exec` of the cluster's API over a WebSocket, or our agent in the first container's image. */
+  exec: Schema.Literals(["websocket", "agent"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("websocket" as const))
+  ),
+  /** Of mode `agent`: where agents find NATS, and how long a pod's token is good (it is not renewed: a pod lives no longer). */
+  agent: Schema.optionalKey(Schema.Struct({
+    natsUrl: Schema.NonEmptyString,
+    tokenTtl: DurationMs.pipe(Schema.withDecodingDefaultKey(Effect.succeed("7d")))
+  })),
   /** Of a deletion; the pod's own grace when not given. */
   grace: Schema.optionalKey(DurationMs),
   /** A pod that is not ready after this time is replaced; 0: never. */
@@ -67,6 +76,9 @@ export const problems = (config: Config): ReadonlyArray<Problem> => {
   if (reset.method === "exec" && reset.command === undefined) tell("reset.command", "the method exec needs a command")
   if (reset.container !== undefined && !names.has(reset.container)) {
     tell("reset.container", "the template has no container of this name")
+  }
+  if (config.exec === "agent" && config.agent === undefined) {
+    tell("agent", "the mode agent needs natsUrl: where the pods reach NATS")
   }
   return found
 }

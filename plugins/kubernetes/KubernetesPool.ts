@@ -12,7 +12,9 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
+import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
+import type { AgentTokensPort } from "../../shared/plugin/AgentLink.ts"
 import {
   type ClaimOutcome,
   type ClaimWrite,
@@ -32,11 +34,12 @@ import {
   type SandboxState
 } from "../../shared/plugin/PoolProvider.ts"
 import { type ClaimId, type SandboxUid, SessionId } from "../../shared/protocol/Token.ts"
+import * as AgentPod from "./AgentPod.ts"
 import * as Answer from "./Answer.ts"
 import { type Abort, type Api, type Request, strategicMergePatch } from "./ApiClient.ts"
 import type { Config } from "./Config.ts"
 import { Informer } from "./Informer.ts"
-import { at, isObject, textAt } from "./Json.ts"
+import { at, isObject, type JsonObject, textAt } from "./Json.ts"
 import { annotation, label, podName, selectorOf } from "./Names.ts"
 import * as Pod from "./Pod.ts"
 import * as PodPatch from "./PodPatch.ts"
@@ -50,12 +53,21 @@ export type ResetHook = (
   command: ReadonlyArray<string>
 ) => Effect.Effect<boolean>
 
+/** What the agent in a new pod is given. */
+export interface Agents {
+  readonly tokens: AgentTokensPort
+  readonly natsUrl: string
+  readonly ttlMs: number
+}
+
 export interface KubernetesPoolOptions {
   readonly client: Api
   readonly context: OpenContext
   readonly config: Config
   readonly namespace: string
   readonly resetHook: ResetHook
+  /** Of pools in agent mode. */
+  readonly agents?: Agents | undefined
   /** Of the informer, for tests. */
   readonly informer?: Partial<ConstructorParameters<typeof Informer>[0]>
 }
@@ -80,6 +92,7 @@ export class KubernetesPool implements ProviderPool {
   private readonly config: Config
   private readonly namespace: string
   private readonly resetHook: ResetHook
+  private readonly agents: Agents | undefined
   private readonly now: () => number
   private readonly fork: (effect: Effect.Effect<void>) => void
   private onDelta: (delta: SandboxDelta) => void = () => {}
@@ -104,6 +117,7 @@ export class KubernetesPool implements ProviderPool {
     this.config = options.config
     this.namespace = options.namespace
     this.resetHook = options.resetHook
+    this.agents = options.agents
     this.now = runtime.now
     this.fork = runtime.fork
     this.latestSession = options.context.sessionId
@@ -148,7 +162,8 @@ export class KubernetesPool implements ProviderPool {
   }
 
   private stateOf(pod: Pod.Pod): SandboxState | undefined {
-    return Pod.stateOf(pod, this.context.pool)
+    const state = Pod.stateOf(pod, this.context.pool)
+    return state === undefined ? undefined : AgentPod.withAddress(state, pod, this.context.pool)
   }
 
   private changed(pod: Pod.Pod): void {
@@ -187,8 +202,10 @@ export class KubernetesPool implements ProviderPool {
     // The write could not succeed: the version that it names has gone by.
     if (pod.version !== write.version) return done(outcome.conflict)
     if (pod.sandboxPhase !== "Idle" || !pod.isReady || Pod.isProtected(pod)) return done(outcome.wrongPhase)
-    const problem = PodPatch.claimProblem(pod, write)
-    if (problem !== undefined) return done(outcome.hardError(problem, false))
+    const problem = PodPatch.claimProblem(this.config.template, pod, write)
+    if (problem !== undefined) return done(outcome.refused(problem))
+    const unfit = PodPatch.podProblem(pod, write)
+    if (unfit !== undefined) return done(outcome.hardError(unfit, false))
     const key = pendingKey(write.uid, write.mark.claimId)
     const pending: Pending = { version: write.version, isGivenUp: false, abort: () => {} }
     this.pending.set(key, pending)
@@ -215,7 +232,9 @@ export class KubernetesPool implements ProviderPool {
         this.informer.forget(write.uid)
         return outcome.gone
       case "Refused":
-        return outcome.hardError(verdict.message, verdict.everywhere)
+        return PodPatch.isOfClaim(write, verdict.fields)
+          ? outcome.refused(verdict.message)
+          : outcome.hardError(verdict.message, verdict.everywhere)
       case "Later":
         return outcome.hardError(verdict.message, true)
       case "Unknown":
@@ -417,6 +436,21 @@ export class KubernetesPool implements ProviderPool {
     if (this.isFenced) return done(outcome.fenced(SessionId.make(this.latestSession)))
     const name = podName(write.name)
     const body = PodPatch.create(write.name, this.context, write.sessionId, this.namespace, this.config)
+    const { agents } = this
+    if (agents === undefined) return this.send(write, name, body, done)
+    const base = AgentPod.baseOf(this.context.pool, write.name)
+    this.fork(
+      Effect.match(agents.tokens.issue(base, agents.ttlMs), {
+        onSuccess: (token) => {
+          const agent = { base, natsUrl: agents.natsUrl, credentials: Redacted.value(token) }
+          this.send(write, name, AgentPod.withAgent(body, agent), done)
+        },
+        onFailure: (error) => done(outcome.hardError(error.message, true))
+      })
+    )
+  }
+
+  private send(write: CreateWrite, name: string, body: JsonObject, done: (outcome: CreateOutcome) => void): void {
     this.write({ method: "POST", path: this.pods, body }, (verdict) => {
       switch (verdict._tag) {
         case "Done":

@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { AgentTokens } from "../../shared/plugin/AgentLink.ts"
 import * as PoolProvider from "../../shared/plugin/PoolProvider.ts"
 import { SandboxLost } from "../../shared/plugin/SandboxClient.ts"
 import type { Problem } from "../../shared/protocol/ErrorCode.ts"
@@ -68,6 +69,17 @@ export const make = (options: ProviderOptions): PoolProvider.PoolProvider => {
             problems: found
           })
         }
+        const tokens = yield* AgentTokens
+        if (config.exec === "agent" && tokens === undefined) {
+          return yield* new PoolProvider.ProviderError({
+            provider: "kubernetes",
+            message:
+              `pool ${context.pool.namespace}/${context.pool.name}: config.exec: agent needs the key that signs agents' tokens: set HEDDLE_AGENT_SEED (and HEDDLE_AGENT_ACCOUNT) for the pool scheduler`
+          })
+        }
+        const agents = config.exec === "agent" && config.agent !== undefined && tokens !== undefined
+          ? { tokens, natsUrl: config.agent.natsUrl, ttlMs: config.agent.tokenTtl }
+          : undefined
         const client = yield* cluster.client
         return yield* KubernetesPool.make({
           client,
@@ -75,6 +87,7 @@ export const make = (options: ProviderOptions): PoolProvider.PoolProvider => {
           config,
           namespace,
           resetHook: resetHook ?? (() => Effect.succeed(false)),
+          agents,
           ...(informer === undefined ? {} : { informer })
         })
       }),

@@ -1,5 +1,6 @@
 /** The pool provider `kubernetes`: sandboxes are pods of the cluster that KUBECONFIG, the plugin's config or the pod's own service account names. */
 import { definePlugin } from "../../shared/plugin/Plugin.ts"
+import * as AgentExec from "./AgentExec.ts"
 import * as Cluster from "./Cluster.ts"
 import { PluginConfig } from "./Config.ts"
 import * as PodExec from "./PodExec.ts"
@@ -15,7 +16,13 @@ export default definePlugin({
     poolProviders: {
       kubernetes: (config) => {
         const cluster = Cluster.make(Cluster.access(config))
-        return Provider.make({ cluster, ...PodExec.make(cluster) })
+        const pods = PodExec.make(cluster)
+        return Provider.make({
+          cluster,
+          resetHook: pods.resetHook,
+          connect: (sandbox) =>
+            AgentExec.isAddress(sandbox.address) ? AgentExec.connect(sandbox) : pods.connect(sandbox)
+        })
       }
     },
     poolSources: {

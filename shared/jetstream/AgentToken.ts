@@ -7,20 +7,18 @@
 import { encodeUser, fmtCreds } from "@nats-io/jwt"
 import { createUser, fromSeed } from "@nats-io/nkeys"
 import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import type { AgentTokensPort } from "../plugin/AgentLink.ts"
 import { agentPermissions } from "../protocol/SandboxAgent.ts"
 
 /** The signing key is none, or not one of an account. */
 export class AgentTokenFailed extends Schema.TaggedError<AgentTokenFailed>()("AgentTokenFailed", {
   message: Schema.String
 }) {}
-
-export interface AgentTokens {
-  /** The text of a `.creds` file for the sandbox below `base`, good for `ttlMs`. */
-  readonly issue: (base: string, ttlMs: number) => Effect.Effect<Redacted.Redacted<string>, AgentTokenFailed>
-}
 
 export interface AgentTokensOptions {
   /** Seed of the account's signing key, or of the account itself (`SA...`). */
@@ -34,7 +32,7 @@ const answerMs = 30_000
 /** One for each exec, and a few of its own. */
 const subscriptionsMax = 64
 
-export const make = (options: AgentTokensOptions): AgentTokens => ({
+export const make = (options: AgentTokensOptions): AgentTokensPort => ({
   issue: (base, ttlMs) =>
     Effect.gen(function*() {
       const now = yield* Clock.currentTimeMillis
@@ -57,3 +55,13 @@ export const make = (options: AgentTokensOptions): AgentTokens => ({
       })
     })
 })
+
+/** `HEDDLE_AGENT_SEED` and `HEDDLE_AGENT_ACCOUNT`; `undefined` when no seed is set. */
+export const config: Config.Config<AgentTokensPort | undefined> = Config.all({
+  seed: Config.option(Config.Redacted("HEDDLE_AGENT_SEED")),
+  account: Config.option(Config.String("HEDDLE_AGENT_ACCOUNT"))
+}).pipe(Config.map(({ account, seed }) =>
+  Option.isNone(seed)
+    ? undefined
+    : make({ seed: seed.value, ...(Option.isNone(account) ? {} : { account: account.value }) })
+))

@@ -4,6 +4,7 @@
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 
 /** `Nobody`: nobody listens there. `Silent`: no answer in time, or no connection; it may have been done. */
@@ -20,6 +21,20 @@ export interface AgentConnection {
   readonly subscribe: (subject: string, handler: (data: Uint8Array) => void) => () => void
 }
 
+/** Makes the tokens of agents: the text of a NATS credentials file, good for the subjects below `base` and `ttlMs`. */
+export interface AgentTokensPort {
+  readonly issue: (
+    base: string,
+    ttlMs: number
+  ) => Effect.Effect<Redacted.Redacted<string>, { readonly message: string }>
+}
+
+/** Given by a pool scheduler that has the signing key; `undefined` where there is none. */
+export const AgentTokens = Context.Reference<AgentTokensPort | undefined>("heddle/plugin/AgentTokens", {
+  defaultValue: () => undefined
+})
+
+/** Given by whoever works in sandboxes; `undefined` where there is no connection for it. */
 export const AgentLink = Context.Reference<AgentConnection | undefined>("heddle/plugin/AgentLink", {
   defaultValue: () => undefined
 })
