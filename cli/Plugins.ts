@@ -7,6 +7,7 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import { type Plugin, PluginError, PluginHost } from "../shared/plugin/Plugin.ts"
 import { ContractError } from "../shared/protocol/ErrorCode.ts"
 import { CliFailure } from "./ExitCode.ts"
@@ -39,6 +40,16 @@ export const providerPlugin = Effect.fnUntraced(function*(provider: string) {
   }
   return (yield* Effect.promise(firstParty[provider])).default
 })
+
+/** A task type that comes with heddle (it has its plugin's name), or nothing: another plugin may have it. */
+export const taskType = Effect.fnUntraced(function*(type: string) {
+  if (!isFirstParty(type)) return undefined
+  const loaded = (yield* Effect.promise(firstParty[type])).default.load()
+  return Result.isSuccess(loaded) ? loaded.success.taskTypes.get(type) : undefined
+})
+
+/** Task types that come with heddle, for who misspelt one. */
+export const taskTypes: ReadonlyArray<string> = ["noop", "shell"]
 
 /**
  * Config of plugins from the environment: `HEDDLE_ALERT_WEBHOOK_URL`, `HEDDLE_ALERT_NATS_SUBJECT`, and `HEDDLE_KUBERNETES_OBJECTS`: namespaces, with commas between

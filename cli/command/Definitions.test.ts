@@ -145,6 +145,56 @@ it("validate: where the structure leaves no graph, what is wrong with the struct
   assert.match(stderr, /<stdin>:2:\d+: spec\.tasks\[0\]\.name: Missing key/u)
 })
 
+const arguments_ = `metadata: { name: a }
+spec:
+  onCleanup: { type: shell, with: { run: [] } }
+  tasks:
+    - name: extract
+      type: shell
+      with: { cwd: data }
+    - { name: b, type: shell, with: { run: 1, grace: soon } }
+    - { name: c, type: shell, with: { run: "true", grace: "\${{ params.grace }}", cdw: / } }
+    - { name: d, type: noop, with: { outputs: 3 } }
+    - { name: e, type: shel, with: { run: "true" } }
+    - { name: f, type: http, with: { url: "https://example.org" } }
+    - { name: g, type: noop, dependsOn: [h] }
+`
+
+it("validate: arguments that a task type of heddle refuses, beside the problems of the graph; other types are warnings", () => {
+  const { status, stderr } = validate("-", arguments_)
+  assert.strictEqual(status, 2)
+  const told = stderr.trimEnd().split("\n").map((line) => line.trim())
+  const warnings = told.filter((line) => line.startsWith("heddle: warning: "))
+  assert.deepStrictEqual(warnings, [
+    "heddle: warning: <stdin>:9:87: spec.tasks[2].with.cdw: no field is called cdw; did you mean cwd? (shell ignores it)",
+    "heddle: warning: <stdin>:11:24: spec.tasks[4].type: no task type of heddle is called \"shel\": a plugin of the executors must offer it (did you mean shell?)",
+    "heddle: warning: <stdin>:12:24: spec.tasks[5].type: no task type of heddle is called \"http\": a plugin of the executors must offer it"
+  ])
+  const places = told.filter((line) => line.startsWith("<stdin>:")).map((line) =>
+    line.split(": ").slice(0, 2).join(": ")
+  )
+  assert.deepStrictEqual(places, [
+    "<stdin>:3:37: spec.onCleanup.with.run[0]",
+    "<stdin>:7:7: spec.tasks[0].with.run",
+    "<stdin>:8:44: spec.tasks[1].with.run",
+    "<stdin>:8:54: spec.tasks[1].with.grace",
+    "<stdin>:10:47: spec.tasks[3].with.outputs",
+    "<stdin>:13:42: spec.tasks[6].dependsOn[0]"
+  ])
+})
+
+it("validate: with warnings alone a file is valid, and programs get them too", () => {
+  const file = "metadata: { name: a }\nspec: { tasks: [{ name: f, type: http, with: { url: x } }] }\n"
+  assert.strictEqual(validate("-", file).status, 0)
+  const { status, stdout } = validate("-", file, "-o", "json")
+  assert.strictEqual(status, 0)
+  assert.deepNestedInclude(JSON.parse(stdout), {
+    valid: true,
+    "warnings[0].path": "spec.tasks[0].type",
+    "warnings[0].line": 2
+  })
+})
+
 const examples = readdirSync(join(root, "examples")).filter((name) =>
   name.endsWith(".yaml") && readFileSync(join(root, "examples", name), "utf8").includes("kind: Workflow")
 )

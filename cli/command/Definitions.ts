@@ -19,6 +19,8 @@ import * as Connection from "../Connection.ts"
 import * as Globals from "../Globals.ts"
 import { Output } from "../Output.ts"
 import * as WorkflowFile from "../WorkflowFile.ts"
+import * as YamlSource from "../YamlSource.ts"
+import * as DefinitionsArguments from "./DefinitionsArguments.ts"
 
 export const ls = (input: { readonly limit: Option.Option<number>; readonly next: Option.Option<string> }) =>
   Effect.gen(function*() {
@@ -120,7 +122,10 @@ export const validate = (input: { readonly file: string; readonly local: boolean
       return yield* WorkflowFile.invalid(file, all)
     }
     const decoded = yield* Schema.decodeEffect(Definition)(definition).pipe(Effect.orDie) // it was decoded to get here
-    const problems = WorkflowFile.locate(file.source, graphProblems(decoded))
+    const found = yield* DefinitionsArguments.findings(definition)
+    const problems = WorkflowFile.locate(file.source, [...graphProblems(decoded), ...found.problems])
+    const warnings = WorkflowFile.locate(file.source, found.warnings)
+    for (const line of YamlSource.describe(file.path, warnings)) yield* output.note(`heddle: warning: ${line}`)
     if (problems.length > 0) {
       if (output.format !== "table") yield* report(file, problems)
       return yield* WorkflowFile.invalid(file, problems)
@@ -143,7 +148,7 @@ export const validate = (input: { readonly file: string; readonly local: boolean
         )
       )
     }
-    return yield* output.value({ valid: true, name: decoded.metadata.name, problems: [] }, () =>
+    return yield* output.value({ valid: true, name: decoded.metadata.name, problems: [], warnings }, () =>
       `${file.path} is valid: ${decoded.metadata.name}, ${decoded.spec.tasks.length} tasks`)
   })
 

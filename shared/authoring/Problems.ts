@@ -64,11 +64,15 @@ const distance = (a: string, b: string): number => {
   return row[b.length] ?? 0
 }
 
-const unknownField = (path: string): string => {
+/** The name that was probably meant: of those within two edits the nearest. */
+export const nearest = (name: string, known: ReadonlyArray<string>): string | undefined =>
+  known.map((one) => ({ one, far: distance(name.toLowerCase(), one.toLowerCase()) }))
+    .filter(({ far }) => far <= 2).toSorted((a, b) => a.far - b.far)[0]?.one
+
+const unknownField = (path: string, known: ReadonlyArray<string>): string => {
   const name = path.split(".").at(-1) ?? path
-  const [near] = fieldNames.map((known) => ({ known, far: distance(name.toLowerCase(), known.toLowerCase()) }))
-    .filter(({ far }) => far <= 2).toSorted((a, b) => a.far - b.far)
-  return `no field is called ${name}${near === undefined ? "" : `; did you mean ${near.known}?`}`
+  const near = nearest(name, known)
+  return `no field is called ${name}${near === undefined ? "" : `; did you mean ${near}?`}`
 }
 
 const valueAt = (root: unknown, path: string): unknown => {
@@ -102,25 +106,55 @@ const fixOf = (message: string, value: unknown): string | undefined => {
   return near === undefined ? undefined : `did you mean ${near}?`
 }
 
+const problemsOf = (
+  issue: SchemaIssue.Issue,
+  value: unknown,
+  known: ReadonlyArray<string>
+): ReadonlyArray<Problem & { readonly isExcess: boolean }> =>
+  formatIssue(issue).issues.map(({ message, path: parts = [] }) => {
+    const path = pathText(parts)
+    if (message.includes("no excess property")) return { path, message: unknownField(path, known), isExcess: true }
+    const found = valueAt(value, path)
+    if (found === undefined) return { path, message, isExcess: false }
+    const fix = fixOf(message, found)
+    return {
+      path,
+      message: `${message}, found ${shown(found)}`,
+      value: found,
+      ...(fix === undefined ? {} : { fix }),
+      isExcess: false
+    }
+  })
+
 /** Structure only, by the Schema; `onExcessProperty: "error"` since a misspelt field must not be silently without effect. */
 export const structuralProblems = (value: unknown): ReadonlyArray<Problem> => {
   const decoded = decode(value)
   return Result.isSuccess(decoded)
     ? []
-    : formatIssue(decoded.failure.issue).issues.map((issue) => {
-      const path = pathText(issue.path ?? [])
-      if (issue.message.includes("no excess property")) return { path, message: unknownField(path) }
-      const found = valueAt(value, path)
-      if (found === undefined) return { path, message: issue.message }
-      const fix = fixOf(issue.message, found)
-      return {
-        path,
-        message: `${issue.message}, found ${shown(found)}`,
-        value: found,
-        ...(fix === undefined ? {} : { fix })
-      }
-    })
+    : problemsOf(decoded.failure.issue, value, fieldNames).map(({ isExcess: _, ...problem }) => problem)
 }
+
+/**
+ * What the schema of a task type says of a task's `with`; paths begin at `with`. Where an expression stands the value is known only when the task runs, so nothing is
+ * said of it. `isExcess`: a field that the type does not have, and at run time ignores.
+ */
+export const argumentProblems = (
+  schema: Schema.Codec<unknown, unknown>,
+  value: unknown
+): ReadonlyArray<Problem & { readonly isExcess: boolean }> => {
+  const root = { with: value }
+  const decoded = Schema.decodeUnknownResult(Schema.Struct({ with: schema }), {
+    errors: "all",
+    onExcessProperty: "error"
+  })(root)
+  if (Result.isSuccess(decoded)) return []
+  const known = "fields" in schema && typeof schema.fields === "object" && schema.fields !== null
+    ? Object.keys(schema.fields)
+    : []
+  return problemsOf(decoded.failure.issue, root, known).filter(({ path }) => !isExpression(valueAt(root, path)))
+}
+
+const isExpression = (value: unknown): boolean => typeof value === "string" && value.includes("${{")
 
 /** What the graph is made of: without these it would be another one. */
 const graphKeys: ReadonlySet<string | number | undefined> = new Set([
