@@ -4,7 +4,7 @@
  * Follows docs/design/kubernetes.md, "Answers". The rule behind the table: `Unknown` unless the answer proves that nothing was stored; a wrong `Unknown` costs one
  * read, a wrong "not done" costs a sandbox.
  */
-import { isObject } from "./Json.ts"
+import { isObject, listAt, textAt } from "./Json.ts"
 
 export type Answer =
   | {
@@ -27,8 +27,16 @@ export type Verdict =
   | { readonly _tag: "Expired"; readonly message: string }
   /** Not done, and may be tried again after this time. */
   | { readonly _tag: "Later"; readonly message: string; readonly afterMs: number }
-  /** Not done, and never will be as it is. `everywhere`: nothing about this object is to blame (no right, no server). */
-  | { readonly _tag: "Refused"; readonly message: string; readonly everywhere: boolean }
+  /**
+   * Not done, and never will be as it is. `everywhere`: nothing about this object is to blame (no right, no server). `fields`: those of the object that the API server
+   * names as invalid (422), e.g. `metadata.annotations`, `spec.containers[0].image`.
+   */
+  | {
+    readonly _tag: "Refused"
+    readonly message: string
+    readonly everywhere: boolean
+    readonly fields: ReadonlyArray<string>
+  }
   | { readonly _tag: "Unknown"; readonly message: string }
 
 const retryAfterDefaultMs = 1_000
@@ -39,8 +47,11 @@ const messageOf = (status: number, body: unknown): string => {
   return text === "" ? `the API server answered ${status}` : `${text.slice(0, 500)} (${status})`
 }
 
+const fieldsOf = (body: unknown): ReadonlyArray<string> =>
+  listAt(body, "details", "causes").flatMap((cause) => textAt(cause, "field") ?? [])
+
 export const verdict = (answer: Answer): Verdict => {
-  if (answer._tag === "NotSent") return { _tag: "Refused", message: answer.reason, everywhere: true }
+  if (answer._tag === "NotSent") return { _tag: "Refused", message: answer.reason, everywhere: true, fields: [] }
   if (answer._tag === "Lost") return { _tag: "Unknown", message: answer.reason }
   const { body, retryAfterMs, status } = answer
   if (status >= 200 && status < 300) return { _tag: "Done", body }
@@ -50,7 +61,7 @@ export const verdict = (answer: Answer): Verdict => {
     case 403:
     case 405:
     case 415:
-      return { _tag: "Refused", message, everywhere: true }
+      return { _tag: "Refused", message, everywhere: true, fields: [] }
     case 404:
       return { _tag: "NotFound", message }
     case 409:
@@ -62,7 +73,7 @@ export const verdict = (answer: Answer): Verdict => {
       return { _tag: "Later", message, afterMs: retryAfterMs ?? retryAfterDefaultMs }
     default:
       return status >= 400 && status < 500
-        ? { _tag: "Refused", message, everywhere: false }
+        ? { _tag: "Refused", message, everywhere: false, fields: status === 422 ? fieldsOf(body) : [] }
         : { _tag: "Unknown", message }
   }
 }

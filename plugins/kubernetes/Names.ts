@@ -18,6 +18,10 @@ export const annotation = {
   claim: `${domain}/claim`,
   holder: `${domain}/holder`,
   ttlMs: `${domain}/ttl-ms`,
+  /** Whose quota the claim counts against, for whom it was asked, and the batch that it is a part of. */
+  team: `${domain}/team`,
+  user: `${domain}/user`,
+  batch: `${domain}/batch`,
   /** The pool session of the last write; an older session that sees a greater one here stops. */
   session: `${domain}/session`,
   /** JSON: environment that the claim asks for; processes started in the pod get it. */

@@ -50,7 +50,18 @@ const claimOf = (annotations: Readonly<Record<string, string>>): ClaimMark | und
   const sessionId = wholeNumber(annotations[annotation.session])
   const ttlMs = wholeNumber(annotations[annotation.ttlMs])
   if (claimId === undefined || !isClaimId(claimId) || sessionId === undefined || ttlMs === undefined) return undefined
-  return { claimId, holder: annotations[annotation.holder] ?? "", sessionId: SessionId.make(sessionId), ttlMs }
+  const team = annotations[annotation.team]
+  const user = annotations[annotation.user]
+  const batch = annotations[annotation.batch]
+  return {
+    claimId,
+    holder: annotations[annotation.holder] ?? "",
+    sessionId: SessionId.make(sessionId),
+    ttlMs,
+    ...(team === undefined ? {} : { team }),
+    ...(user === undefined ? {} : { user }),
+    ...(batch === undefined || !isClaimId(batch) ? {} : { batch })
+  }
 }
 
 const timeOf = (text: string | undefined): number | undefined => {

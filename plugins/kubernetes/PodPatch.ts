@@ -26,11 +26,30 @@ const patch = (
   }
 }
 
-/** What a claim asks for and this pod cannot have; the claim is refused without a request. */
-export const claimProblem = (pod: Pod.Pod, write: ClaimWrite): string | undefined => {
-  const container = Object.keys(write.images ?? {}).find((name) => pod.images[name] === undefined)
+/** What a claim asks for and no pod of this pool can have; the claim is refused without a request. */
+export const claimProblem = (template: Config["template"], pod: Pod.Pod, write: ClaimWrite): string | undefined => {
+  const container = Object.keys(write.images ?? {}).find((name) =>
+    pod.images[name] === undefined && !template.spec.containers.some((one) => one.name === name)
+  )
   if (container !== undefined) return `the pods of this pool have no container ${JSON.stringify(container)}`
   return labelsProblem(write.labels ?? {}) ?? annotationsProblem(write.annotations ?? {})
+}
+
+/** What a claim asks for and this pod, made of an earlier template, cannot have: another one of the pool may. */
+export const podProblem = (pod: Pod.Pod, write: ClaimWrite): string | undefined => {
+  const container = Object.keys(write.images ?? {}).find((name) => pod.images[name] === undefined)
+  return container === undefined ? undefined : `the pod ${pod.name} has no container ${JSON.stringify(container)}`
+}
+
+/** Whether what the API server finds invalid is what the claim asked for, and not how this pod is. */
+export const isOfClaim = (write: ClaimWrite, fields: ReadonlyArray<string>): boolean => {
+  const isAsked = (asked: Readonly<Record<string, string>> | undefined): boolean =>
+    asked !== undefined && Object.keys(asked).length > 0
+  return fields.some((field) =>
+    (field.startsWith("metadata.labels") && isAsked(write.labels)) ||
+    (field.startsWith("metadata.annotations") && (isAsked(write.annotations) || isAsked(write.env))) ||
+    (/^spec\.containers\[\d+\]\.image$/.test(field) && isAsked(write.images))
+  )
 }
 
 const before = (
@@ -40,7 +59,7 @@ const before = (
 
 /** Idle -> Running, with everything that the claim asks for, in one write. */
 export const claim = (pod: Pod.Pod, write: ClaimWrite): JsonObject => {
-  const { claimId, holder, sessionId, ttlMs } = write.mark
+  const { batch, claimId, holder, sessionId, team, ttlMs, user } = write.mark
   const changed = { ...write.annotations, [annotation.safeToEvict]: "false" }
   const images = Object.fromEntries(
     Object.entries(write.images ?? {}).filter(([name, image]) => pod.images[name] !== image)
@@ -56,6 +75,9 @@ export const claim = (pod: Pod.Pod, write: ClaimWrite): JsonObject => {
     [annotation.holder]: holder,
     [annotation.session]: String(sessionId),
     [annotation.ttlMs]: String(ttlMs),
+    [annotation.team]: team ?? null,
+    [annotation.user]: user ?? null,
+    [annotation.batch]: batch ?? null,
     [annotation.env]: write.env === undefined || Object.keys(write.env).length === 0 ? null : JSON.stringify(write.env),
     [annotation.undo]: JSON.stringify(undo),
     [annotation.uses]: String(pod.uses + 1),
@@ -110,6 +132,9 @@ export const idle = (pod: Pod.Pod, session: SessionId, isRestarted: boolean): Js
     [annotation.claim]: null,
     [annotation.holder]: null,
     [annotation.ttlMs]: null,
+    [annotation.team]: null,
+    [annotation.user]: null,
+    [annotation.batch]: null,
     [annotation.env]: null,
     [annotation.undo]: null,
     [annotation.reset]: null,

@@ -120,6 +120,8 @@ export class ClaimWrites {
         this.slotFree(claim)
         claim.lastError = { code: "Unavailable", message: `the provider refused the claim: ${outcome.message}` }
         if (outcome.isFinal === true) {
+          // Asked again it would end the same way.
+          claim.lastError = { ...claim.lastError, code: "InvalidMessage" }
           this.cache.release(uid)
           return this.ends.refused(claim, now)
         }

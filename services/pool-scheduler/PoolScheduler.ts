@@ -111,10 +111,7 @@ export class PoolScheduler {
     this.writes = new ClaimWrites(this.desk, this.cache, this.options.inflightCasMax, {
       granted: (claim, cell, version, now) => this.granted(claim, cell, version, now),
       missed: (claim, now) => this.retry(claim, now),
-      refused: (claim, now) => {
-        claim.attempts = this.options.attemptsMax
-        this.retry(claim, now)
-      },
+      refused: (claim, now) => this.retry(claim, now, true),
       fenced: (claim, current, now) => {
         this.isStopping = true
         this.retry(claim, now)
@@ -497,13 +494,13 @@ export class PoolScheduler {
     this.drained()
   }
 
-  /** The next sandbox, at the claim's old place. */
-  private retry(claim: Claim, now: EpochMs): void {
+  /** The next sandbox, at the claim's old place, unless no other would do either. */
+  private retry(claim: Claim, now: EpochMs, isFinal = false): void {
     const { attemptsMax } = this.options
     if (claim.settled !== undefined) this.claims.forget(claim)
     else if (this.isStopping) this.claims.finish(claim, "ShuttingDown", now)
     else if (now >= claim.spec.deadlineAt) this.claims.finish(claim, "DeadlineExceeded", now)
-    else if (claim.attempts >= attemptsMax) {
+    else if (isFinal || claim.attempts >= attemptsMax) {
       claim.lastError ??= {
         code: "Unavailable",
         message: `${attemptsMax} sandboxes were tried and none could be claimed`

@@ -133,7 +133,10 @@ export class Cluster {
         return
       }
       if (fate.isDisturbed) this.faults.disturb(this.store, request)
-      const { code, body } = this.perform(request, user)
+      const performed = this.perform(request, user)
+      const { code, body } = fate.refusalAfter === undefined
+        ? performed
+        : { code: fate.refusalAfter.code, body: fate.refusalAfter.status }
       const tell = () => done(fate.isLostAfter ? { _tag: "Lost" } : { _tag: "Answered", code, body })
       if (fate.latencyAfterMs > 0) this.clock.after(fate.latencyAfterMs, tell)
       else tell()

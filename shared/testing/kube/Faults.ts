@@ -37,6 +37,8 @@ export interface Fate {
   readonly isDisturbed: boolean
   readonly isLostBefore: boolean
   readonly isLostAfter: boolean
+  /** Told instead of the answer, after the write took effect (a time-out behind the API server). */
+  readonly refusalAfter?: Refusal.Refusal | undefined
 }
 
 export interface WatchFate {

@@ -41,12 +41,15 @@ export const template = { spec: { containers: [{ name: "main", image }] } }
 
 export class World {
   readonly pool: ProviderPool
+  /** Of its owner. */
+  readonly session: number
   readonly states = new Map<SandboxUid, SandboxState>()
   readonly deltas: Array<SandboxDelta> = []
   private readonly waiters = new Set<() => void>()
 
-  constructor(pool: ProviderPool) {
+  constructor(pool: ProviderPool, session: number) {
     this.pool = pool
+    this.session = session
   }
 
   /** To be handed to `watch`. */
@@ -166,7 +169,7 @@ export const opened = (options: WorldOptions): Effect.Effect<World, ProviderErro
       labels: options.labels ?? {},
       startedAt: 0
     }, { template, ...options.config })
-    const world = new World(pool)
+    const world = new World(pool, options.session ?? 1)
     yield* pool.watch(world.observe)
     return world
   })
