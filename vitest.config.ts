@@ -41,7 +41,7 @@ export default defineConfig({
       {
         test: {
           name: "e2e-deno",
-          include: ["test/e2e/{dev,failover}.test.ts"],
+          include: ["test/e2e/{dev,examples,failover}.test.ts"],
           env: { HEDDLE_E2E_RUNTIME: "deno" },
           environment: "node",
           testTimeout: 180_000,

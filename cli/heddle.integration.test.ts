@@ -2,6 +2,7 @@ import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
+import { type AddressInfo, createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
@@ -81,6 +82,45 @@ it.live("without a server: exit code 6, and with -o json the error is the contra
     const answer: unknown = JSON.parse(error)
     assert.nestedPropertyVal(answer, "error.code", "Unavailable")
   }).pipe(Effect.scoped), 30_000)
+
+/** Says that it is a nats-server of this version, and answers nothing but PING. */
+const pretender = (version: string) =>
+  Effect.acquireRelease(
+    Effect.callback<{ readonly url: string; readonly stop: () => void }>((resume) => {
+      const server = createServer((socket) => {
+        socket.on("error", () => undefined) // whoever looked has gone
+        socket.write(
+          `INFO ${JSON.stringify({ server_id: "P", version, max_payload: 1_048_576, headers: true, proto: 1 })}\r\n`
+        )
+        socket.on("data", (bytes) => {
+          if (bytes.includes("PING")) socket.write("PONG\r\n")
+        })
+      })
+      server.listen(0, "127.0.0.1", () => {
+        const { port } = server.address() as AddressInfo // listening on TCP
+        resume(Effect.succeed({ url: `nats://127.0.0.1:${port}`, stop: () => server.close() }))
+      })
+    }),
+    ({ stop }) => Effect.sync(stop)
+  )
+
+it.live(
+  "a nats-server that is too old: no service starts on it, doctor says so, both name the least version",
+  () =>
+    Effect.gen(function*() {
+      const cwd = yield* folder
+      const { url } = yield* pretender("2.11.9")
+      for (const service of ["coordinator", "pool-scheduler", "task-executor", "failover"]) {
+        const { code, error } = yield* run(cwd, ["serve", service, "--nats", url])
+        assert.strictEqual(code, 6, error)
+        assert.match(error, /nats-server 2\.11\.9 at .* is too old: 2\.12\.\d+ at least/, service)
+      }
+      const doctor = yield* run(cwd, ["doctor", "--nats", url])
+      assert.notStrictEqual(doctor.code, 0)
+      assert.match(doctor.out, /problem .*2\.11\.9/)
+    }).pipe(Effect.scoped),
+  60_000
+)
 
 it.live(
   "what needs no server: help, errors, completion, validation; without an escape byte off a terminal",
