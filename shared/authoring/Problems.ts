@@ -143,7 +143,7 @@ export const argumentProblems = (
   value: unknown
 ): ReadonlyArray<Problem & { readonly isExcess: boolean }> => {
   const root = { with: value }
-  const decoded = Schema.decodeUnknownResult(Schema.Struct({ with: schema }), {
+  const decoded = Schema.decodeResult(Schema.Struct({ with: schema }), {
     errors: "all",
     onExcessProperty: "error"
   })(root)
