@@ -31,6 +31,9 @@ import type { Channel, ChannelHandlers, Inquiry, ProgramEnd, Refused, Transport 
 const scheme = "agent:"
 const requestTimeoutMs = 3_000
 const inputBytesMax = 256 * 1024
+/** For an agent that is not there, when a sandbox is first used. */
+const connectWaitMs = 8_000
+const connectRetryMs = 200
 /** Turns without a word before the agent is asked, and before it counts as gone. */
 const turnsToAsk = 2
 const turnsMax = Math.ceil(agentSilenceMs / agentAliveMs)
@@ -192,8 +195,13 @@ export const connect: PoolProvider["connect"] = (sandbox) =>
     if (!isAddress(sandbox.address) || !/^heddle\.sandbox(\.[A-Za-z0-9_-]{1,63}){3}$/.test(base)) {
       return yield* lost(`its address "${sandbox.address ?? ""}" names no agent`)
     }
-    const { gone } = yield* inquire(link, base, sandbox.uid)
-    if (gone !== undefined) return yield* lost(gone)
+    // A claim may be faster than an agent that has just been started, or that finds its server again.
+    for (let waitedMs = 0;; waitedMs += connectRetryMs) {
+      const { gone, isEmpty } = yield* inquire(link, base, sandbox.uid)
+      if (gone === undefined) break
+      if (isEmpty || waitedMs >= connectWaitMs) return yield* lost(gone)
+      yield* Effect.sleep(connectRetryMs)
+    }
     const transport: Transport = {
       open: (command, handlers) => open(link, base, sandbox.uid, command, handlers),
       inquire: inquire(link, base, sandbox.uid),

@@ -3,24 +3,30 @@
  * folder for each pod), given-back pods are started anew. And what happens when an executor is killed or a pod is evicted in the middle of a task.
  */
 import { assert, describe, it } from "@effect/vitest"
+import { createAccount } from "@nats-io/nkeys"
+import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
+import { fileURLToPath } from "node:url"
 import type { Snapshot } from "../../shared/protocol/Claim.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { Namespace, PoolName } from "../../shared/protocol/Token.ts"
 import type { WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
 import { ApiServer } from "../../shared/testing/kube/ApiServer.ts"
 import type { Json } from "../../shared/testing/kube/Json.ts"
+import type { KubeletOptions } from "../../shared/testing/kube/Kubelet.ts"
 import { Mesh, type MeshOptions } from "./Mesh.ts"
 
+const agentProgram = fileURLToPath(new URL("../../services/sandbox-agent/main.ts", import.meta.url))
 const pool = { namespace: Namespace.make("default"), name: PoolName.make("boxes") }
 
 /** A cluster with its kubelet, and the kubeconfig that leads to it. */
-const startCluster = async () => {
+const startCluster = async (onContainer: NonNullable<KubeletOptions["onContainer"]> = () => undefined) => {
   const server = await ApiServer.start({
     exec: { onDisconnect: "leave" },
+    kubelet: { onContainer },
     users: { mesh: { name: "mesh", grants: [{ rules: [{ apiGroups: ["*"], resources: ["*"], verbs: ["*"] }] }] } }
   })
   const folder = mkdtempSync(join(tmpdir(), "heddle-kubeconfig-"))
@@ -193,5 +199,64 @@ describe("tasks in pods", () => {
     assert.lengthOf(processesWith(mark), 0)
     await allIdle(mesh, 2)
     assert.isFalse((await cluster.pods()).some((pod) => pod.metadata.uid === victim.metadata.uid))
+  })
+
+  it("a pool in agent mode: tasks run through the agents in the pods, an agent that dies is a lost sandbox", async () => {
+    const agents = new Map<string, ChildProcess>()
+    const onContainer: NonNullable<KubeletOptions["onContainer"]> = (pod, _container, change) => {
+      const { name, uid } = pod.metadata
+      if (change === "Stopped") agents.get(name)?.kill("SIGKILL")
+      else {
+        const env = pod.spec.containers[0].env.map((
+          one: Json
+        ) => [one.name, one.valueFrom === undefined ? one.value : uid])
+        agents.set(
+          name,
+          spawn(process.execPath, [agentProgram], {
+            cwd: tmpdir(),
+            stdio: "ignore",
+            env: { PATH: process.env["PATH"], HOSTNAME: name, ...Object.fromEntries(env) }
+          })
+        )
+      }
+    }
+    try {
+      await using cluster = await startCluster(onContainer)
+      const seed = new TextDecoder().decode(createAccount().getSeed())
+      await using mesh = await Mesh.start({
+        ttl: "2s",
+        grace: "500ms",
+        // this broker has no authentication; what a token allows is shown in test/integration/agent-token.test.ts
+        env: { KUBECONFIG: cluster.kubeconfig, HEDDLE_AGENT_SEED: seed }
+      })
+      await mesh.applyPool({
+        name: pool.name,
+        provider: "kubernetes",
+        size: 2,
+        config: {
+          template: { spec: { containers: [{ name: "main", image: "registry.example/box:1" }] } },
+          exec: "agent",
+          agent: { natsUrl: mesh.natsUrl }
+        }
+      })
+      const mark = nap(300)
+      await start(mesh, "by-agent", [
+        shell("first", `echo where=$HOSTNAME >> "$HEDDLE_OUTPUTS"`),
+        shell("long", `if [ "$HEDDLE_ATTEMPT" = 1 ]; then ${mark}; fi`, ["first"])
+      ])
+      await until("the running process", async () => processesWith(mark).length > 0 || undefined)
+      const [pid = 0] = processesWith(mark)
+      const host = /HOSTNAME=([^\0]*)/.exec(readFileSync(`/proc/${pid}/environ`, "latin1"))?.[1] ?? ""
+      agents.get(host)?.kill("SIGKILL")
+      const done = await succeeded(mesh, "by-agent")
+      assert.deepStrictEqual(done.tasks.find((task) => task.name === "long")?.attempts.map((one) => one.state), [
+        "FAILOVER",
+        "SUCCEEDED"
+      ])
+      assert.isString(done.tasks.find((task) => task.name === "first")?.outputs?.["where"])
+      await until("the end of its processes", async () => processesWith(mark).length === 0 || undefined)
+    } finally {
+      for (const agent of agents.values()) agent.kill("SIGKILL")
+    }
   })
 })
