@@ -18,6 +18,7 @@ import * as Pool from "../../shared/protocol/Pool.ts"
 import * as PoolEvent from "../../shared/protocol/PoolEvent.ts"
 import * as Report from "../../shared/protocol/Report.ts"
 import { type PoolRef, Sandbox } from "../../shared/protocol/Sandbox.ts"
+import * as SandboxAgent from "../../shared/protocol/SandboxAgent.ts"
 import * as Schedule from "../../shared/protocol/Schedule.ts"
 import * as Signal from "../../shared/protocol/Signal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
@@ -132,6 +133,11 @@ export const messages = [
   { name: "MemberList", schema: Member.MemberList, text: "The processes of the mesh." },
   { name: "FailoverList", schema: SystemEvent.FailoverList, text: "What failed over, and what came of it." },
   { name: "SystemEvent", schema: SystemEvent.SystemEvent, text: "An event of the system event bus." },
+  { name: "AgentHello", schema: SandboxAgent.AgentHello },
+  { name: "AgentExec", schema: SandboxAgent.AgentExec },
+  { name: "AgentAnswer", schema: SandboxAgent.AgentAnswer, text: "Whether the agent runs the program." },
+  { name: "AgentControl", schema: SandboxAgent.AgentControl },
+  { name: "AgentEnd", schema: SandboxAgent.AgentEnd },
   { name: "ErrorBody", schema: ErrorCode.ErrorBody },
   { name: "ErrorAnswer", schema: ErrorCode.ErrorAnswer }
 ] as const satisfies ReadonlyArray<Message>
@@ -173,6 +179,7 @@ export const defaults: Readonly<Record<string, string>> = {
 
 // A subject with placeholders, made by the same function as the real one: the placeholder is no valid name, which is the point.
 const pool = { namespace: "<ns>", name: "<pool>" } as unknown as PoolRef
+const agent = SandboxAgent.agentBase(pool, "<sandbox>")
 const claimId = "<claimId>" as unknown as ClaimId
 const instance = "<instance>" as unknown as InstanceId
 const shard = "<shard>" as unknown as Shard
@@ -449,6 +456,24 @@ export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: Reado
     items: [
       { subject: Subject.rpc.memberList, request: "{}", answer: "MemberList", text: "Registry." },
       { subject: Subject.rpc.failoverList, request: "{}", answer: "FailoverList", text: "Failover records." }
+    ]
+  },
+  {
+    title: "Agents in sandboxes (core NATS, answered by the agent of one sandbox)",
+    items: [
+      {
+        subject: SandboxAgent.agentSubject.hello(agent),
+        request: "{}",
+        answer: "AgentHello",
+        text: "Whether the agent is there, and of which sandbox."
+      },
+      {
+        subject: SandboxAgent.agentSubject.exec(agent),
+        request: "AgentExec",
+        answer: "AgentAnswer",
+        text:
+          "Runs a program. Its stdin is then taken as bytes on `<base>.to.input.<exec>`, `AgentControl` on `<base>.to.control.<exec>`; its output comes on `<base>.from.output.<exec>`, behind a kind byte and a number of 32 bits, at last an `AgentEnd`."
+      }
     ]
   }
 ]
