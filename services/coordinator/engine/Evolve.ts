@@ -348,7 +348,9 @@ const chosen = (
       const floor = Math.max(task.attemptFloor ?? 0, highestAttempt(task.items))
       table.push({
         marks: 0,
-        pending: node.predecessors.filter((p) => inside.has(p)).length,
+        pending: node.predecessors.filter((p) =>
+          inside.has(p) && (ChunkedVector.get(state.tasks, p).marks & Mark.Outside) === 0
+        ).length,
         ok: 0,
         failed: 0,
         skipped: 0,
@@ -382,6 +384,41 @@ const chosen = (
     killedChains: count.killed,
     withOutputs: table.filter(hasOutputs).length
   }
+}
+
+/** Everything under way has ended: nobody waits for it any more, and a recovered run begins it again. */
+const abandoned = (state: WorkflowState, at: EpochMs): WorkflowState => {
+  const killed = (execution: Execution): Execution =>
+    isEnded(execution) ? execution : {
+      ...execution,
+      status: "KILLED",
+      intent: "none",
+      attempt: execution.status === "FAILED"
+        ? withoutDue(execution.attempt)
+        : finished(execution.attempt, "KILLED", undefined, at)
+    }
+  let { tasks } = state
+  for (const node of state.graph.nodes) {
+    const task = ChunkedVector.get(tasks, node.index)
+    if ((task.marks & Mark.Active) === 0) continue
+    const { execution, items, marks } = task
+    tasks = ChunkedVector.set(tasks, node.index, {
+      ...task,
+      status: "KILLED",
+      marks: (marks & ~Mark.Active) | Mark.Inactive | Mark.KilledChain,
+      ...(execution === undefined ? {} : { execution: killed(execution) }),
+      ...(items === undefined ? {} : {
+        items: {
+          ...items,
+          active: 0,
+          executions: ChunkedVector.fromArray(
+            ChunkedVector.toArray(items.executions).map((one) => one === undefined ? undefined : killed(one))
+          )
+        }
+      })
+    })
+  }
+  return { ...state, tasks, active: 0, killedChains: state.killedChains + state.active }
 }
 
 const hasOutputs = ({ execution, items, status }: TaskState): boolean =>
@@ -467,7 +504,7 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
       }
     case "POISONED":
       return {
-        ...state,
+        ...abandoned(state, turn.at),
         status: "FAILED",
         poisoned: true,
         reason: transition.reason,

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import type { LifecycleEvent } from "../../../shared/protocol/Journal.ts"
 import { TaskName } from "../../../shared/protocol/Token.ts"
+import * as Decide from "./Decide.ts"
 import * as Registration from "./Registration.ts"
 import * as Replay from "./Replay.ts"
 import { id, ScriptedRun, session, type Spec } from "./ScriptedRun.ts"
@@ -196,6 +197,22 @@ describe("a run of some tasks", () => {
     verified(self)
   })
 
+  it("what is between them and was not asked for neither runs nor makes what is behind it run again", () => {
+    const self = new ScriptedRun({ tasks: [task("b"), task("c", ["b"]), task("d", ["c"])] })
+      .start({ startNodes: [TaskName.make("b"), TaskName.make("d")], dependType: "TASK_ONLY" })
+    self.fail("b")
+    self.succeed("d")
+    self.turn(recover())
+    assert.deepStrictEqual(lane(self), ["b:1:2"])
+    self.succeed("b")
+    assert.deepStrictEqual([self.state.status, self.summary], ["SUCCEEDED", "b:SUCCEEDED/2 d:SUCCEEDED/1"])
+    self.turn(runTask("b", "TASK_POST"))
+    self.succeed("b")
+    self.succeed("d")
+    assert.deepStrictEqual([self.state.status, self.summary], ["SUCCEEDED", "b:SUCCEEDED/3 d:SUCCEEDED/2"])
+    verified(self)
+  })
+
   it("run-task with what is before or behind it: in their order, and with the outputs of those that stay", () => {
     const self = new ScriptedRun({ tasks: [task("a"), task("b", ["a"]), task("c", ["b"]), task("z")] }).start()
     self.succeed("a", { a: 1 })
@@ -244,6 +261,22 @@ describe("a run of some tasks", () => {
     self.turn(recover())
     for (const name of ["b", "c"]) self.succeed(name)
     assert.strictEqual(self.state.status, "SUCCEEDED")
+    verified(self)
+  })
+
+  it("run-task of a run that was stopped while it paused: what was paused is still to be resumed", () => {
+    const self = new ScriptedRun({ tasks: [task("a"), task("b")] }).start()
+    self.register("a")
+    self.turn(pause)
+    self.turn(stop)
+    self.ended("a", "TASK_KILLED")
+    assert.deepStrictEqual([self.state.status, self.summary], ["STOPPED", "a:KILLED/1 b:PAUSED/1"])
+    self.turn(runTask("a"))
+    self.succeed("a")
+    assert.strictEqual(self.state.status, "PAUSED")
+    self.turn(recover("resume"))
+    self.succeed("b")
+    assert.deepStrictEqual([self.state.status, self.summary], ["SUCCEEDED", "a:SUCCEEDED/2 b:SUCCEEDED/2"])
     verified(self)
   })
 
@@ -385,6 +418,44 @@ it("a stop after a time-out that only warned is a stop", () => {
   self.ended("a", "TASK_KILLED")
   assert.deepStrictEqual(result(self), ["STOPPED", undefined])
   verified(self)
+})
+
+it("failure strategy end: the first failure is the reason, and what still succeeds has no successor", () => {
+  const self = new ScriptedRun({
+    failureStrategy: "end",
+    tasks: [task("a"), task("b"), task("c", ["b"]), task("z")]
+  }).start()
+  for (const name of ["a", "b", "z"]) self.register(name)
+  self.fail("z", "exit 3")
+  self.fail("a", "ended by SIGTERM")
+  self.succeed("b")
+  assert.deepStrictEqual(result(self), ["FAILED", "task z failed: exit 3"])
+  assert.strictEqual(self.summary, "a:FAILED/1 b:SUCCEEDED/1 c:-/0 z:FAILED/1")
+  verified(self)
+})
+
+it("a run that failed by a defect of the engine leaves nothing under way; it can be recovered, and fail by one again", () => {
+  for (const again of [recover(), runTask("a")]) {
+    const self = new ScriptedRun({ tasks: [task("a"), task("f", [], { forEach: { items: "[1, 2]" } })] }).start()
+    const poison = (reason: string) => self.take(Decide.poison(self.state, reason, self.now))
+    for (const name of ["a", "f[0]", "f[1]"]) self.register(name)
+    self.succeed("f[0]")
+    poison("first")
+    assert.deepStrictEqual(result(self), ["FAILED", "the engine failed: first"])
+    assert.strictEqual(self.summary, "a:KILLED/1 f:KILLED/2")
+    // what it still reports changes nothing
+    assert.deepStrictEqual(self.ended("a", "TASK_KILLED").transitions, [])
+    self.turn(again)
+    assert.deepStrictEqual(lane(self), again._tag === "WORKFLOW_RECOVER" ? ["a:1:2", "f:1:2:1"] : ["a:1:2"])
+    for (const name of lane(self)) self.register(name.startsWith("a") ? "a" : "f[1]")
+    poison("second")
+    assert.deepStrictEqual(result(self), ["FAILED", "the engine failed: second"])
+    self.turn(recover())
+    self.succeed("a")
+    self.succeed("f[1]")
+    assert.strictEqual(self.state.status, "SUCCEEDED")
+    verified(self)
+  }
 })
 
 it("a journal that belongs to another definition is refused, with what does not fit", () => {
