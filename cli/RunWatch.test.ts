@@ -128,3 +128,14 @@ it("a large graph fits the screen: what failed and what runs first, then a count
   assert.match(lines[3] ?? "", /^t41 /)
   assert.include(lines.at(-1) ?? "", "50 tasks: 48 SUCCEEDED")
 })
+
+it("what a task wrote: its name before each line, and what was left out", () => {
+  const line = (text: string, more: Record<string, unknown> = {}) => {
+    const found = RunWatch.logLine("heddle.logs.i-1.a:1:1", JSON.stringify({ at: 0, stream: "stdout", text, ...more }))
+    return found === undefined ? undefined : RunWatch.logText(found, plain)
+  }
+  assert.strictEqual(line("one\n"), "a:1:1 | one")
+  assert.strictEqual(line("one\n\n  two\n"), "a:1:1 | one\na:1:1 | \na:1:1 |   two")
+  assert.strictEqual(line("", { dropped: 7 }), "a:1:1 | ... 7 bytes left out")
+  assert.isUndefined(RunWatch.logLine("heddle.logs.i-1.a:1:1", "nonsense"))
+})

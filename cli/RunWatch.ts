@@ -192,6 +192,13 @@ export const logLine = (
   return log === undefined ? undefined : { task: subject.split(".").slice(3).join("."), log }
 }
 
+/** What a task wrote, its name before each line: a message may hold many. */
+export const logText = ({ log, task }: NonNullable<ReturnType<typeof logLine>>, look: Output.Style): string =>
+  [
+    ...(log.text === "" ? [] : log.text.replace(/\n$/, "").split("\n").map((line) => ` ${line}`)),
+    ...(log.dropped === undefined ? [] : [` ... ${log.dropped} bytes left out`])
+  ].map((line) => `${look.dim(`${task} |`)}${line}`).join("\n")
+
 export const get = (instanceId: string) => Connection.call(Subject.rpc.workflow("get"), WorkflowView, { instanceId })
 
 const isPassing = (error: ContractError) =>
@@ -224,7 +231,7 @@ export const watch = (instanceId: string, options: Options) =>
         pendingLogs.push(
           options.show === "events"
             ? JSON.stringify({ task: found.task, ...found.log })
-            : `${output.style.dim(`${found.task} |`)} ${found.log.text.trimEnd()}`
+            : logText(found, output.style)
         )
         Queue.offerUnsafe(wakes, undefined)
       })

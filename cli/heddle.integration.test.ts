@@ -61,6 +61,8 @@ it.live(
         [["claim", "a b"], /The pool "a b" is no name/],
         [["claim", "p", "ls"], /heddle claim p --exec -- ls/],
         [["claim", "p", "--priority", "11"], /--priority 11: 0 is the lowest, 9 the highest/],
+        [["pools", "apply", "pools.yaml"], /heddle pools apply -f pools\.yaml/],
+        [["envs", "apply", "envs.json"], /heddle envs apply -f envs\.json/],
         [["pools", "ls", "-o", "xml"], /"table"/]
       ]
       for (const [args, said] of cases) {
@@ -134,6 +136,11 @@ it.live(
       assert.nestedPropertyVal(JSON.parse(one.out), "code", "NoSuchPool")
       assert.strictEqual((yield* run(cwd, ["errors", "Nothing"])).code, 3)
       assert.include((yield* run(cwd, ["completion", "zsh"])).out, "#compdef heddle")
+      for (const shell of ["bash", "zsh", "fish"]) {
+        const script = (yield* run(cwd, ["completion", shell])).out
+        assert.include(script, "force-success", shell)
+        assert.notInclude(script, "--completions", shell)
+      }
       for (const name of ["hello", "diamond", "repo-report"]) {
         const file = join(root, "examples", `${name}.yaml`)
         assert.strictEqual((yield* run(cwd, ["definitions", "validate", "--local", file])).code, 0, name)

@@ -7,5 +7,7 @@ import { Output } from "../Output.ts"
 export const print = (root: Command.Command.Any) => (input: { readonly shell: "bash" | "zsh" | "fish" }) =>
   Effect.gen(function*() {
     const output = yield* Output
-    yield* output.line(Completions.generate("heddle", input.shell, Completions.fromCommand(root)).trimEnd())
+    const script = Completions.generate("heddle", input.shell, Completions.fromCommand(root)).trimEnd()
+    // The comment at its top names a flag of the parser's, which is this command here.
+    yield* output.line(script.replaceAll("heddle --completions ", "heddle completion "))
   })

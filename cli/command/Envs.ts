@@ -85,6 +85,12 @@ export const apply = (input: {
   Effect.gen(function*() {
     const output = yield* Output
     const applied: Array<Shown> = []
+    if (Option.isSome(input.name) && /\.(ya?ml|json)$/.test(input.name.value)) {
+      return yield* Globals.usage(
+        `${input.name.value} is no name.`,
+        `to apply a file, write: heddle envs apply -f ${input.name.value}`
+      )
+    }
     if (Option.isSome(input.file)) {
       for (const value of yield* Pools.specsOfFile(input.file.value)) {
         applied.push(yield* apply1(value, input.file.value))

@@ -120,6 +120,12 @@ export const apply = (input: {
   Effect.gen(function*() {
     const output = yield* Output
     const applied: Array<Shown> = []
+    if (Option.isSome(input.name) && /\.(ya?ml|json)$/.test(input.name.value)) {
+      return yield* Globals.usage(
+        `${input.name.value} is no name.`,
+        `to apply a file, write: heddle pools apply -f ${input.name.value}`
+      )
+    }
     if (Option.isSome(input.file)) {
       if (Option.isSome(input.name)) {
         return yield* Globals.usage("A file and a name do not go together.", "leave one of them out.")

@@ -192,14 +192,7 @@ export const logs = (
       if (found === undefined || (only !== undefined && found.task.split(":")[0] !== only)) return
       const { log, task } = found
       if (output.format !== "table") output.screen.write(`${JSON.stringify({ task, ...log })}\n`)
-      else {
-        for (const line of log.text.replace(/\n$/, "").split("\n")) {
-          output.screen.write(`${output.style.dim(`${task} |`)} ${line}\n`)
-        }
-        if (log.dropped !== undefined) {
-          output.screen.write(`${output.style.dim(`${task} | ... ${log.dropped} bytes left out`)}\n`)
-        }
-      }
+      else output.screen.write(`${RunWatch.logText(found, output.style)}\n`)
     }
     // What comes while the past is read waits, so that nothing is missing and nothing is told twice.
     let early: Array<{ readonly subject: string; readonly text: string }> | undefined = []
