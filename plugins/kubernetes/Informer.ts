@@ -280,6 +280,9 @@ export class Informer<A extends Versioned> {
             }
             version = text
             if (type === "BOOKMARK") return this.cache.progressed(now)
+            // The echo of a write of our own, whose answer has told the same already: most of what a busy pool's watch tells.
+            const known = this.cache.get(textAt(object, "metadata", "uid") ?? "")
+            if (type !== "DELETED" && known !== undefined && now <= known.version) return this.cache.progressed(now)
             const item = read(object)
             if (item === undefined) {
               this.cache.progressed(now)
