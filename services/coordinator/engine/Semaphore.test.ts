@@ -2,10 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import type { LifecycleEvent } from "../../../shared/protocol/Journal.ts"
 import { InstanceId } from "../../../shared/protocol/Token.ts"
+import * as Decide from "./Decide.ts"
 import type { Send } from "./EngineEffect.ts"
 import * as Outstanding from "./Outstanding.ts"
 import * as Replay from "./Replay.ts"
-import { ScriptedRun, type Spec } from "./ScriptedRun.ts"
+import { id, ScriptedRun, type Spec } from "./ScriptedRun.ts"
 import * as Semaphore from "./Semaphore.ts"
 import { activeUnits } from "./Turn.ts"
 
@@ -301,6 +302,24 @@ describe("serial strategies", () => {
     assert.strictEqual(self.state.status, "SUCCEEDED")
     assert.deepStrictEqual(Replay.verify(self.entries, self.graph), [])
   })
+  it("an answer to an earlier question is given back and answers nothing", () => {
+    const self = new ScriptedRun(spec("serial-wait")).start()
+    const first = self.state.serial ?? ""
+    self.turn(pause)
+    self.now += 1_000
+    self.turn({ _tag: "WORKFLOW_RECOVER", mode: "resume" })
+    const second = self.state.serial ?? ""
+    for (const tag of ["WORKFLOW_SLOT_GRANTED", "WORKFLOW_SLOT_REFUSED"] as const) {
+      const { effects, transitions } = self.turn({ _tag: tag, ticket: first })
+      assert.deepStrictEqual(transitions, [])
+      assert.deepStrictEqual(effects.map((effect) => effect.id), [`release:${first}`])
+      assert.deepStrictEqual([self.state.status, [...self.tickets]], ["SERIAL_WAIT", [second]])
+    }
+    self.grant()
+    assert.strictEqual(self.state.status, "RUNNING")
+    assert.deepStrictEqual(self.grant().transitions, [])
+    assert.strictEqual(self.turn({ _tag: "WORKFLOW_SLOT_REFUSED", ticket: first }).transitions.length, 0)
+  })
   it("A62 serial-priority: the newest takes the place of those before it", () => {
     const { runs, slots, states } = three("serial-priority")
     assert.deepStrictEqual(states(), ["STOPPED", "STOPPED", "RUNNING"])
@@ -327,6 +346,34 @@ describe("serial strategies", () => {
     slots.settle()
     assert.deepStrictEqual(states(), ["RUNNING", "SUCCEEDED", "STOPPED"])
   })
+})
+
+it("a slot that comes for an attempt that has been replaced is given back", () => {
+  const self = new ScriptedRun({ tasks: [grouped("a", { retry: { times: 1, interval: "1s" } })] }).start()
+  self.grant("a")
+  self.fail("a")
+  self.pass(1_000)
+  assert.strictEqual(self.newest("a"), "a:1:2")
+  const { effects } = self.turn({ _tag: "TASK_SLOT_GRANTED", id: id("a:1:1") })
+  assert.deepStrictEqual(effects.map((effect) => effect.id), ["release:a:1:1"])
+  // what else comes for it is nobody's
+  assert.deepStrictEqual(self.turn({ _tag: "TASK_RETRY", id: id("a:1:1") }).effects, [])
+})
+
+it("a run that a defect ended holds no slot, and its parent knows", () => {
+  const self = new ScriptedRun({ executionType: "serial-wait", tasks: [grouped("a"), grouped("b")] }).start({
+    parent: { instance: InstanceId.make("mother"), task: id("sub:1:1"), depth: 1 }
+  })
+  self.grant()
+  self.grant("a")
+  self.register("a")
+  self.now = 5_000
+  const decision = Decide.poison(self.state, "x is not a function", self.now)
+  self.take(decision)
+  assert.deepStrictEqual(self.tickets.size, 0)
+  assert.deepInclude({ ...self.sends.at(-1)?.event }, { _tag: "TASK_FAILED", id: id("sub:1:1") })
+  assert.deepStrictEqual(self.alerts.map(({ id, kind }) => [id, kind]), [["alert:Poisoned:1@5000", "Poisoned"]])
+  assert.strictEqual(self.state.reason, "the engine failed: x is not a function")
 })
 
 it("ids of semaphores are instance ids, and differ by kind, namespace and name", () => {
