@@ -35,8 +35,7 @@ const read = (stdout: Buffer, stderr: Buffer, cuts: ReadonlyArray<number>, isStd
   }
   const out = () => feed(stdout, (piece) => reader.pushStdout(piece))
   const err = () => feed(stderr, (piece) => reader.pushStderr(piece))
-  if (isStdoutFirst) out(), err()
-  else err(), out()
+  for (const next of isStdoutFirst ? [out, err] : [err, out]) next()
   return result
 }
 
