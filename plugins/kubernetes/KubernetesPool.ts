@@ -4,7 +4,7 @@
  * What it keeps true, beyond the promises of `PoolProvider`:
  * - A write whose outcome is not known, or that is given up, either took effect before its read-back answers or never will: the read-back moves the pod's version on.
  * - What our own writes answer is in the cache at once; a list never shows a state before them, so nothing is created twice because a watch lags.
- * - A claimed or protected pod is never deleted by scale-down: the version that was judged is the version that is deleted.
+ * - A claimed or protected pod is never deleted by scale-down: the version that was judged is the version that is deleted. Only the end of the whole pool takes it.
  * - A pod that shows a greater session ends this one: every later write is answered `Fenced` without being sent.
  *
  * Follows design/04 section 1 and docs/design/kubernetes.md.
@@ -488,10 +488,13 @@ export class KubernetesPool implements ProviderPool {
     if (this.isFenced) return done(outcome.fenced(SessionId.make(this.latestSession)))
     const pod = this.informer.cache.get(write.uid)
     if (pod === undefined || Pod.isGone(pod)) return done({ _tag: "Done" })
-    if (write.version !== undefined && pod.version !== write.version) return done(outcome.conflict)
-    if (pod.sandboxPhase === "Running" || Pod.isKept(pod)) return done(outcome.conflict)
-    // Always with the version that was just judged: a pod that is claimed or protected meanwhile stays.
-    this.remove(pod, pod.version, (verdict) => {
+    // Without a version it is meant for good, whoever holds it: the pool is deleted.
+    if (write.version !== undefined) {
+      if (pod.version !== write.version) return done(outcome.conflict)
+      if (pod.sandboxPhase === "Running" || Pod.isKept(pod)) return done(outcome.conflict)
+    }
+    // With the version that was just judged: a pod that is claimed or protected meanwhile stays.
+    this.remove(pod, write.version, (verdict) => {
       switch (verdict._tag) {
         case "Done":
         case "NotFound":

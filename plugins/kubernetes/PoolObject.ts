@@ -111,14 +111,17 @@ export const envSpec = (object: DeclaredObject): Result.Result<EnvSpec, string> 
   return Result.isFailure(spec) ? Result.fail(spec.failure.message) : Result.succeed(spec.success)
 }
 
-/** What the source writes: whether the mesh takes the spec. `undefined`: it stands there already. */
+/**
+ * No text that is written here is empty: server-side apply of Kubernetes 1.20 makes null of an empty string in a list, and then refuses its own null (422).
+ * What the source writes: whether the mesh takes the spec. `undefined`: it stands there already.
+ */
 export const acceptedStatus = (
   object: DeclaredObject,
   problem: string | undefined,
   now: number
 ): JsonObject | undefined => {
   const status = problem === undefined ? "True" : "False"
-  const message = problem?.slice(0, 32_000) ?? ""
+  const message = problem?.slice(0, 32_000) ?? "the mesh has taken this spec"
   const { accepted } = object
   if (
     object.observedGeneration === object.generation && accepted?.status === status && accepted.message === message
@@ -163,7 +166,7 @@ export const statusOf = (
       type: "Ready",
       status: "True",
       reason: status.isDraining ? "Draining" : "Serving",
-      message: "",
+      message: status.isDraining ? "gives nothing out, lets its sandboxes go" : "has an owner that serves claims",
       lastTransitionTime: timestamp(by.since)
     }]
   }

@@ -228,6 +228,25 @@ describe("PoolScheduler", () => {
     assert.deepStrictEqual([outcomes("inflight"), drained], [["Claimed"], true])
   })
 
+  it("the end of a deleted pool: every sandbox goes, what has no clear answer is asked for again, and nothing is waited for for ever", () => {
+    const { claim, grantAll, scheduler, tickAt, world } = setup({ idle: 3 })
+    claim("held")
+    grantAll()
+    let isDone = false
+    scheduler.shutdown(() => scheduler.removeAll(() => isDone = true))
+    assert.deepStrictEqual(world.deletes.map((_) => _.write), ["s0", "s1", "s2"])
+    world.deletes[0]?.answer({ _tag: "Done" })
+    world.deletes[1]?.answer(outcome.unknown("lost"))
+    // s2 is never answered; s1 is asked for again, and then done.
+    tickAt(1_100)
+    assert.deepStrictEqual(world.deletes.slice(3).map((_) => _.write), ["s1"])
+    last(world.deletes).answer({ _tag: "Done" })
+    assert.isFalse(isDone)
+    for (let now = 2_000; now < 60_000; now += 1_000) tickAt(now)
+    assert.isTrue(isDone)
+    assert.deepStrictEqual(world.deletes.slice(4).map((_) => _.write), Array.from({ length: 5 }, () => "s2"))
+  })
+
   it("a write refused for an older session ends the scheduler", () => {
     const { claim, outcomes, world } = setup()
     claim("a")

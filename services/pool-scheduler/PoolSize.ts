@@ -4,7 +4,8 @@
  * What it keeps true: a creation counts from its beginning, so nothing is created twice because a watch lags; nothing is decided before the first list; a provider
  * that answers at once does not make it decide while it decides. Follows design/04 points 11 and 12 and the autoscaling rules.
  */
-import type { EpochMs } from "../../shared/protocol/Token.ts"
+import type { DeleteOutcome } from "../../shared/plugin/PoolProvider.ts"
+import type { EpochMs, SandboxUid } from "../../shared/protocol/Token.ts"
 import * as Alarms from "./Alarms.ts"
 import type { ClaimQueue } from "./ClaimQueue.ts"
 import { type CreationLimits, Creations } from "./Creations.ts"
@@ -147,26 +148,46 @@ export class PoolSize {
     }
   }
 
-  /** The pool is deleted: every sandbox goes, also claimed ones. `onDone` when each deletion was answered. */
+  /**
+   * The pool is deleted: every sandbox goes, also claimed ones. What has no clear answer is asked for again, a few times. `onDone` when each deletion has come to its end.
+   */
   removeAll(onDone: () => void): void {
-    const { desk } = this
     let open = 1
-    const answered = (): void => {
+    const ended = (): void => {
       if (--open === 0) onDone()
     }
-    for (const cell of this.cache.all) {
+    for (const { uid } of this.cache.all) {
       open++
-      let isAnswered = false
-      desk.provider.delete({ uid: cell.uid, sessionId: desk.sessionId }, (outcome) => {
-        if (isAnswered) return
-        isAnswered = true
-        if (outcome._tag !== "Done") desk.warn("a sandbox of a deleted pool may be left", { sandbox: cell.uid })
-        answered()
-      })
+      this.removeOne(uid, 0, ended)
     }
-    answered()
+    ended()
+  }
+
+  private removeOne(uid: SandboxUid, attempt: number, done: () => void): void {
+    const { desk } = this
+    let isAnswered = false
+    const answered = (outcome: DeleteOutcome): void => {
+      if (isAnswered) return
+      isAnswered = true
+      desk.clearAlarm(alarm)
+      if (outcome._tag === "Done") return done()
+      if (outcome._tag === "Fenced" || attempt >= removalsMax) {
+        desk.warn("a sandbox of a deleted pool may be left", { sandbox: uid, outcome: outcome._tag })
+        return done()
+      }
+      desk.setAlarm(again, desk.now() + desk.backOffMs(attempt))
+    }
+    const again: DeskAlarm = Alarms.make({ run: () => this.removeOne(uid, attempt + 1, done) })
+    const alarm: DeskAlarm = Alarms.make({
+      run: () => answered({ _tag: "Unknown", reason: `no answer within ${desk.writeDeadlineMs} ms` })
+    })
+    desk.setAlarm(alarm, desk.now() + desk.writeDeadlineMs)
+    desk.provider.delete({ uid, sessionId: desk.sessionId }, answered)
   }
 }
+
+/** Of one sandbox of a deleted pool, after the first try. */
+const removalsMax = 5
 
 const limitsOf = (options: Options): CreationLimits => ({
   creatingMax: options.creatingMax,

@@ -141,7 +141,8 @@ export class World {
     )
 }
 
-const reach = (options: WorldOptions): Cluster.Cluster => {
+/** The way to a cluster, with what a test puts between. */
+export const reach = (options: WorldOptions): Cluster.Cluster => {
   const { between = (api: Api) => api } = options
   const cluster = Cluster.make(Effect.succeed({
     server: options.url,

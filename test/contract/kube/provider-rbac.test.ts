@@ -1,16 +1,18 @@
 /**
- * infra/crds/rbac.yaml is enough and no more: a sandbox's whole life and the objects' run with exactly these rights; with any one of them taken away something fails.
+ * infra/crds/rbac.yaml is enough and no more, before the RBAC authorizer of the cluster under test (the double's, or with KUBEBUILDER_ASSETS the real one): a sandbox's whole life and the objects' run with exactly these rights; with any one of them taken away something fails.
  */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { readFileSync } from "node:fs"
+import { afterAll, beforeAll } from "vitest"
 import * as Yaml from "yaml"
-import * as Cluster from "../../../plugins/kubernetes/Cluster.ts"
+import type { Api } from "../../../plugins/kubernetes/ApiClient.ts"
 import * as PoolObjects from "../../../plugins/kubernetes/PoolObjects.ts"
 import type { PoolSink } from "../../../shared/plugin/PoolSource.ts"
-import { ApiServer } from "../../../shared/testing/kube/ApiServer.ts"
+import * as ClusterUnderTest from "../../../shared/testing/kube/ClusterUnderTest.ts"
 import type { PolicyRule } from "../../../shared/testing/kube/Rbac.ts"
-import { make, template } from "./ProviderWorld.ts"
+import { type Stage, stage } from "./ProviderStage.ts"
+import { reach, template } from "./ProviderWorld.ts"
 
 const text = (path: string): string => readFileSync(new URL(`../../../infra/crds/${path}`, import.meta.url), "utf8")
 const roles = new Map(
@@ -26,6 +28,15 @@ const crds = ["heddle.dev_sandboxpools.yaml", "heddle.dev_sandboxenvs.yaml"].map
   Yaml.parse(text(file))
 )
 
+let cluster: ClusterUnderTest.ClusterUnderTest
+beforeAll(async () => {
+  cluster = await ClusterUnderTest.start({ crds })
+}, 90_000)
+afterAll(() => cluster?.stop())
+
+/** How long it may take with a right missing: several times what it takes with all of them. */
+const withoutMs = 5_000
+
 /** One rule for each verb of each resource. */
 const single = (rules: ReadonlyArray<PolicyRule>): ReadonlyArray<PolicyRule> =>
   rules.flatMap((rule) =>
@@ -35,30 +46,27 @@ const single = (rules: ReadonlyArray<PolicyRule>): ReadonlyArray<PolicyRule> =>
   )
 const nameOf = (rule: PolicyRule): string => `${rule.verbs.join()} ${rule.resources.join()}`
 
-const server = (rules: ReadonlyArray<PolicyRule>) =>
-  Effect.acquireRelease(
-    Effect.promise(() =>
-      ApiServer.start({
-        crds,
-        users: {
-          scheduler: { name: "scheduler", grants: [{ namespace: "default", rules }] },
-          admin: { name: "admin", grants: [{ rules: [{ apiGroups: ["*"], resources: ["*"], verbs: ["*"] }] }] }
-        }
-      })
+/** Answers to writes are lost, after they took effect. */
+const losing = (isLost: () => boolean) => (api: Api): Api => ({
+  send: (lane, request, done) =>
+    api.send(
+      lane,
+      request,
+      (answer) => done(request.method !== "GET" && isLost() ? { _tag: "Lost", reason: "a test asked for it" } : answer)
     ),
-    (running) => Effect.promise(() => running.stop())
-  )
+  watch: (path, query, handlers) => api.watch(path, query, handlers)
+})
 
 /** Created, claimed, lost and read back, reset, claimed again, released by deletion, scaled down. Fails, or is still waiting, where a right is missing. */
-const life = (url: string, running: ApiServer) =>
+const life = (at: Stage, token: string) =>
   Effect.gen(function*() {
-    const world = yield* make({ url, token: "scheduler", config: { reset: { method: "none" } } })
-    for (const name of ["a", "b"]) assert.strictEqual((yield* world.create(name))._tag, "Done")
-    const [a, b] = yield* world.inPhase("Idle", 2)
+    let isLost = false
+    const world = yield* at.pool({ token, between: losing(() => isLost), config: { reset: { method: "none" } } })
+    const [a, b] = yield* at.idle(world, "a", "b")
     const uid = a!.sandbox.uid
-    running.cluster.faults.options = { lostAnswerRate: 1 }
+    isLost = true
     assert.strictEqual((yield* world.claim(a!, "c1"))._tag, "Unknown")
-    running.cluster.faults.options = {}
+    isLost = false
     assert.strictEqual((yield* world.readBack(uid, "c1"))._tag, "Ours")
     assert.strictEqual((yield* world.release(uid, "c1"))._tag, "Done")
     const again = yield* world.until("idle again", () => {
@@ -71,17 +79,19 @@ const life = (url: string, running: ApiServer) =>
     yield* world.until("gone", () => world.states.size === 0)
   })
 
-const objects = (url: string) =>
+const objects = (at: Stage, token: string) =>
   Effect.gen(function*() {
     const request = (path: string, body?: unknown) =>
-      Effect.promise(async () => {
-        const answer = await fetch(`${url}/apis/heddle.dev/v1alpha1/namespaces/default/${path}`, {
-          method: body === undefined ? "GET" : "POST",
-          headers: { "content-type": "application/json", authorization: "Bearer admin" },
-          ...(body === undefined ? {} : { body: JSON.stringify(body) })
-        })
-        return answer.json() as Promise<{ readonly status?: { readonly observedGeneration?: number } }>
-      })
+      Effect.map(
+        Effect.promise(() =>
+          cluster.call(
+            body === undefined ? "GET" : "POST",
+            `/apis/heddle.dev/v1alpha1/namespaces/${at.namespace}/${path}`,
+            body
+          )
+        ),
+        (answer): { readonly status?: { readonly observedGeneration?: number } } => answer.body
+      )
     const sink: PoolSink = {
       pools: Effect.succeed([]),
       envs: Effect.succeed([]),
@@ -106,11 +116,9 @@ const objects = (url: string) =>
           }
         }
       })
-    const cluster = Cluster.make(Effect.succeed({
-      server: url,
-      credentials: Effect.succeed({ headers: { authorization: "Bearer scheduler" }, tls: {}, agent: undefined })
-    }))
-    yield* Effect.forkScoped(PoolObjects.make({ cluster, namespaces: ["default"] }).run(sink))
+    yield* Effect.forkScoped(
+      PoolObjects.make({ cluster: reach(at.options({ token })), namespaces: [at.namespace] }).run(sink)
+    )
     // The first are found by the list, the second by the watch.
     yield* taken("first")
     yield* taken("second")
@@ -124,13 +132,11 @@ const failureOf = <E>(effect: Effect.Effect<void, E>, timeoutMs: number): Effect
     Effect.catchCause((cause) => Effect.succeed(String(cause)))
   )
 const run = (what: "pods" | "objects", rules: ReadonlyArray<PolicyRule>, timeoutMs = 2_000) =>
-  failureOf(
-    Effect.scoped(Effect.gen(function*() {
-      const running = yield* server(rules)
-      yield* what === "pods" ? life(running.url, running) : objects(running.url)
-    })),
-    timeoutMs
-  )
+  Effect.gen(function*() {
+    const at = yield* stage(cluster)
+    const { token } = yield* Effect.promise(() => cluster.user(rules, at.namespace))
+    return yield* failureOf(Effect.scoped(what === "pods" ? life(at, token) : objects(at, token)), timeoutMs)
+  })
 
 it.live.each([["heddle-pool-scheduler", "pods"], ["heddle-pool-objects", "objects"]] as const)(
   "%s: enough, and nothing of it too much",
@@ -141,9 +147,10 @@ it.live.each([["heddle-pool-scheduler", "pods"], ["heddle-pool-objects", "object
       assert.isUndefined(yield* run(what, rules, 20_000))
       const failures = yield* Effect.forEach(
         rules,
-        (without) => run(what, rules.filter((rule) => rule !== without)),
+        (without) => run(what, rules.filter((rule) => rule !== without), withoutMs),
         { concurrency: 4 }
       )
       assert.deepStrictEqual(rules.filter((_, index) => failures[index] === undefined).map(nameOf), [])
-    })
+    }),
+  90_000
 )

@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { afterAll, beforeAll } from "vitest"
 import type { Api } from "../../../plugins/kubernetes/ApiClient.ts"
+import { PoolScheduler } from "../../../services/pool-scheduler/PoolScheduler.ts"
 import { ClaimId, SessionId } from "../../../shared/protocol/Token.ts"
 import * as ClusterUnderTest from "../../../shared/testing/kube/ClusterUnderTest.ts"
 import { stage } from "./ProviderStage.ts"
@@ -466,6 +467,40 @@ describe("what happens to pods", () => {
         assert.strictEqual((yield* world.delete(c!))._tag, "Done")
         yield* world.until("deleted", () => !world.states.has(c!.sandbox.uid))
         assert.strictEqual((yield* world.delete(c!))._tag, "Done")
+      }),
+    testMs
+  )
+
+  it.live(
+    "the end of the whole pool takes all of them: idle, claimed, protected, being reset, starting",
+    () =>
+      Effect.gen(function*() {
+        const at = yield* staged
+        const world = yield* at.pool({ config: { reset: { method: "restart", alternates: { main: alternate } } } })
+        const [, claimed, kept, stopping] = yield* at.idle(world, "idle", "claimed", "kept", "stopping")
+        yield* world.create("starting")
+        yield* at.add({ apiVersion: "v1", kind: "Pod", metadata: { name: "somebody-elses" }, spec: template.spec })
+        assert.strictEqual((yield* world.claim(claimed!, "c1"))._tag, "Success")
+        assert.strictEqual((yield* world.claim(stopping!, "c2"))._tag, "Success")
+        assert.strictEqual((yield* world.release(stopping!.sandbox.uid, "c2"))._tag, "Done")
+        yield* at.touch("kept", { "heddle.dev/protected": "true" })
+        yield* world.until("protected", () => world.states.get(kept!.sandbox.uid)?.isProtected === true)
+        const scheduler = new PoolScheduler({
+          provider: world.pool,
+          now: () => 0,
+          arm: () => {},
+          repair: () => {},
+          event: () => {},
+          adoptedTask: () => {},
+          fenced: () => {},
+          warn: (message) => assert.fail(message)
+        }, { sessionId: SessionId.make(1), poolName: "web", size: 5 })
+        scheduler.listed(scheduler.listing(), [...world.states.values()])
+        yield* Effect.callback<void>((resume) =>
+          scheduler.shutdown(() => scheduler.removeAll(() => resume(Effect.void)))
+        )
+        yield* world.until("nothing left", () => world.states.size === 0)
+        assert.deepStrictEqual((yield* at.pods).map((pod) => pod.metadata.name), ["somebody-elses"])
       }),
     testMs
   )
