@@ -36,6 +36,8 @@ export interface Measured {
   readonly p50: number
   readonly p90: number
   readonly p99: number
+  /** CPU of this process, of each: the scheduler's or the plain sender's, the watch included. Hardly drifts on a busy machine. */
+  readonly cpuUs: number
 }
 
 export interface Compared {
@@ -72,6 +74,7 @@ const drive = (load: Load, start: (index: number, done: () => void) => void): Pr
   new Promise((resolve) => {
     const times = arrivals(load)
     const took = new Float64Array(load.count)
+    const cpu = process.cpuUsage()
     const from = performance.now()
     let next = 0
     let open = load.count
@@ -83,7 +86,9 @@ const drive = (load: Load, start: (index: number, done: () => void) => void): Pr
         start(index, () => {
           took[index] = performance.now() - at
           if (--open > 0) return
+          const { system, user } = process.cpuUsage(cpu)
           resolve({
+            cpuUs: (system + user) / load.count,
             perSecond: load.count / (performance.now() - from) * 1_000,
             p50: Samples.percentile(took, 0.5),
             p90: Samples.percentile(took, 0.9),
@@ -255,6 +260,7 @@ const measure = async (url: string, load: Load, what: "claims" | "patches"): Pro
 }
 
 const median = (runs: ReadonlyArray<Measured>): Measured => ({
+  cpuUs: Samples.median(runs.map((one) => one.cpuUs)),
   perSecond: Samples.median(runs.map((one) => one.perSecond)),
   p50: Samples.median(runs.map((one) => one.p50)),
   p90: Samples.median(runs.map((one) => one.p90)),

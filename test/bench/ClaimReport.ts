@@ -46,6 +46,7 @@ export const render = (report: ClaimReport): string => {
           right("p50 ms"),
           right("p90 ms"),
           right("p99 ms"),
+          right("CPU us"),
           right("of the rate"),
           right("more at p99")
         ],
@@ -58,10 +59,11 @@ export const render = (report: ClaimReport): string => {
             ms(claims.p50),
             ms(claims.p90),
             ms(claims.p99),
+            ms(claims.cpuUs),
             ratio.toFixed(2),
             `${addedAtP99Ms.toFixed(1)} ms`
           ],
-          ["", "", "PATCH", ms(patches.perSecond), ms(patches.p50), ms(patches.p90), ms(patches.p99)]
+          ["", "", "PATCH", ms(patches.perSecond), ms(patches.p50), ms(patches.p90), ms(patches.p99), ms(patches.cpuUs)]
         ])
       ),
       "targets: 0.90 of the rate, less than 10 ms more at p99",
