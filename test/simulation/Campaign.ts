@@ -8,6 +8,7 @@ export interface Tally {
   readonly granted: number
   readonly owners: number
   readonly batches: number
+  readonly quotaChecks: number
   readonly outcomes: Readonly<Record<string, number>>
 }
 
@@ -17,6 +18,7 @@ export const run = (from: number, seeds: number, onSeed?: (seed: number) => void
   let granted = 0
   let owners = 0
   let batches = 0
+  let quotaChecks = 0
   const outcomes: Record<string, number> = {}
   for (let seed = from; seed < from + seeds; seed++) {
     const outcome = ClaimWorld.run(Plan.make(seed), false)
@@ -25,10 +27,11 @@ export const run = (from: number, seeds: number, onSeed?: (seed: number) => void
     granted += outcome.granted
     owners += outcome.owners
     batches += outcome.batches
+    quotaChecks += outcome.quotaChecks
     for (const [name, count] of outcome.outcomes) outcomes[name] = (outcomes[name] ?? 0) + count
     onSeed?.(seed)
   }
-  return { seeds, claims, granted, owners, batches, outcomes }
+  return { seeds, claims, granted, owners, batches, quotaChecks, outcomes }
 }
 
 export const commandOf = (seed: number): string => `npm run simulate -- --seed ${seed}`

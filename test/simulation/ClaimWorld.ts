@@ -28,6 +28,8 @@ export interface Outcome {
   readonly granted: number
   readonly owners: number
   readonly batches: number
+  /** Writes within a quota: that it is looked at. */
+  readonly quotaChecks: number
   /** Results by outcome. */
   readonly outcomes: ReadonlyMap<string, number>
 }
@@ -424,12 +426,14 @@ class World {
     const { scheduler } = owner
     const claim = scheduler.get(claimId)?.claim
     if (claim === undefined) return
+    if (claim.batch !== undefined) return // its turn was the batch's
     const limit = this.limits.quotas?.default ?? Infinity
     const held = scheduler.heldByTeam.get(claim.spec.team) ?? 0
-    if (held > limit && this.quotaHolds(owner)) {
+    // Of the present owner: the one before it has not heard of a later quota.
+    if (held > limit && owner === this.current) {
       this.fail(`quota: ${claim.spec.team} may hold ${limit} and takes a ${held}th for ${claimId}`)
     }
-    if (claim.batch !== undefined) return // its turn was the batch's
+    if (held <= limit && limit < Infinity) this.quotaChecks++
     for (const id of owner.asked) {
       const client = this.byId.get(id)
       const other = client?.plan.count === 1 ? scheduler.get(id)?.claim : undefined
@@ -441,11 +445,8 @@ class World {
     }
   }
 
-  quotaSetAt = 0
-  /** Neither lowered a moment ago nor taken over with more held. */
-  quotaHolds(owner: Owner): boolean {
-    return owner === this.owners[0] && this.quotaSetAt === 0
-  }
+  /** Writes of teams that have a quota. */
+  quotaChecks = 0
 
   check(): void {
     if (this.found !== undefined) throw new Broken(this.found)
@@ -583,7 +584,6 @@ class World {
       case "Adjust": {
         const { autoscale, isDraining, quota, size, weight, whenQuotaReached } = action.change
         if (quota !== undefined) {
-          this.quotaSetAt = timeline.now()
           this.adjust({
             quotas: { default: quota === "none" ? undefined : quota, teams: new Map() },
             whenQuotaReached: whenQuotaReached ?? "wait"
@@ -691,6 +691,7 @@ export const run = (plan: Plan, isRecorded: boolean): Outcome => {
     granted: world.granted,
     owners: world.owners.length,
     batches: world.clients.filter((client) => client.plan.count > 1).length,
-    outcomes: world.outcomes
+    outcomes: world.outcomes,
+    quotaChecks: world.quotaChecks
   }
 }

@@ -20,6 +20,7 @@ describe("the claim scheduler in simulation", () => {
       assert.isAbove(result.granted, seeds * 10)
       assert.isAbove(result.owners, seeds * 1.2)
       assert.isAbove(result.batches, seeds)
+      assert.isAbove(result.quotaChecks, seeds / 10)
       for (const outcome of ["Claimed", "DeadlineExceeded", "Cancelled", "QueueFull", "ShuttingDown", "Failed"]) {
         assert.isAbove(result.outcomes[outcome] ?? 0, seeds / 10, outcome)
       }
