@@ -234,13 +234,11 @@ export class SimulatedPool implements ProviderPool {
       if (fenced !== undefined) return fenced
       const state = sandboxes.truth.get(write.uid)
       if (state === undefined) return { _tag: "Done" }
-      if (write.version !== undefined) {
-        if (state.version !== write.version) return outcome.conflict
-        if (state.isProtected === true || state.phase !== "Idle") {
-          sandboxes.onViolation(
-            `${write.uid} is ${state.phase}${state.isProtected === true ? ", protected" : ""} and is scaled down`
-          )
-        }
+      if (write.version !== undefined && state.version !== write.version) return outcome.conflict
+      if (state.isProtected === true || state.phase !== "Idle") {
+        sandboxes.onViolation(
+          `${write.uid} is ${state.phase}${state.isProtected === true ? ", protected" : ""} and is scaled down`
+        )
       }
       sandboxes.remove(state, "scaled down")
       return { _tag: "Done" }

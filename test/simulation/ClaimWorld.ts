@@ -435,10 +435,11 @@ class World {
     }
     if (held <= limit && limit < Infinity) this.quotaChecks++
     for (const id of owner.asked) {
+      if (id === claimId) break // from here on they are younger
       const client = this.byId.get(id)
       const other = client?.plan.count === 1 ? scheduler.get(id)?.claim : undefined
       if (
-        other !== undefined && other.phase === "Waiting" && other.sequence < claim.sequence &&
+        other !== undefined && other.phase === "Waiting" &&
         other.spec.team === claim.spec.team && other.spec.priority === claim.spec.priority &&
         other.selector?.key === claim.selector?.key
       ) this.fail(`I7: ${claimId} is served before ${id}, which is older`)
