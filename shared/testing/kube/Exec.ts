@@ -316,6 +316,8 @@ export class Exec {
         env: {
           PATH: process.env["PATH"],
           HOME: this.folderOf(pod),
+          // what a container leaves in its temporary folder goes with the pod
+          TMPDIR: this.folderOf(pod),
           HOSTNAME: pod.metadata.name,
           [containerMark]: `${pod.metadata.uid}.${session.container}`,
           ...Object.fromEntries((container?.env ?? []).map((one: Json) => [one.name, one.value ?? ""]))
