@@ -9,7 +9,6 @@
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { errCode, JetStreamFailed, retryTransient } from "./JetStreamApi.ts"
@@ -183,14 +182,7 @@ export const consume: (
       ...PullConsumer.filterOf(options.filter)
     })
     const make = PullConsumer.create(nats, stream, config()).pipe(retryTransient(10_000))
-    // An earlier holder that still runs may make its consumer again at the same moment; the server refuses one of the two with a failure of its store.
-    const anew = Effect.andThen(PullConsumer.removeIfThere(nats, stream, name), make).pipe(
-      Effect.retry({
-        times: 10,
-        while: (error) => error.errCode === errCode.consumerCreate,
-        schedule: Schedule.jittered(Schedule.spaced(50))
-      })
-    )
+    const anew = Effect.andThen(PullConsumer.removeIfThere(nats, stream, name), make)
     const info = yield* Effect.flatMap(
       make,
       (found) => options.takesOver === true && found.num_ack_pending > 0 ? anew : Effect.succeed(found)

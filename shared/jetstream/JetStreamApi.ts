@@ -19,7 +19,6 @@ export const errCode = {
   streamStoreFailed: 10077,
   wrongLastSequence: 10071,
   wrongLastSequenceInFlight: 10164,
-  consumerCreate: 10012,
   consumerExists: 10148,
   consumerNameInUse: 10013,
   maxConsumers: 10026
@@ -46,8 +45,8 @@ interface ApiError {
   readonly error?: { readonly code?: number; readonly err_code?: number; readonly description?: string }
 }
 
-/** Codes that mean "not now": JetStream or a leader is not there yet. */
-const transientCodes: ReadonlySet<number> = new Set([10008, 10009, 10023, 10164, 10176, 10208, 10210])
+/** Codes that mean "not now": JetStream or a leader is not there yet; 10012 and 10149: the server is still deleting a consumer of that name. */
+const transientCodes: ReadonlySet<number> = new Set([10008, 10009, 10012, 10023, 10149, 10164, 10176, 10208, 10210])
 
 export const failedOf = (operation: string, error: ApiError["error"]): JetStreamFailed =>
   new JetStreamFailed({

@@ -94,6 +94,31 @@ describe("Consume", () => {
       assert.deepStrictEqual(consumer.status().map((status) => status._tag), ["Recreated", "Lost", "Started"])
     }))
 
+  it.live(
+    "comes back every time: the server may still be at the deletion when the consumer is made again",
+    () =>
+      Effect.gen(function*() {
+        const nats = yield* open("deleted-often")
+        const seen = new Set<string>()
+        const consumer = yield* Consume.consume(nats, Streams.name.commands, {
+          durable: "deleted-often",
+          filter: "heddle.wf.8.*.cmd"
+        }, (delivery) => {
+          seen.add(delivery.text)
+          delivery.ack()
+        })
+        const rounds = Effect.gen(function*() {
+          for (let n = 0; n < 60; n++) {
+            yield* PullConsumer.removeIfThere(nats, Streams.name.commands, "deleted-often")
+            yield* Append.publish(nats, "heddle.wf.8.a.cmd", String(n))
+            yield* until(() => seen.has(String(n)))
+          }
+        })
+        yield* Effect.raceFirst(rounds, consumer.failure)
+      }),
+    30_000
+  )
+
   it.live("memory streams and their consumers come back after a restart", () =>
     Effect.gen(function*() {
       const nats = yield* Nats.open({ url: broker.url, name: "memory" })
