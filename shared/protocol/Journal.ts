@@ -189,8 +189,8 @@ export const Transition = Schema.Union([
   Schema.TaggedStruct("TIMED_OUT", { fail: Schema.Boolean, limit: Schema.optionalKey(Schema.Literals([true])) }),
   /** The result is decided and will be taken when the cleanup task has ended. */
   Schema.TaggedStruct("RESOLVED", { status: WorkflowStatus, ...reason }),
-  /** Given up after a defect of the engine itself: FAILED, nothing runs. */
-  Schema.TaggedStruct("POISONED", { reason: Schema.String }),
+  /** Given up after a defect of the engine itself: FAILED. `abandons`: what was under way has ended with it, KILLED (not in entries written before this was added). */
+  Schema.TaggedStruct("POISONED", { reason: Schema.String, abandons: Schema.optionalKey(Schema.Literal(true)) }),
   /** The attempt of its parent that it goes on for. */
   Schema.TaggedStruct("PARENT", { task: TaskInstanceId }),
   /** Waits for the slot of its serial definition, under this ticket. */

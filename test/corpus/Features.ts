@@ -506,5 +506,13 @@ export const features: Readonly<Record<string, (journal: Recorder) => void>> = {
     const run = journal.run("poison-1", { tasks: [shell("a"), shell("b")] })
     run.register("a")
     run.poison("RangeError: 3 of 2")
+  },
+  "poison-abandons": (journal) => {
+    const run = journal.run("poison-2", { tasks: [shell("a"), shell("b")] })
+    run.register("a")
+    run.poison("RangeError: 3 of 2")
+    run.turn(recover("recover"))
+    complete(run, "a")
+    complete(run, "b")
   }
 }

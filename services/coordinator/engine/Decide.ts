@@ -99,7 +99,7 @@ export const poison = (state: WorkflowState, reason: string, now: EpochMs): Deci
   const turn = new Turn(state, now)
   if (state.poisoned) return decision(turn)
   const units = activeUnits(state)
-  turn.apply({ _tag: "POISONED", reason: `the engine failed: ${reason}` })
+  turn.apply({ _tag: "POISONED", reason: `the engine failed: ${reason}`, abandons: true })
   turn.effects.push(...WorkflowFlow.serialRelease(turn.state))
   for (const unit of units) {
     TaskFlow.releaseSlot(turn, unit)

@@ -504,7 +504,7 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
       }
     case "POISONED":
       return {
-        ...abandoned(state, turn.at),
+        ...(transition.abandons === true ? abandoned(state, turn.at) : state),
         status: "FAILED",
         poisoned: true,
         reason: transition.reason,
