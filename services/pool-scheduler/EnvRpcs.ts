@@ -238,5 +238,6 @@ const storedPool = (
 ): Effect.Effect<Option.Option<PoolName>, JetStreamFailed> =>
   Effect.map(
     Read.lastMessage(nats, Streams.name.results, `heddle.pool.${namespace}.*.result.${claimId}`),
-    Option.map((message) => PoolName.make(message.subject.split(".")[3] ?? ""))
+    // anybody can publish there: what is no pool's name is no result of ours
+    Option.flatMap((message) => Schema.decodeUnknownOption(PoolName)(message.subject.split(".")[3]))
   )

@@ -282,6 +282,8 @@ export const run = (
     const chosenIds = new Set<string>()
     const hadResults = yield* ClaimResults.hasAny(nats, pool).pipe(Effect.mapError(failed))
     const tellsTasks = !provider.capabilities.synchronous
+    /** Tasks' claims of an earlier owner; those that a watch shows only later are asked about as they come. */
+    let settleLate: ((claim: Claim) => void) | undefined
     const adopted: Array<Claim> = []
 
     const publishSystem = (event: SystemEvent): void =>
@@ -412,7 +414,7 @@ export const run = (
         repair,
         event: onEvent,
         changed: tidings.changed,
-        adoptedTask: (claim) => adopted.push(claim),
+        adoptedTask: (claim) => settleLate === undefined ? void adopted.push(claim) : settleLate(claim),
         fenced: (current) => end(new OwnershipLost({ pool: key, reason: `the provider has seen session ${current}` })),
         warn
       },
@@ -486,7 +488,8 @@ export const run = (
       Effect.andThen(Effect.sleep(options.repairMs * (0.9 + jitter * 0.2)), Effect.sync(repair))
     )
     yield* Effect.forkScoped(repeat)
-    if (adopted.length > 0) yield* Effect.forkScoped(settleAdopted(options, core, adopted, askCustody))
+    settleLate = (claim) => fork(settleAdopted(options, core, [claim], askCustody))
+    if (adopted.length > 0) fork(settleAdopted(options, core, adopted, askCustody))
 
     const lanes = yield* storage.start.pipe(Effect.mapError(failed))
     const live = new OwnedPool({
