@@ -510,6 +510,7 @@ export const features: Readonly<Record<string, (journal: Recorder) => void>> = {
   "poison-abandons": (journal) => {
     const run = journal.run("poison-2", { tasks: [shell("a"), shell("b")] })
     run.register("a")
+    run.register("b")
     run.poison("RangeError: 3 of 2")
     run.turn(recover("recover"))
     complete(run, "a")

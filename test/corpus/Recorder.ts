@@ -43,22 +43,9 @@ class RecordedRun extends ScriptedRun {
     if (entry !== undefined) this.#journal.write(entry)
   }
 
-  /** What the coordinator writes after a defect of the engine. Tasks stay active, which no other end leaves behind: the checks of `take` do not hold for it. */
+  /** What the coordinator writes after a defect of the engine. */
   poison(reason: string): void {
-    const { cause, effects, state, transitions } = Decide.poison(this.state, reason, this.now)
-    this.state = state
-    this.#journal.write({
-      _tag: "Entry",
-      shard,
-      instance: state.instance,
-      n: this.entries.length + 1,
-      prev: StreamSequence.make(0),
-      at: this.now,
-      cause,
-      transitions,
-      effects: effects.map((effect) => effect.id),
-      hash: ""
-    })
+    this.take(Decide.poison(this.state, reason, this.now))
   }
 }
 export type Run = RecordedRun
