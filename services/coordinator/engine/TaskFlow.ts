@@ -260,6 +260,8 @@ const continueFanOut = (turn: Turn, node: TaskNode): void => {
     if (next < 0) break
     submit(turn, node, next)
     items = turn.task(node).items
+    // what an untouched journal never folds to: an item under way where the next one begins. Better a defect with a name than no end.
+    if (items !== undefined && items.next <= next) throw new Error(`${node.name}[${next}] is under way and to be begun`)
   }
   if (items === undefined || items.active > 0) return
   const failure = items.failed > 0 ? firstFailure(items) : undefined
