@@ -10,14 +10,10 @@
  */
 import type { JournalAppend } from "./JournalAppend.ts"
 
-/**
- * One message's worth of records, collected in one go. `sent` runs when its append has gone out for the first time: for what may start while the broker writes.
- * `acked` runs in order, once, after the broker has the message.
- */
+/** One message's worth of records, collected in one go. `acked` runs in order, once, after the broker has the message. */
 export interface Turn {
   /** JSON text of each record. */
   readonly records: ReadonlyArray<string>
-  readonly sent?: () => void
   readonly acked: (sequence: number) => void
   /** The ledger ended before the broker had it, as far as is known. */
   readonly lost: () => void
@@ -153,7 +149,6 @@ export class Ledger {
     this.#state = "InFlight"
     const id = `${this.#startup}:${++this.#appends}`
     this.#send(turn, id, `{"v":1,"id":"${id}","records":[${turn.records.join(",")}]}`)
-    turn.sent?.()
   }
 
   #send(turn: Turn, id: string, body: string): void {

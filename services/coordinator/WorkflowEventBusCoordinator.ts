@@ -32,12 +32,10 @@ interface Outcome {
 }
 
 export interface TurnListener {
-  /** The append with the turn of `bus` is under way: nothing is recorded yet. */
-  readonly sent: (bus: WorkflowEventBus, effects: ReadonlyArray<EngineEffect>) => void
   /** The journal has the turn of `bus` at `sequence`. */
   readonly recorded: (bus: WorkflowEventBus, effects: ReadonlyArray<EngineEffect>) => void
-  /** All turns of one append were told, by `sent` or by `recorded`: what was gathered over them can go. */
-  readonly told: () => void
+  /** All turns of one append were told: what was gathered over them can go. */
+  readonly appended: () => void
   readonly defect: (bus: WorkflowEventBus, cause: unknown) => void
 }
 
@@ -157,10 +155,6 @@ export class WorkflowEventBusCoordinator implements TurnSource {
     }
     return {
       records,
-      sent: () => {
-        for (const { bus, effects } of outcomes) this.#listener.sent(bus, effects)
-        this.#listener.told()
-      },
       acked: (sequence) => this.#recorded(outcomes, sequence),
       lost: () => {
         for (const { handled } of outcomes) for (const pending of handled) pending.settled?.("Lost")
@@ -228,6 +222,6 @@ export class WorkflowEventBusCoordinator implements TurnSource {
       for (const pending of handled) pending.settled?.("Recorded")
       if (this.#workers.get(bus.shard)?.buses.get(bus.instance) === bus) this.#listener.recorded(bus, effects)
     }
-    this.#listener.told()
+    this.#listener.appended()
   }
 }

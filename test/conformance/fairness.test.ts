@@ -14,8 +14,7 @@ it("D05 a workflow with 10,000 pending events delays another by its quantum at m
     now: () => 1,
     listener: {
       recorded: () => {},
-      sent: () => {},
-      told: () => {},
+      appended: () => {},
       defect: (_, cause) => {
         throw cause
       }
