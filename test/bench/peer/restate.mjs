@@ -138,6 +138,7 @@ const measure = async (ingress, service) => {
     figures[`diamonds ${most === 2_000 ? "burst" : most} /s`] = await rate(most)
   }
   agent.destroy()
+  log(`${service}: ${JSON.stringify(figures)}`)
   return figures
 }
 
