@@ -52,7 +52,8 @@ export class Attempt {
   /** Names the task instance in the table; made once, since it is looked up at every step. */
   readonly key: string
   readonly shard: Shard
-  readonly session: SessionId
+  /** Of the owner that is asked: the assignment's, or a later one when its owner was lost with the question. */
+  session: SessionId
   /** Tasks of the same instance that may still follow in this sandbox. */
   readonly handOff: number
   /** The sandbox and the slot, shared with the attempts that run in them one after the other. */

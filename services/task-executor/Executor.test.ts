@@ -300,6 +300,34 @@ it.effect("stale, refused and repeated assignments are dropped; an older session
     assert.lengthOf(wire.on("register"), 0, "12 is known since the refusal")
   }))
 
+it.effect("a registration that a dead owner may have made is not dropped when the next owner says it is of an older session: it is asked for under the new one", () =>
+  Effect.gen(function*() {
+    const { executor, wire } = yield* started()
+    wire.one("dequeue").answer(assigned(assignment(1), assignment(2)))
+    // the owner was killed with the question in its hands: what it wrote down nobody knows
+    wire.one("register").fail(unknown)
+    yield* TestClock.adjust("1 second")
+    wire.one("register").answer({
+      outcomes: [{ _tag: "StaleSession", current: 12 }, { _tag: "StaleSession", current: 12 }]
+    })
+    yield* turn
+    assert.lengthOf(wire.on("settle"), 0, "nothing is given up")
+    const again = wire.one("register")
+    assert.deepStrictEqual(
+      again.body.registrations.map((_: { session: number; placement: { claimId: string } }) => [
+        _.session,
+        _.placement.claimId
+      ]),
+      [[12, "c1"], [12, "c2"]]
+    )
+    again.answer({ outcomes: [registered(1, "held"), { _tag: "NoLongerRunnable", why: "stopped" }] })
+    yield* turn
+    assert.deepStrictEqual(wire.one("settle").body.registered, ["c1"])
+    assert.deepStrictEqual(wire.one("settle").body.dropped, ["c2"])
+    assert.strictEqual(executor.attempts.size, 1)
+    yield* executor.drain(stop)
+  }))
+
 it.effect("of two claims for one task the one that its owner took counts; once it runs here a third costs no call", () =>
   Effect.gen(function*() {
     const { executor, wire } = yield* started({ slots: 128 })

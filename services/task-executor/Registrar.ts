@@ -2,8 +2,9 @@
  * Makes assignments this executor's own: registers them with the owners of their shards, in batches, and says what came of each.
  *
  * Keeps true: a task runs only after `Registered`; an assignment of a session older than one seen of its shard costs no call; a question without answer is
- * asked again (the owner answers the same placement the same way) and in the end the assignment is returned. If an unanswered question may have been acted
- * on, giving up is also reported as a lost attempt, so that no task stays with an executor that does not have it. Follows design/04 section 2.
+ * asked again (the owner answers the same placement the same way), of the next owner under its session, and in the end the assignment is returned. If an
+ * unanswered question may have been acted on, giving up is also reported as a lost attempt, so that no task stays with an executor that does not have it.
+ * Follows design/04 section 2.
  */
 import * as Result from "effect/Result"
 import type { TaskAssignment } from "../../shared/protocol/Dispatch.ts"
@@ -117,7 +118,7 @@ export class Registrar {
     })
   }
 
-  /** `Elsewhere`: another owner is known, ask it at once. `Nowhere`: ask again later. */
+  /** `Elsewhere`: another owner or session is known, ask at once. `Nowhere`: ask again later. */
   private settle(pending: Pending, outcome: RegisterOutcome): "Settled" | "Elsewhere" | "Nowhere" {
     const { attempts, onDropped, onRegistered } = this.options
     const { attempt } = pending
@@ -129,6 +130,12 @@ export class Registrar {
         return "Settled"
       case "StaleSession":
         if (outcome.current > (this.latest.get(attempt.shard) ?? 0)) this.latest.set(attempt.shard, outcome.current)
+        if (pending.isOpen && outcome.current > attempt.session) {
+          // The owner that did not answer may have recorded it, and its successor has been told that this executor has it.
+          attempt.session = outcome.current
+          pending.tries++
+          return pending.tries < triesMax ? "Elsewhere" : "Nowhere"
+        }
         attempts.remove(attempt)
         onDropped(attempt)
         return "Settled"
