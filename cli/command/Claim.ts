@@ -128,6 +128,7 @@ const renewAndRelease = (pool: PoolRef, claimId: ClaimId, ttlMs: number) => ({
 /** Which member an env's claim waits in is told only with its result: it is taken back wherever it is. */
 const cancelInMembers = <E, R>(env: PoolRef, cancelIn: (pool: PoolRef) => Effect.Effect<unknown, E, R>) =>
   Effect.gen(function*() {
+    // Whoever interrupts waits for no more errors, and most members never had the claim; one that cannot be told lets it go at its deadline.
     const { items } = yield* Connection.call(Subject.rpc.envs("list"), EnvList, {})
     const found = items.find((one) => one.namespace === env.namespace && one.name === env.name as string) // named as a pool is
     yield* Effect.forEach(

@@ -5,11 +5,9 @@
  * far, or a message of another instance (a slot, the end of a sub-workflow), which loads it again. What it waits for is read from `Outstanding`, the same list that
  * a take-over does again, so a kind of wait that is added there stays in memory until it is allowed here. Follows design/01 section 3.
  */
-import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import { ContractError } from "../../shared/protocol/ErrorCode.ts"
-import { parseDurationMs } from "../../shared/protocol/Time.ts"
+import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import * as DurationSetting from "./DurationSetting.ts"
 import * as ChunkedVector from "./engine/ChunkedVector.ts"
 import * as Outstanding from "./engine/Outstanding.ts"
 import { type Execution, isEnded, Mark, type WorkflowState } from "./engine/WorkflowState.ts"
@@ -17,23 +15,10 @@ import { type Execution, isEnded, Mark, type WorkflowState } from "./engine/Work
 /** An instance whose next timer is nearer than this stays in memory. */
 export const afterMsDefault = 30_000
 
-const name = "HEDDLE_PASSIVATE_AFTER"
-
 /** `HEDDLE_PASSIVATE_AFTER` in milliseconds: a duration such as "5m"; 30 s when it is not given, or empty. Fails with InvalidMessage when it is no duration above zero. */
-export const fromEnvironment: Effect.Effect<number, ContractError> = Effect.gen(function*() {
-  const text = Option.getOrElse(yield* Config.option(Config.String(name)), () => "")
-  if (text === "") return afterMsDefault
-  const ms = parseDurationMs(text)
-  if (ms !== undefined && ms > 0) return ms
-  return yield* new ContractError({
-    code: "InvalidMessage",
-    message: `${name} is "${text}": give a duration above zero, such as "5m"`
-  })
-}).pipe(
-  Effect.catchTag(
-    "ConfigError",
-    (error) => Effect.fail(new ContractError({ code: "InvalidMessage", message: `${name}: ${error.message}` }))
-  )
+export const fromEnvironment: Effect.Effect<number, ContractError> = Effect.map(
+  DurationSetting.fromEnvironment("HEDDLE_PASSIVATE_AFTER", "5m"),
+  (ms) => ms ?? afterMsDefault
 )
 
 /**

@@ -64,6 +64,7 @@ export const consume = (
       yield* Effect.forEach(found.filter((other) => other !== name), (other) =>
         PullConsumer.removeIfThere(nats, options.stream, other), { discard: true })
     }).pipe(retryTransient(20_000))
+    // Only spares the next owner the deletion, which it does by itself.
     yield* Effect.addFinalizer(() =>
       nats.isConnected ? Effect.ignore(PullConsumer.removeIfThere(nats, options.stream, name)) : Effect.void
     )

@@ -246,8 +246,24 @@ interface Deadlines {
   readonly limit?: EpochMs
 }
 
+/** The run goes on as one that has just begun: how the last one ended, or was about to, does not concern it. Nothing is under way. */
+const begunAgain = (state: WorkflowState, { due, limit }: Deadlines): WorkflowState => ({
+  ...state,
+  status: "RUNNING",
+  endedAt: undefined,
+  reason: undefined,
+  timeoutAt: due,
+  limitAt: limit,
+  timedOut: false,
+  ending: false,
+  resolved: undefined,
+  partial: undefined,
+  poisoned: false,
+  active: 0
+})
+
 /** Everything of a run begins again; attempts of fan-outs go on counting where the old ones ended. */
-const recovered = (state: WorkflowState, { due, limit }: Deadlines): WorkflowState => {
+const recovered = (state: WorkflowState, deadlines: Deadlines): WorkflowState => {
   const { graph } = state
   const again = new Uint8Array(graph.nodes.length)
   const table: Array<TaskState> = []
@@ -312,19 +328,8 @@ const recovered = (state: WorkflowState, { due, limit }: Deadlines): WorkflowSta
     })
   }
   return {
-    ...state,
-    status: "RUNNING",
-    endedAt: undefined,
-    reason: undefined,
-    timeoutAt: due,
-    limitAt: limit,
-    timedOut: false,
-    ending: false,
-    resolved: undefined,
-    partial: undefined,
-    poisoned: false,
+    ...begunAgain(state, deadlines),
     tasks: ChunkedVector.fromArray(table),
-    active: 0,
     failedChains: 0,
     pausedChains: 0,
     killedChains: 0,
@@ -336,7 +341,7 @@ const recovered = (state: WorkflowState, { due, limit }: Deadlines): WorkflowSta
 const chosen = (
   state: WorkflowState,
   inside: ReadonlySet<number>,
-  { due, limit }: Deadlines
+  deadlines: Deadlines
 ): WorkflowState => {
   const { graph } = state
   const halted = Mark.FailedChain | Mark.PausedChain | Mark.KilledChain
@@ -366,19 +371,9 @@ const chosen = (
     table.push(isUntouched ? { ...task, marks: task.marks | Mark.Held } : task)
   }
   return {
-    ...state,
-    status: "RUNNING",
-    endedAt: undefined,
-    reason: undefined,
-    timeoutAt: due,
-    limitAt: limit,
-    timedOut: false,
-    ending: false,
-    resolved: undefined,
+    ...begunAgain(state, deadlines),
     partial: { status: state.status, ...(state.reason === undefined ? {} : { reason: state.reason }) },
-    poisoned: false,
     tasks: ChunkedVector.fromArray(table),
-    active: 0,
     failedChains: count.failed,
     pausedChains: count.paused,
     killedChains: count.killed,

@@ -112,7 +112,7 @@ describe("every problem is named", () => {
       "spec.tasks[1].forEach.items: expression \"1\" gives int, not a list",
       "spec.tasks[2].timeout.after: a time-out must be longer than 0"
     ]],
-    ["what is not there yet is refused, not ignored", {
+    ["what cannot be run is refused, not ignored", {
       onCleanup: { type: "switch" },
       tasks: [
         shell("a"),
@@ -121,8 +121,8 @@ describe("every problem is named", () => {
         shell("d", [], { type: "conditions" })
       ]
     }, [
-      "spec.tasks[2].type: Unsupported: tasks of type workflow are not implemented yet",
-      "spec.tasks[3].type: Unsupported: tasks of type conditions are not implemented yet",
+      "spec.tasks[2].type: there is no task type workflow",
+      "spec.tasks[3].type: there is no task type conditions",
       "spec.onCleanup.type: Unsupported: a hook of type switch is not possible"
     ]]
   ]

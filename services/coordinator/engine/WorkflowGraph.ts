@@ -138,12 +138,12 @@ export const parsePool = (text: string, namespace: Namespace): PoolRef => {
     : { namespace: Namespace.make(text.slice(0, slash)), name: PoolName.make(text.slice(slash + 1)) }
 }
 
-/** Task types that would be run by the engine itself and are not there yet. */
-const unsupportedTypes: ReadonlySet<string> = new Set([
-  "conditions",
-  "subworkflow",
-  "sub_workflow",
-  "workflow"
+/** What people write for the types that the engine itself runs: no executor would ever have such a type. */
+const misspeltTypes: ReadonlyMap<string, string> = new Map([
+  ["conditions", "condition"],
+  ["subworkflow", "sub-workflow"],
+  ["sub_workflow", "sub-workflow"],
+  ["workflow", "sub-workflow"]
 ])
 
 interface Report {
@@ -445,13 +445,9 @@ export const compile = (
     const isSwitch = task.type === "switch"
     const isCondition = task.type === "condition"
     const isBranching = isSwitch || isCondition
-    if (unsupportedTypes.has(task.type)) {
-      unsupported(
-        `${path}.type`,
-        `tasks of type ${task.type} are not implemented yet`,
-        task.type,
-        "Use another type, or a join rule such as one_failed."
-      )
+    const meant = misspeltTypes.get(task.type)
+    if (meant !== undefined) {
+      report.add(`${path}.type`, `there is no task type ${task.type}`, task.type, `Write type: ${meant}.`)
     }
     if (task.group !== undefined && isBranching) {
       report.add(
@@ -688,7 +684,7 @@ export const compile = (
     const of = kind === "commit" ? spec.onCommit : spec.onCleanup
     if (of === undefined) return undefined
     const path = kind === "commit" ? "spec.onCommit" : "spec.onCleanup"
-    if (unsupportedTypes.has(of.type) || ["switch", "condition", "sub-workflow", "dependent"].includes(of.type)) {
+    if (misspeltTypes.has(of.type) || ["switch", "condition", "sub-workflow", "dependent"].includes(of.type)) {
       unsupported(
         `${path}.type`,
         `a hook of type ${of.type} is not possible`,
