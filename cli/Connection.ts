@@ -9,14 +9,17 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import { randomUUID } from "node:crypto"
 import { readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { Nats } from "../shared/jetstream/Nats.ts"
 import * as Rpc from "../shared/jetstream/Rpc.ts"
 import { ContractError } from "../shared/protocol/ErrorCode.ts"
+import * as Subject from "../shared/protocol/Subject.ts"
 import type { CliFailure } from "./ExitCode.ts"
 import * as Globals from "./Globals.ts"
 import { Output } from "./Output.ts"
+import * as Repetition from "./Repetition.ts"
 
 /** What a running `heddle dev` leaves in its data folder. */
 export const Endpoint = Schema.Struct({ natsUrl: Schema.String, pid: Schema.Int })
@@ -85,62 +88,74 @@ export const provide = <A, E, R>(use: Effect.Effect<A, E, R | Link>) =>
 
 export const nats = Effect.flatMap(Link, (link) => link.nats)
 
-/**
- * Requests that may be asked again although nobody knows whether they were done: they only read, set what they name, or carry an id that makes a repetition join
- * the first. The others (`rerun`, `recover`, a trigger without an id, ...) are asked again only when they were surely not done.
- */
-const repeatableVerbs: Readonly<Record<string, ReadonlySet<string>>> = {
-  definition: new Set(["put", "get", "list", "validate"]),
-  workflow: new Set(["start", "get", "list", "result", "history", "pause", "stop"]),
-  pool: new Set(["list", "apply", "claim", "release", "renew", "cancel", "get", "snapshot", "scale"]),
-  env: new Set(["list", "apply", "claim"]),
-  schedule: new Set(["put", "get", "list", "pause", "resume", "preview"]),
-  backfill: new Set(["get", "list", "stop"]),
-  member: new Set(["list"]),
-  failover: new Set(["list"])
-}
-
-/** `start` and `claim` join by the id in their body. */
-export const isRepeatable = (subject: string, body: unknown): boolean => {
-  const tokens = subject.split(".")
-  const kind = tokens[2] ?? ""
-  const verb = tokens.at(-1) ?? ""
-  if (repeatableVerbs[kind]?.has(verb) !== true) return false
-  const id = kind === "workflow" && verb === "start" ? "instanceId" : verb === "claim" ? "claimId" : undefined
-  return id === undefined || typeof body === "object" && body !== null && id in body
-}
-
 /** A wait that a service holds is asked again after so long, in case that the one who held it is gone. */
 const heldWaitMaxMs = 10_000
 
+interface CallOptions {
+  /** How long the service itself may wait before it answers. */
+  readonly extraMs?: number
+  /** Of a command to an instance, as somebody chose it; made up when not given. */
+  readonly id?: Option.Option<string>
+  /** Before each attempt that repeats one. */
+  readonly repeating?: (error: ContractError) => void
+}
+
 /**
- * One request of the contract, asked again within `--timeout` while the reason passes (a shard or pool that changes hands, a replica that ends, none there yet).
- * `extraMs` is how long the service itself may wait before it answers.
+ * One request of the contract, asked again within `--timeout` while the reason passes (a shard or pool that changes hands, a replica that ends, none there yet), and when no
+ * answer comes to one that repeats (`Repetition`).
  */
 export const call = Effect.fnUntraced(function*<A, I>(
   subject: string,
   answer: Schema.Codec<A, I>,
   body: unknown,
-  extraMs: number = 0
+  options: CallOptions = {}
 ) {
+  const { extraMs = 0, repeating } = options
   const timeoutMs = yield* requestTimeoutMs
   const output = yield* Output
+  const id = Repetition.takesId(subject)
+    ? Option.getOrElse(options.id ?? Option.none<string>(), () => randomUUID())
+    : undefined
+  const isRepeatable = Repetition.isRepeatable(subject, body, id)
   const error = (failure: ContractError) =>
-    failure.code === "DeadlineExceeded" && !isRepeatable(subject, body)
-      ? new ContractError({
+    failure.code !== "DeadlineExceeded" || id === undefined && isRepeatable
+      ? failure
+      : new ContractError({
         code: "DeadlineExceeded",
-        message: `${failure.message}; whether it was done is not known: look before you ask again`
+        message: `${failure.message}; whether it was done is not known: ${
+          id === undefined ? "look before you ask again" : `ask again with --id ${id}, it is done once`
+        }`
       })
-      : failure
   return yield* Rpc.callPatiently(yield* nats, subject, answer, body, {
     timeoutMs: timeoutMs + extraMs,
-    isRepeatable: isRepeatable(subject, body),
+    isRepeatable,
+    ...(id === undefined ? {} : { headers: { [Subject.header.msgId]: id } }),
     ...(extraMs > 0 ? { attemptMs: Math.min(timeoutMs + extraMs, Math.max(heldWaitMaxMs, timeoutMs)) } : {}),
+    ...(repeating === undefined ? {} : { repeating }),
     waiting: (failure) =>
       output.format === "table"
         ? output.note(`heddle: ${failure.message.split(". ", 1)[0]}; trying for ${Math.ceil(timeoutMs / 1_000)} s`)
         : Effect.void
   }).pipe(Effect.mapError(error))
+})
+
+/** `call` of something that removes what it names: when an attempt before may have done it, "there is none" is success, and `gone` the answer. */
+export const remove = Effect.fnUntraced(function*<A, I>(
+  subject: string,
+  answer: Schema.Codec<A, I>,
+  body: unknown,
+  gone: A
+) {
+  let isPerhapsDone = false
+  const repeating = (error: ContractError): void => {
+    isPerhapsDone ||= Rpc.isPerhapsDone(error)
+  }
+  return yield* call(subject, answer, body, { repeating }).pipe(
+    Effect.catchIf(
+      (error) => error instanceof ContractError && isPerhapsDone && error.code.startsWith("NoSuch"),
+      () => Effect.succeed(gone)
+    )
+  )
 })
 
 /** One request, asked once: for `heddle doctor`, which tells what it finds. */

@@ -101,6 +101,8 @@ export const transitionText = (transition: Transition, states: States, style: Ou
       return `workflow  will be ${transition.status}${reasonOf(transition)}`
     case "POISONED":
       return `workflow  given up: ${transition.reason}`
+    case "REQUESTED":
+      return "workflow  the request's id is remembered"
     case "PARENT":
       return `workflow  goes on for ${transition.task} of its parent`
     case "BEGUN":

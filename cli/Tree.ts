@@ -40,6 +40,11 @@ const settled = (name: "data-dir" | "nats-port" | "sync", metavar: string, descr
 
 const instance = argument("instance", "Id of the workflow instance")
 const reason = text("reason", "text", "Why; kept in the instance's journal")
+const requestId = text(
+  "id",
+  "requestId",
+  "Idempotency key: the same command with it again is done once; made up when not given"
+)
 const limit = whole("limit", "At most so many")
 
 // ---- programs
@@ -384,6 +389,7 @@ const command = (
       Argument.atLeast(1)
     ),
     reason,
+    id: requestId,
     wait: flag(
       "wait",
       verb === "pause" || verb === "stop"
@@ -471,7 +477,7 @@ const taskCommand = (
 ) =>
   Command.make(
     name,
-    { instance, task, reason, wait: flag("wait", "Wait until the run rests") },
+    { instance, task, reason, id: requestId, wait: flag("wait", "Wait until the run rests") },
     Lazy.handler(() => import("./command/Tasks.ts").then((_) => _[verb]))
   ).pipe(
     Command.withDescription(description),
@@ -494,6 +500,7 @@ const tasks = Command.make("tasks").pipe(
         Flag.optional
       ),
       reason,
+      id: requestId,
       wait: flag("wait", "Wait until the run rests; exit code 1 when it did not succeed")
     }, Lazy.handler(() => import("./command/Tasks.ts").then((_) => _.run))).pipe(
       Command.withDescription("Run one task of an ended instance again"),

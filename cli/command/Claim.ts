@@ -191,7 +191,7 @@ export const run = (input: Input) =>
       Effect.ignore
     )
     const subject = input.fromEnv ? Subject.rpc.env(pool.namespace, pool.name) : Subject.rpc.pool(pool, "claim")
-    const result = yield* Connection.call(subject, ClaimResult, body, deadline).pipe(
+    const result = yield* Connection.call(subject, ClaimResult, body, { extraMs: deadline }).pipe(
       Effect.onInterrupt(() => cancelling)
     )
     const { sandbox } = result

@@ -90,12 +90,19 @@ export const put = (input: { readonly file: string }) =>
     yield* output.value(stored, () => `${stored.name}@${stored.version}`)
   }).pipe(Connection.provide)
 
+/** Whoever was asked first may have died with the answer: then nobody says which version was the newest. */
+const Removed = Schema.Struct({
+  ...DefinitionDeleted.fields,
+  name: Schema.String,
+  version: Schema.optionalKey(Schema.Int)
+})
+
 export const remove = (input: { readonly name: string }) =>
   Effect.gen(function*() {
     const output = yield* Output
     const name = yield* Globals.checkToken("The definition", input.name)
     const namespace = yield* Globals.namespaceToken()
-    const deleted = yield* Connection.call(Subject.rpc.definition("delete"), DefinitionDeleted, { name, namespace })
+    const deleted = yield* Connection.remove(Subject.rpc.definition("delete"), Removed, { name, namespace }, { name })
     yield* output.value(deleted, () => `deleted ${deleted.name}; instances that run keep their version`)
   }).pipe(Connection.provide)
 

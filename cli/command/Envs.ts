@@ -115,6 +115,9 @@ export const remove = (input: { readonly env: string }) =>
   Effect.gen(function*() {
     const output = yield* Output
     const env = yield* Globals.poolOf(input.env)
-    const deleted = yield* Connection.call(Subject.rpc.envs("delete"), Schema.toEncoded(Deleted), env)
+    const deleted = yield* Connection.remove(Subject.rpc.envs("delete"), Schema.toEncoded(Deleted), env, {
+      name: env.name,
+      deleted: true
+    })
     return yield* output.value(deleted, () => `${poolKey(env)} is deleted; its pools stay`)
   }).pipe(Connection.provide)

@@ -219,7 +219,10 @@ export const remove = (input: { readonly pool: string; readonly yes: boolean }) 
         fix: `\`heddle pools drain ${input.pool} --wait\` lets the claims end first; --yes does not.`
       })
     }
-    const deleted = yield* Connection.call(Subject.rpc.pools("delete"), Schema.toEncoded(Deleted), pool)
+    const deleted = yield* Connection.remove(Subject.rpc.pools("delete"), Schema.toEncoded(Deleted), pool, {
+      name: pool.name,
+      deleted: true
+    })
     return yield* output.value(deleted, () => `${poolKey(pool)} is deleted`)
   }).pipe(Connection.provide)
 

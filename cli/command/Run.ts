@@ -137,7 +137,7 @@ export const run = (input: Input) =>
     const result = yield* Connection.call(Subject.rpc.workflow("result"), WorkflowResult, {
       instanceId: answer.instanceId,
       wait: 2_000
-    }, 2_000)
+    }, { extraMs: 2_000 })
     yield* output.event(result, () => RunResult.describe(result, output.style))
     const exit = RunResult.exitOf(result.state)
     return exit === 0 ? undefined : yield* new Ended({ exit })

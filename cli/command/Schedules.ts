@@ -1,9 +1,11 @@
 /** `heddle schedules`: workflows that start by the clock. design/02 `heddle.rpc.schedule.*`. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Deleted, PutSchedule, ScheduleList, SchedulePreview, ScheduleView } from "../../shared/protocol/Schedule.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
+import { timestamp } from "../../shared/protocol/Time.ts"
 import { StartAnswer } from "../../shared/protocol/Workflow.ts"
 import * as Connection from "../Connection.ts"
 import * as Globals from "../Globals.ts"
@@ -77,9 +79,15 @@ export const put = (input: { readonly file: string }) =>
 export const remove = (input: { readonly name: string }) =>
   Effect.gen(function*() {
     const output = yield* Output
-    const answer = yield* Connection.call(Subject.rpc.schedule("delete"), Deleted, { name: input.name })
+    const answer = yield* Connection.remove(Subject.rpc.schedule("delete"), Deleted, { name: input.name }, {
+      name: input.name,
+      deleted: true
+    })
     yield* output.value(answer, () => `${answer.name} is deleted`)
   }).pipe(Connection.provide)
+
+/** As the service makes it for a trigger without a time: `nightly-m20261121T020000123`. */
+const triggeredId = (name: string, at: string) => `${name}-m${at.replace(/[-:.Z]/gu, "")}`
 
 export const trigger = (input: {
   readonly name: string
@@ -90,10 +98,16 @@ export const trigger = (input: {
   Effect.gen(function*() {
     const output = yield* Output
     const params = yield* Pairs.values("--param", input.param)
+    const now = yield* Clock.currentTimeMillis
     const answer = yield* Connection.call(Subject.rpc.schedule("trigger"), StartAnswer, {
       name: input.name,
-      ...given("scheduledAt", input.at),
-      ...given("instanceId", input.id),
+      // the time is told here, so that asking again is no second start
+      scheduledAt: Option.getOrElse(input.at, () => timestamp(now)),
+      ...(Option.isSome(input.id)
+        ? { instanceId: input.id.value }
+        : Option.isSome(input.at)
+        ? {}
+        : { instanceId: triggeredId(input.name, timestamp(now)) }),
       ...(Object.keys(params).length === 0 ? {} : { params })
     })
     yield* output.value(answer, () => answer.instanceId)

@@ -14,6 +14,7 @@ interface Input {
   readonly instance: string
   readonly task: string
   readonly reason: Option.Option<string>
+  readonly id: Option.Option<string>
   readonly wait: boolean
 }
 
@@ -51,12 +52,13 @@ const tell = (
     const output = yield* Output
     const instanceId = yield* Globals.checkToken("The instance", input.instance)
     const task = yield* Globals.checkToken("The task", input.task)
+    if (Option.isSome(input.id)) yield* Globals.checkToken("--id", input.id.value)
     const { accepted } = yield* Connection.call(Subject.rpc.workflow(verb), Accepted, {
       instanceId,
       task,
       ...(Option.isSome(input.reason) ? { reason: input.reason.value } : {}),
       ...more
-    })
+    }, { id: input.id })
     const view = input.wait
       ? yield* RunWatch.watch(instanceId, { logs: false, timeoutMs: undefined, show: "nothing" })
       : undefined

@@ -127,7 +127,7 @@ export const result = (input: { readonly instance: string; readonly waitTimeout:
       Subject.rpc.workflow("result"),
       WorkflowResult,
       { instanceId, wait: waitMs },
-      waitMs
+      { extraMs: waitMs }
     )
     yield* output.value(answer, () => RunResult.describe(answer, output.style))
     yield* endOf(answer.state)
@@ -228,10 +228,16 @@ type Verb = "pause" | "resume" | "stop" | "rerun" | "recover"
 
 export const command = (verb: Verb) =>
 (
-  input: { readonly instance: ReadonlyArray<string>; readonly reason: Option.Option<string>; readonly wait: boolean }
+  input: {
+    readonly instance: ReadonlyArray<string>
+    readonly reason: Option.Option<string>
+    readonly id: Option.Option<string>
+    readonly wait: boolean
+  }
 ) =>
   Effect.gen(function*() {
     const output = yield* Output
+    if (Option.isSome(input.id)) yield* Globals.checkToken("--id", input.id.value)
     const answers: Array<
       { readonly instanceId: string; readonly accepted: boolean; readonly state?: WorkflowResult["state"] }
     > = []
@@ -240,7 +246,7 @@ export const command = (verb: Verb) =>
       const { accepted } = yield* Connection.call(Subject.rpc.workflow(verb), Accepted, {
         instanceId,
         ...(Option.isSome(input.reason) ? { reason: input.reason.value } : {})
-      })
+      }, { id: input.id })
       const view = input.wait
         ? yield* RunWatch.watch(instanceId, { logs: false, timeoutMs: undefined, show: "nothing" })
         : undefined

@@ -79,7 +79,7 @@ export const run = (input: Input) =>
     const connected = yield* Layer.build(Nats.layer({ url, name: `heddle-${input.service}` }))
     const nats = yield* Effect.provide(Nats, connected)
     const host = yield* plugins
-    const agentTokens = yield* AgentToken.config
+    const agentTokens = yield* AgentToken.config(nats)
     const broken = nats.failure.pipe(
       Effect.mapError((failed) =>
         new CliFailure({ exit: 1, message: `${input.service} ${member} has ended: ${withoutStack(failed.reason)}` })

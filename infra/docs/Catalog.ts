@@ -531,7 +531,10 @@ export const streams: ReadonlyArray<
 ]
 
 export const headers: ReadonlyArray<readonly [name: string, text: string]> = [
-  [Subject.header.msgId, "Idempotency of a JetStream publish."],
+  [
+    Subject.header.msgId,
+    "Idempotency: of a JetStream publish, and of a command to an instance (`pause`, `resume`, `stop`, `rerun`, `recover`, `run-task`, `force-success`, `force-start`): the same id again, of whatever coordinator, is done once and answered the same."
+  ],
   [Subject.header.traceparent, "W3C trace context."],
   [Subject.header.session, "Session id of the sender's ownership."],
   [Subject.header.replyTo, "Where to publish a result as well."],

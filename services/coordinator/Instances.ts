@@ -25,6 +25,7 @@ import {
 import type { Definitions } from "./Definitions.ts"
 import * as Decide from "./engine/Decide.ts"
 import * as Initial from "./engine/Initial.ts"
+import * as Requests from "./engine/Requests.ts"
 import * as Semaphore from "./engine/Semaphore.ts"
 import * as View from "./engine/View.ts"
 import * as WorkflowExecutionGraph from "./engine/WorkflowExecutionGraph.ts"
@@ -258,17 +259,28 @@ export class Instances {
     })
   }).bind(this)
 
-  /** Puts the event on the bus when the state allows it; `before`: only then, and first. */
+  /**
+   * Puts the event on the bus when the state allows it; `before`: only then, and first. One whose id says that it was done already is answered as it was then, as soon as the
+   * journal has it.
+   */
   #offer(
     bus: WorkflowEventBus,
     event: LifecycleEvent,
     answer: (result: ContractError | undefined) => void,
     before?: () => void
   ): void {
-    const refusal = Decide.refusal(bus.state, event)
-    if (refusal !== undefined) return answer(conflict(refusal))
-    before?.()
-    this.#publish(bus, event, answer)
+    switch (Requests.standing(bus.state.requests, event)) {
+      case "other":
+        return answer(conflict(`request id ${Requests.idOf(event)} was used for another command: use another id`))
+      case "done":
+        return bus.state === bus.committed ? answer(undefined) : this.#publish(bus, undefined, answer)
+      case "new": {
+        const refusal = Decide.refusal(bus.state, event)
+        if (refusal !== undefined) return answer(conflict(refusal))
+        before?.()
+        this.#publish(bus, event, answer)
+      }
+    }
   }
 
   /** The bus, or the finished instance from the history. */

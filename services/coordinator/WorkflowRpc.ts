@@ -11,7 +11,14 @@ import type { LifecycleEvent } from "../../shared/protocol/Journal.ts"
 import { namespaceDefault } from "../../shared/protocol/Pool.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { parseDurationMs } from "../../shared/protocol/Time.ts"
-import { DefinitionName, type InstanceId, type MemberId, type Shard, Token } from "../../shared/protocol/Token.ts"
+import {
+  DefinitionName,
+  type InstanceId,
+  type MemberId,
+  RequestId,
+  type Shard,
+  Token
+} from "../../shared/protocol/Token.ts"
 import {
   CommandRequest,
   HistoryQuery,
@@ -52,17 +59,37 @@ export interface WorkflowRpcOptions {
 }
 
 const isName: (text: string) => boolean = Schema.is(Token)
+/** What every command may have: why, and the id by which a repetition is known. */
+interface Asked {
+  readonly reason?: string
+  readonly request?: RequestId
+}
 const commands = {
-  pause: (reason): LifecycleEvent => ({ _tag: "WORKFLOW_PAUSE", ...reason }),
-  stop: (reason): LifecycleEvent => ({ _tag: "WORKFLOW_STOP", ...reason }),
-  resume: (reason): LifecycleEvent => ({ _tag: "WORKFLOW_RECOVER", mode: "resume", ...reason }),
-  recover: (reason): LifecycleEvent => ({ _tag: "WORKFLOW_RECOVER", mode: "recover", ...reason }),
-  rerun: (reason): LifecycleEvent => ({ _tag: "WORKFLOW_RECOVER", mode: "rerun", ...reason })
-} satisfies Record<string, (reason: { readonly reason?: string }) => LifecycleEvent>
+  pause: (asked): LifecycleEvent => ({ _tag: "WORKFLOW_PAUSE", ...asked }),
+  stop: (asked): LifecycleEvent => ({ _tag: "WORKFLOW_STOP", ...asked }),
+  resume: (asked): LifecycleEvent => ({ _tag: "WORKFLOW_RECOVER", mode: "resume", ...asked }),
+  recover: (asked): LifecycleEvent => ({ _tag: "WORKFLOW_RECOVER", mode: "recover", ...asked }),
+  rerun: (asked): LifecycleEvent => ({ _tag: "WORKFLOW_RECOVER", mode: "rerun", ...asked })
+} satisfies Record<string, (asked: Asked) => LifecycleEvent>
 
 /** The lifecycle event of a command verb. */
 export const commandEvent = (verb: keyof typeof commands, reason: string | undefined): LifecycleEvent =>
   commands[verb](reason === undefined ? {} : { reason })
+
+/** What a command's request says apart from what it is about; fails when its id is no name. */
+const askedOf = (reason: string | undefined, message: Message): Effect.Effect<Asked, ContractError> => {
+  const id = message.header(Subject.header.msgId)
+  if (id !== undefined && !isName(id)) return Effect.fail(noName(Subject.header.msgId, id))
+  return Effect.succeed({
+    ...(reason === undefined ? {} : { reason }),
+    ...(id === undefined ? {} : { request: RequestId.make(id) })
+  })
+}
+const noName = (header: string, text: string) =>
+  new ContractError({
+    code: "InvalidName",
+    message: `header ${header}: "${text.slice(0, 80)}" is no name of 1 to 63 letters, digits, '_' or '-'`
+  })
 
 export const oneOfBoth = new ContractError({
   code: "InvalidMessage",
@@ -87,8 +114,6 @@ export const parseReference = (
   }
 }
 
-const reasonOf = (reason: string | undefined) => reason === undefined ? {} : { reason }
-
 export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoint> => {
   const { buses, definitions, finished, history, instances, nats, ownerOf, passives } = options
 
@@ -105,10 +130,10 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
 
   /** The handler runs at the owner; elsewhere the request is passed on. */
   const atOwner = <A extends { readonly instanceId: InstanceId }, Answer>(
-    handler: (request: A) => Effect.Effect<Answer, ContractError>
+    handler: (request: A, message: Message) => Effect.Effect<Answer, ContractError>
   ) =>
   (request: A, context: Rpc.RequestContext): Effect.Effect<Answer | Rpc.Forwarded, ContractError> => {
-    if (isOurs(request.instanceId)) return handler(request)
+    if (isOurs(request.instanceId)) return handler(request, context.message)
     const problem = passOn(context.message, instances.shardOf(request.instanceId), context.subject)
     return problem === undefined ? Effect.succeed(Rpc.forwarded) : Effect.fail(problem)
   }
@@ -117,21 +142,27 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
       name: verb,
       subject: Subject.rpc.workflow(verb),
       request: CommandRequest,
-      handler: atOwner(({ instanceId, reason }) =>
-        Effect.as(instances.command(instanceId, commandEvent(verb, reason)), { accepted: true })
+      handler: atOwner(({ instanceId, reason }, message) =>
+        askedOf(reason, message).pipe(
+          Effect.flatMap((asked) => instances.command(instanceId, commands[verb](asked))),
+          Effect.as({ accepted: true })
+        )
       )
     })
 
   const taskCommand = (
     verb: "run-task" | "force-success" | "force-start",
-    eventOf: (request: TaskCommandRequest) => LifecycleEvent
+    eventOf: (request: TaskCommandRequest, asked: Asked) => LifecycleEvent
   ) =>
     Rpc.endpoint({
       name: verb,
       subject: Subject.rpc.workflow(verb),
       request: TaskCommandRequest,
-      handler: atOwner((request) =>
-        Effect.as(instances.command(request.instanceId, eventOf(request)), { accepted: true })
+      handler: atOwner((request, message) =>
+        askedOf(request.reason, message).pipe(
+          Effect.flatMap((asked) => instances.command(request.instanceId, eventOf(request, asked))),
+          Effect.as({ accepted: true })
+        )
       )
     })
 
@@ -159,14 +190,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
       const replyTo = message.header(Subject.header.replyTo)
       const teamHeader = message.header(Subject.header.team)
       if (teamHeader !== undefined && !isName(teamHeader)) {
-        return respond.refuse(
-          new ContractError({
-            code: "InvalidName",
-            message: `header ${Subject.header.team}: "${
-              teamHeader.slice(0, 80)
-            }" is no name of 1 to 63 letters, digits, '_' or '-'`
-          })
-        )
+        return respond.refuse(noName(Subject.header.team, teamHeader))
       }
       const extra = { replyTo, team: teamHeader }
       const answered = (error: ContractError | undefined): void =>
@@ -253,14 +277,14 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
     command("stop"),
     command("rerun"),
     command("recover"),
-    taskCommand("run-task", ({ dependType, reason, task }) => ({
+    taskCommand("run-task", ({ dependType, task }, asked) => ({
       _tag: "WORKFLOW_RUN_TASK",
       task,
       ...(dependType === undefined ? {} : { dependType }),
-      ...reasonOf(reason)
+      ...asked
     })),
-    taskCommand("force-success", ({ reason, task }) => ({ _tag: "WORKFLOW_FORCE_SUCCESS", task, ...reasonOf(reason) })),
-    taskCommand("force-start", ({ reason, task }) => ({ _tag: "WORKFLOW_FORCE_START", task, ...reasonOf(reason) }))
+    taskCommand("force-success", ({ task }, asked) => ({ _tag: "WORKFLOW_FORCE_SUCCESS", task, ...asked })),
+    taskCommand("force-start", ({ task }, asked) => ({ _tag: "WORKFLOW_FORCE_START", task, ...asked }))
   ]
 
   /** Of all coordinators: each is asked for its page, the pages are merged. One that does not answer makes the list fail rather than lie. */

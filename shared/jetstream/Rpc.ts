@@ -668,6 +668,10 @@ export const call = <A>(
 const isSent = (error: ContractError): boolean =>
   typeof error.details === "object" && error.details !== null && "sent" in error.details && error.details.sent === true
 
+/** Whether the request that failed so may have been done all the same. */
+export const isPerhapsDone = (error: ContractError): boolean =>
+  isSent(error) || error.code === "ShuttingDown" || error.code === "DispatchQueueClosed"
+
 /** Whether the same request may succeed a moment later. `isRepeatable`: doing it twice is doing it once, so it is asked again also when it may have been done. */
 export const isPassing = (error: ContractError, isRepeatable: boolean): boolean =>
   error.code === "NotOwner" || error.code === "Overloaded" ||
@@ -681,6 +685,8 @@ export interface PatientOptions extends CallOptions {
   readonly isRepeatable: boolean
   /** For one attempt of a repeatable request, after which it is asked again; default two fifths of `timeoutMs`. */
   readonly attemptMs?: number
+  /** Before each attempt that repeats one, with why. */
+  readonly repeating?: (error: ContractError) => void
   /** Before the first attempt that repeats. */
   readonly waiting?: (error: ContractError) => Effect.Effect<void>
 }
@@ -718,6 +724,7 @@ export const callPatiently = <A>(
       const random = yield* Random.next
       const waitMs = isSilence ? 0 : Math.ceil(backoffMs * (0.5 + random))
       if (!mayPass || now() + waitMs >= until) return yield* error
+      options.repeating?.(error)
       if (isFirst && options.waiting !== undefined) yield* options.waiting(error)
       isFirst = false
       yield* Effect.sleep(waitMs)

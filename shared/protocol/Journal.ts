@@ -15,6 +15,7 @@ import {
   MemberId,
   Namespace,
   Priority,
+  RequestId,
   Shard,
   StartupId,
   StreamSequence,
@@ -55,6 +56,8 @@ export const FactSource = Schema.Struct({ executor: MemberId, startup: StartupId
 export type FactSource = typeof FactSource.Type
 
 const reason = { reason: Schema.optionalKey(Schema.String) }
+/** Of somebody outside. `request`: the id that it came with; one with the same id again changes nothing. */
+const command = { ...reason, request: Schema.optionalKey(RequestId) }
 const task = { id: TaskInstanceId }
 const fact = { id: TaskInstanceId, by: Schema.optionalKey(FactSource) }
 const ended = {
@@ -70,9 +73,9 @@ const ended = {
 export const WorkflowLifecycleEvent = Schema.Union([
   Schema.TaggedStruct("WORKFLOW_START", { start: StartData }),
   Schema.TaggedStruct("TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH", { task: TaskName }),
-  Schema.TaggedStruct("WORKFLOW_PAUSE", reason),
+  Schema.TaggedStruct("WORKFLOW_PAUSE", command),
   Schema.TaggedStruct("WORKFLOW_PAUSED", {}),
-  Schema.TaggedStruct("WORKFLOW_STOP", reason),
+  Schema.TaggedStruct("WORKFLOW_STOP", command),
   Schema.TaggedStruct("WORKFLOW_STOPPED", reason),
   Schema.TaggedStruct("WORKFLOW_SUCCEED", {}),
   Schema.TaggedStruct("WORKFLOW_FAILED", reason),
@@ -80,15 +83,15 @@ export const WorkflowLifecycleEvent = Schema.Union([
   /** `run`: a timer of an earlier run is ignored. `limit`: it is the system's maximum, not the definition's time-out. */
   Schema.TaggedStruct("WORKFLOW_TIMEOUT", { run: Schema.Int, limit: Schema.optionalKey(Schema.Literals([true])) }),
   /** A failed task of a run that rests counts as succeeded from now on. */
-  Schema.TaggedStruct("WORKFLOW_FORCE_SUCCESS", { task: TaskName, ...reason }),
+  Schema.TaggedStruct("WORKFLOW_FORCE_SUCCESS", { task: TaskName, ...command }),
   /** One task of a run that has ended, again, or it and what is before or after it. */
   Schema.TaggedStruct("WORKFLOW_RUN_TASK", {
     task: TaskName,
     dependType: Schema.optionalKey(DependType),
-    ...reason
+    ...command
   }),
   /** What waits for a slot of its group goes on without. */
-  Schema.TaggedStruct("WORKFLOW_FORCE_START", { task: TaskName, ...reason }),
+  Schema.TaggedStruct("WORKFLOW_FORCE_START", { task: TaskName, ...command }),
   /** The run may begin: it has the slot of its serial definition. A ticket of an earlier run is given back. */
   Schema.TaggedStruct("WORKFLOW_SLOT_GRANTED", { ticket: Schema.String }),
   /** Another run of the serial definition is in its way, or has taken its place. */
@@ -97,7 +100,7 @@ export const WorkflowLifecycleEvent = Schema.Union([
     mode: Schema.Literals(["resume", "recover", "rerun"]),
     /** By a parent, for this attempt of its: a child that has begun for it already only answers. */
     parent: Schema.optionalKey(TaskInstanceId),
-    ...reason
+    ...command
   })
 ])
 export type WorkflowLifecycleEvent = typeof WorkflowLifecycleEvent.Type
@@ -191,6 +194,8 @@ export const Transition = Schema.Union([
   Schema.TaggedStruct("RESOLVED", { status: WorkflowStatus, ...reason }),
   /** Given up after a defect of the engine itself: FAILED. `abandons`: what was under way has ended with it, KILLED (not in entries written before this was added). */
   Schema.TaggedStruct("POISONED", { reason: Schema.String, abandons: Schema.optionalKey(Schema.Literal(true)) }),
+  /** The command of cause `of` is done, and its id remembered: the same again changes nothing. */
+  Schema.TaggedStruct("REQUESTED", { of }),
   /** The attempt of its parent that it goes on for. */
   Schema.TaggedStruct("PARENT", { task: TaskInstanceId }),
   /** Waits for the slot of its serial definition, under this ticket. */

@@ -26,6 +26,10 @@ export type ClaimId = typeof ClaimId.Type
 export const InstanceId = Token.pipe(Schema.brand("InstanceId"))
 export type InstanceId = typeof InstanceId.Type
 
+/** Chosen by the client, header `Nats-Msg-Id`: the idempotency key of a command to an instance. */
+export const RequestId = Token.pipe(Schema.brand("RequestId"))
+export type RequestId = typeof RequestId.Type
+
 export const DefinitionName = Token.pipe(Schema.brand("DefinitionName"))
 export type DefinitionName = typeof DefinitionName.Type
 

@@ -5,7 +5,7 @@
 import type { Spec } from "../../services/coordinator/engine/ScriptedRun.ts"
 import * as Semaphore from "../../services/coordinator/engine/Semaphore.ts"
 import type { LifecycleEvent } from "../../shared/protocol/Journal.ts"
-import { InstanceId, Namespace, TaskName } from "../../shared/protocol/Token.ts"
+import { InstanceId, Namespace, RequestId, TaskName } from "../../shared/protocol/Token.ts"
 import type { Recorder, Run } from "./Recorder.ts"
 
 type Task = Spec["tasks"][number]
@@ -470,6 +470,17 @@ export const features: Readonly<Record<string, (journal: Recorder) => void>> = {
     run.pass(60_000)
     run.turn({ _tag: "WORKFLOW_RUN_TASK", task: TaskName.make("b") })
     complete(run, "b", { again: true })
+  },
+  "request-id": (journal) => {
+    const run = journal.run("request-id-1", { tasks: [shell("a")] })
+    run.turn({ _tag: "WORKFLOW_PAUSE", reason: "maintenance", request: RequestId.make("p-1") })
+    run.register("a")
+    run.turn({ _tag: "WORKFLOW_STOP", request: RequestId.make("s-1") })
+    run.ended("a", "TASK_KILLED")
+    run.pass(60_000)
+    run.turn({ _tag: "WORKFLOW_RECOVER", mode: "rerun", request: RequestId.make("r-1") })
+    run.turn({ _tag: "WORKFLOW_RECOVER", mode: "rerun", request: RequestId.make("r-1") })
+    complete(run, "a", { again: true })
   },
   "force-start": (journal) => {
     const spec: Spec = { tasks: [shell("load", { group: { name: "warehouse", slots: 1 } })] }

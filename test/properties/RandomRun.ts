@@ -13,11 +13,12 @@ import * as Schema from "effect/Schema"
 import * as Chain from "../../services/coordinator/engine/Chain.ts"
 import * as Decide from "../../services/coordinator/engine/Decide.ts"
 import * as Replay from "../../services/coordinator/engine/Replay.ts"
+import * as Requests from "../../services/coordinator/engine/Requests.ts"
 import { id, ScriptedRun, sha256, type Spec, textOf } from "../../services/coordinator/engine/ScriptedRun.ts"
 import * as Snapshot from "../../services/coordinator/engine/Snapshot.ts"
 import { activeUnits, type Unit } from "../../services/coordinator/engine/Turn.ts"
 import type { Entry, LifecycleEvent, StartData } from "../../shared/protocol/Journal.ts"
-import { InstanceId, TaskName } from "../../shared/protocol/Token.ts"
+import { InstanceId, RequestId, TaskName } from "../../shared/protocol/Token.ts"
 
 const small = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum }))
 const upTo = <S extends Schema.Top>(item: S, length: number) => Schema.Array(item).check(Schema.isMaxLength(length))
@@ -193,18 +194,26 @@ const handOver = ({ self }: Play): void => {
 const command = (play: Play, what: number, which: number): void => {
   const { self } = play
   const task = self.graph.nodes[which % Math.max(1, self.graph.nodes.length)]?.name
-  if (what < 89) self.turn({ _tag: "WORKFLOW_PAUSE" })
-  else if (what < 91) self.turn({ _tag: "WORKFLOW_STOP", reason: "because" })
+  // With an id now and then, of few: most are repetitions sooner or later, or the id of another command.
+  const asked = which % 3 === 2 ? { request: RequestId.make(`r${which % 7}`) } : {}
+  const tell = (event: LifecycleEvent): void => {
+    self.turn(event)
+    const { length } = self.entries
+    if ("request" in event && Requests.standing(self.state.requests, event) === "done") self.turn(event)
+    must(self.entries.length === length, "a command that was repeated with its id left a trace")
+  }
+  if (what < 89) tell({ _tag: "WORKFLOW_PAUSE", ...asked })
+  else if (what < 91) tell({ _tag: "WORKFLOW_STOP", reason: "because", ...asked })
   else if (what < 93) self.turn({ _tag: "WORKFLOW_START", start: { definition: self.graph.definition } })
   else if (what < 97) {
     // Of a child the parent asks too, for the attempt it has now or for an older one.
     const parent = play.drawn.start > 11 && which % 2 === 0 ? { parent: id(`sub:1:${1 + which % 5}`) } : {}
     const mode = (["resume", "recover", "rerun"] as const)[which % 3] ?? "resume"
-    self.turn({ _tag: "WORKFLOW_RECOVER", mode, ...parent })
+    tell({ _tag: "WORKFLOW_RECOVER", mode, ...parent, ...("parent" in parent ? {} : asked) })
   } else if (task === undefined) return
-  else if (what < 98) self.turn({ _tag: "WORKFLOW_FORCE_SUCCESS", task })
-  else if (what < 99) self.turn({ _tag: "WORKFLOW_RUN_TASK", task })
-  else self.turn({ _tag: "WORKFLOW_FORCE_START", task })
+  else if (what < 98) tell({ _tag: "WORKFLOW_FORCE_SUCCESS", task, ...asked })
+  else if (what < 99) tell({ _tag: "WORKFLOW_RUN_TASK", task, ...asked })
+  else tell({ _tag: "WORKFLOW_FORCE_START", task, ...asked })
 }
 
 const step = (play: Play, { what, which }: Step): void => {

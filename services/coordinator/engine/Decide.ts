@@ -15,6 +15,7 @@ import type {
 import type { FactReport } from "../../../shared/protocol/Report.ts"
 import type { EpochMs } from "../../../shared/protocol/Token.ts"
 import type { EngineEffect } from "./EngineEffect.ts"
+import * as Requests from "./Requests.ts"
 import * as Semaphore from "./Semaphore.ts"
 import * as SubWorkflow from "./SubWorkflow.ts"
 import * as TaskFlow from "./TaskFlow.ts"
@@ -41,11 +42,19 @@ export const decide = (state: WorkflowState, events: ReadonlyArray<LifecycleEven
     turn.of = turn.cause.length
     turn.cause.push(event)
     turn.offer = undefined
-    handle(turn, event)
+    if (isWanted(turn, event)) handle(turn, event)
     for (let next = turn.next(); next !== undefined; next = turn.next()) handle(turn, next)
     if (turn.transitions.length === length && turn.effects.length === effects) turn.cause.pop()
   }
   return decision(turn)
+}
+
+/** Not a command that is done already; one with an id that the state allows is remembered by it. */
+const isWanted = (turn: Turn, event: LifecycleEvent): boolean => {
+  if (Requests.idOf(event) === undefined) return true
+  if (Requests.standing(turn.state.requests, event) !== "new") return false
+  if (refusal(turn.state, event) === undefined) turn.apply({ _tag: "REQUESTED", of: turn.of })
+  return true
 }
 
 const decision = ({ cause, effects, state, transitions }: Turn): Decision => ({ state, cause, transitions, effects })

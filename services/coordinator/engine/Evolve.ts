@@ -11,6 +11,7 @@ import type { EpochMs, TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import type { TaskStatus } from "../../../shared/protocol/Workflow.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import { initial } from "./Initial.ts"
+import * as Requests from "./Requests.ts"
 import * as Semaphore from "./Semaphore.ts"
 import * as WorkflowExecutionGraph from "./WorkflowExecutionGraph.ts"
 import { nodeAt, parsePool, type TaskNode, type WorkflowGraph } from "./WorkflowGraph.ts"
@@ -464,6 +465,7 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         limitAt: transition.limit,
         parent: state.parent,
         serial: state.serial,
+        requests: state.requests,
         tasks: state.start === undefined ? state.graph.fresh : WorkflowExecutionGraph.table(state.graph, state.start)
       }
     case "RECOVERED":
@@ -537,6 +539,11 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         killedChains: state.killedChains - ((marks & Mark.KilledChain) === 0 ? 0 : 1),
         withOutputs: state.withOutputs + 1
       }
+    }
+    case "REQUESTED": {
+      const event = turn.cause[transition.of]
+      if (event === undefined) throw new Error(`REQUESTED: there is no cause ${transition.of}`)
+      return { ...state, requests: Requests.remember(state.requests, event) }
     }
     case "PARENT":
       return state.parent === undefined

@@ -29,6 +29,7 @@ export const initial = (graph: WorkflowGraph, instance: InstanceId, shard: Shard
   parent: undefined,
   serial: undefined,
   semaphore: graph.isSemaphore ? Semaphore.empty : undefined,
+  requests: [],
   tasks: graph.fresh,
   active: 0,
   failedChains: 0,

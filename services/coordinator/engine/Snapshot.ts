@@ -15,6 +15,7 @@ import {
   InstanceId,
   MemberId,
   Priority,
+  RequestId,
   Shard,
   StartupId,
   TaskInstanceId
@@ -113,6 +114,7 @@ const SnapshotJson = Schema.Struct({
   parent: optionalKey(Schema.Struct({ instance: InstanceId, task: TaskInstanceId })),
   serial: optionalKey(Schema.String),
   semaphore: optionalKey(SemaphoreJson),
+  requests: optionalKey(Schema.Array(Schema.Struct({ id: RequestId, asks: Schema.String }))),
   nodes: Schema.Int,
   tasks: Schema.Array(Schema.Tuple([Schema.Int, TaskStateJson])),
   active: Schema.Int,
@@ -163,6 +165,7 @@ export const snapshotOf = (state: WorkflowState): SnapshotJson => {
     parent,
     partial,
     reason,
+    requests,
     resolved,
     semaphore,
     serial,
@@ -190,6 +193,7 @@ export const snapshotOf = (state: WorkflowState): SnapshotJson => {
     ...(parent === undefined ? {} : { parent }),
     ...(serial === undefined ? {} : { serial }),
     ...(semaphore === undefined ? {} : { semaphore }),
+    ...(requests.length === 0 ? {} : { requests }),
     nodes: tasks.length,
     tasks: changed
   }
@@ -209,6 +213,7 @@ export const fromSnapshot = (json: unknown, graph: WorkflowGraph): Result.Result
     parent,
     partial,
     reason,
+    requests,
     resolved,
     semaphore,
     serial,
@@ -247,6 +252,7 @@ export const fromSnapshot = (json: unknown, graph: WorkflowGraph): Result.Result
     partial,
     serial,
     semaphore,
+    requests: requests ?? [],
     tasks: tasks.length === 0 ? graph.fresh : ChunkedVector.fromArray(table)
   })
 }

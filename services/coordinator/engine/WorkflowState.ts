@@ -11,6 +11,7 @@ import type { PoolRef } from "../../../shared/protocol/Sandbox.ts"
 import type { EpochMs, InstanceId, MemberId, Shard, StartupId, TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import type { Intent, TaskStatus, WorkflowStatus } from "../../../shared/protocol/Workflow.ts"
 import type * as ChunkedVector from "./ChunkedVector.ts"
+import type { Request } from "./Requests.ts"
 import type { Semaphore } from "./Semaphore.ts"
 import type { WorkflowGraph } from "./WorkflowGraph.ts"
 
@@ -142,6 +143,8 @@ export interface WorkflowState {
   readonly serial: string | undefined
   /** Of an instance that is one. */
   readonly semaphore: Semaphore | undefined
+  /** The newest commands that were done and had an id, oldest first. */
+  readonly requests: ReadonlyArray<Request>
   /** By node index; after the tasks the nodes of `onCommit` and `onCleanup` where the definition has them. */
   readonly tasks: ChunkedVector.ChunkedVector<TaskState>
   readonly active: number
