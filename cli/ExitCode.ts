@@ -18,12 +18,17 @@ export const exitCodes = {
 } as const
 export type ExitCode = Exclude<keyof typeof exitCodes, 0>
 
-/** A failure that the command itself found. `fix` says what to do next; `problems` are further lines, one each. */
+/**
+ * A failure that the command itself found. `fix` says what to do next; `problems` are further lines, one each, `details` the same for programs; `code` is that of the contract
+ * where a service would have answered one.
+ */
 export class CliFailure extends Schema.TaggedError<CliFailure>()("CliFailure", {
   exit: Schema.Literals([1, 2, 3, 4, 5, 6, 130]),
   message: Schema.String,
   fix: Schema.optionalKey(Schema.String),
-  problems: Schema.optionalKey(Schema.Array(Schema.String))
+  problems: Schema.optionalKey(Schema.Array(Schema.String)),
+  code: Schema.optionalKey(Schema.Literals(["InvalidDefinition"])),
+  details: Schema.optionalKey(Schema.Unknown)
 }) {}
 
 /** The command ran and has said everything already; the process only has to end with this code (a failed run, a command in a sandbox). */
@@ -91,9 +96,11 @@ export const json = (error: CliFailure | ContractError): string =>
   JSON.stringify(
     error._tag === "ContractError" ? error.answer : {
       error: {
-        code: error.exit === 2 ? "Usage" : error.exit === 6 ? "Unavailable" : "Cli",
+        code: error.code ?? (error.exit === 2 ? "Usage" : error.exit === 6 ? "Unavailable" : "Cli"),
         message: error.message,
-        ...(error.problems === undefined ? {} : { details: error.problems })
+        ...(error.details === undefined
+          ? error.problems === undefined ? {} : { details: error.problems }
+          : { details: error.details })
       }
     }
   )

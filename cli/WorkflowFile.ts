@@ -3,11 +3,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import { existsSync, readFileSync, realpathSync } from "node:fs"
 import { registerHooks } from "node:module"
 import { pathToFileURL } from "node:url"
 import * as Problems from "../shared/authoring/Problems.ts"
-import type { DefinitionEncoded } from "../shared/protocol/Definition.ts"
+import { Definition, type DefinitionEncoded } from "../shared/protocol/Definition.ts"
 import type { Problem } from "../shared/protocol/ErrorCode.ts"
 import { CliFailure } from "./ExitCode.ts"
 import { namespaceDefault, usage } from "./Globals.ts"
@@ -94,24 +95,31 @@ export const read = (path: string): Effect.Effect<WorkflowFile, CliFailure> =>
 export const invalid = (file: WorkflowFile, problems: ReadonlyArray<YamlSource.LocatedProblem>): CliFailure =>
   new CliFailure({
     exit: 2,
+    code: "InvalidDefinition",
     message: `${file.path} has ${problems.length} ${problems.length === 1 ? "problem" : "problems"}.`,
-    problems: YamlSource.describe(file.path, problems)
+    problems: YamlSource.describe(file.path, problems),
+    details: problems
   })
 
-/** Of a file whose structure has problems: those and the ones of the graph that is left without them. The engine is loaded for that only. */
-export const allProblems = Effect.fnUntraced(function*(file: WorkflowFile) {
-  const rest = Problems.remainder(file.source.value)
-  if (rest === undefined) return file.problems
+/** What the engine refuses: names, references, cycles, expressions. The engine is loaded for that only. */
+const compileProblems = Effect.fnUntraced(function*(definition: Definition) {
   const WorkflowGraph = yield* Effect.promise(() => import("../services/coordinator/engine/WorkflowGraph.ts"))
-  const { name } = rest.metadata
-  const compiled = WorkflowGraph.compile(rest, { namespace: namespaceDefault, name, version: 0, hash: "" })
-  return Result.isFailure(compiled)
-    ? [...file.problems, ...locate(file.source, compiled.failure)]
-    : file.problems
+  const { name } = definition.metadata
+  const compiled = WorkflowGraph.compile(definition, { namespace: namespaceDefault, name, version: 0, hash: "" })
+  return Result.isFailure(compiled) ? compiled.failure : []
 })
 
-/** The definition, or a usage error that lists every problem. */
-export const definitionOf = (file: WorkflowFile): Effect.Effect<DefinitionEncoded, CliFailure> =>
-  file.definition === undefined
-    ? Effect.flatMap(allProblems(file), (problems) => Effect.fail(invalid(file, problems)))
-    : Effect.succeed(file.definition)
+/** The same of a definition whose structure is right. */
+export const graphProblems = (definition: DefinitionEncoded) =>
+  Schema.decodeEffect(Definition)(definition).pipe(
+    Effect.orDie, // it was decoded before
+    Effect.flatMap(compileProblems)
+  )
+
+/** Of a file whose structure has problems: those and the ones of the graph that is left without them. */
+export const allProblems = Effect.fnUntraced(function*(file: WorkflowFile) {
+  const rest = Problems.remainder(file.source.value)
+  return rest === undefined
+    ? file.problems
+    : [...file.problems, ...locate(file.source, yield* compileProblems(rest))]
+})

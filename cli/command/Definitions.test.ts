@@ -183,6 +183,30 @@ it("validate: arguments that a task type of heddle refuses, beside the problems 
   ])
 })
 
+it("run and put refuse the same arguments, and for programs with the same paths, before any server is asked", () => {
+  const validated = validate("-", arguments_)
+  const report = JSON.parse(validate("-", arguments_, "-o", "json").stdout) as {
+    readonly problems: ReadonlyArray<{ readonly path: string; readonly line: number }>
+  }
+  assert.strictEqual(report.problems.length, 6)
+  for (const command of [["run", "-"], ["definitions", "put", "-"]]) {
+    const ask = (...more: ReadonlyArray<string>) =>
+      spawnSync(process.execPath, [join(root, "bin", "heddle.mjs"), ...command, ...more], {
+        input: arguments_,
+        encoding: "utf8",
+        cwd: root,
+        env: { ...process.env, NO_COLOR: "1", HEDDLE_NATS_URL: "nats://127.0.0.1:1" }
+      })
+    const { status, stderr } = ask()
+    assert.strictEqual(status, 2, command.join(" "))
+    assert.strictEqual(stderr, validated.stderr, command.join(" "))
+    const told = ask("-o", "json").stderr.split("\n").find((line) => line.startsWith("{")) ?? ""
+    const { error } = JSON.parse(told) as { readonly error: { readonly code: string; readonly details: unknown } }
+    assert.strictEqual(error.code, "InvalidDefinition")
+    assert.deepStrictEqual<unknown>(error.details, report.problems)
+  }
+})
+
 it("validate: with warnings alone a file is valid, and programs get them too", () => {
   const file = "metadata: { name: a }\nspec: { tasks: [{ name: f, type: http, with: { url: x } }] }\n"
   assert.strictEqual(validate("-", file).status, 0)

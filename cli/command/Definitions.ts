@@ -1,26 +1,21 @@
 /** `heddle definitions`: the store of definitions, and what is wrong with a file before it gets there. design/02, design/03 section 7. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as WorkflowGraph from "../../services/coordinator/engine/WorkflowGraph.ts"
 import {
   Definition,
   DefinitionDeleted,
   DefinitionList,
   DefinitionPut,
-  type DefinitionRef,
   DefinitionStored
 } from "../../shared/protocol/Definition.ts"
 import { ContractError, Problem } from "../../shared/protocol/ErrorCode.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
-import { DefinitionName } from "../../shared/protocol/Token.ts"
 import * as Connection from "../Connection.ts"
+import * as DefinitionCheck from "../DefinitionCheck.ts"
 import * as Globals from "../Globals.ts"
 import { Output } from "../Output.ts"
 import * as WorkflowFile from "../WorkflowFile.ts"
-import * as YamlSource from "../YamlSource.ts"
-import * as DefinitionsArguments from "./DefinitionsArguments.ts"
 
 export const ls = (input: { readonly limit: Option.Option<number>; readonly next: Option.Option<string> }) =>
   Effect.gen(function*() {
@@ -83,7 +78,7 @@ export const put = (input: { readonly file: string }) =>
   Effect.gen(function*() {
     const output = yield* Output
     const file = yield* WorkflowFile.read(input.file)
-    const definition = yield* Effect.flatMap(WorkflowFile.definitionOf(file), withNamespace)
+    const definition = yield* Effect.flatMap(DefinitionCheck.definitionOf(file), withNamespace)
     const stored = yield* Connection.call(Subject.rpc.definition("put"), DefinitionPut, definition).pipe(
       Effect.mapError(inFile(file))
     )
@@ -106,34 +101,14 @@ export const remove = (input: { readonly name: string }) =>
     yield* output.value(deleted, () => `deleted ${deleted.name}; instances that run keep their version`)
   }).pipe(Connection.provide)
 
-/** What the engine refuses: names, references, cycles, expressions. */
-const graphProblems = (definition: Definition): ReadonlyArray<Problem> => {
-  const ref: DefinitionRef = {
-    namespace: Globals.namespaceDefault,
-    name: DefinitionName.make(definition.metadata.name),
-    version: 0,
-    hash: ""
-  }
-  const compiled = WorkflowGraph.compile(definition, ref)
-  return Result.isFailure(compiled) ? compiled.failure : []
-}
-
 export const validate = (input: { readonly file: string; readonly local: boolean }) =>
   Effect.gen(function*() {
     const output = yield* Output
     const file = yield* WorkflowFile.read(input.file)
+    const { problems, warnings } = yield* DefinitionCheck.check(file, true)
+    yield* DefinitionCheck.warn(file, warnings)
     const { definition } = file
-    if (definition === undefined) {
-      const all = yield* WorkflowFile.allProblems(file)
-      if (output.format !== "table") yield* report(file, all)
-      return yield* WorkflowFile.invalid(file, all)
-    }
-    const decoded = yield* Schema.decodeEffect(Definition)(definition).pipe(Effect.orDie) // it was decoded to get here
-    const found = yield* DefinitionsArguments.findings(definition)
-    const problems = WorkflowFile.locate(file.source, [...graphProblems(decoded), ...found.problems])
-    const warnings = WorkflowFile.locate(file.source, found.warnings)
-    for (const line of YamlSource.describe(file.path, warnings)) yield* output.note(`heddle: warning: ${line}`)
-    if (problems.length > 0) {
+    if (definition === undefined || problems.length > 0) {
       if (output.format !== "table") yield* report(file, problems)
       return yield* WorkflowFile.invalid(file, problems)
     }
@@ -155,8 +130,8 @@ export const validate = (input: { readonly file: string; readonly local: boolean
         )
       )
     }
-    return yield* output.value({ valid: true, name: decoded.metadata.name, problems: [], warnings }, () =>
-      `${file.path} is valid: ${decoded.metadata.name}, ${decoded.spec.tasks.length} tasks`)
+    return yield* output.value({ valid: true, name: definition.metadata.name, problems: [], warnings }, () =>
+      `${file.path} is valid: ${definition.metadata.name}, ${definition.spec.tasks.length} tasks`)
   })
 
 const report = (file: WorkflowFile.WorkflowFile, problems: WorkflowFile.WorkflowFile["problems"]) =>

@@ -12,6 +12,7 @@ import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { StartAnswer, StartRequest, WorkflowResult } from "../../shared/protocol/Workflow.ts"
 import * as Connection from "../Connection.ts"
+import * as DefinitionCheck from "../DefinitionCheck.ts"
 import { CliFailure, Ended } from "../ExitCode.ts"
 import * as Globals from "../Globals.ts"
 import { Output } from "../Output.ts"
@@ -81,7 +82,7 @@ export const run = (input: Input) =>
   Effect.gen(function*() {
     const output = yield* Output
     const file = WorkflowFile.isFile(input.workflow) ? yield* WorkflowFile.read(input.workflow) : undefined
-    const inline = file === undefined ? undefined : yield* WorkflowFile.definitionOf(file)
+    const inline = file === undefined ? undefined : yield* DefinitionCheck.definitionOf(file)
     const params = {
       ...(Option.isSome(input.paramsFile) ? yield* paramsOfFile(input.paramsFile.value) : {}),
       ...(yield* Pairs.values("--param", input.param))
