@@ -5,6 +5,7 @@ import { createHash } from "node:crypto"
 import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from "node:fs"
 import { delimiter, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
+import { findKubeTools } from "./kube-tools.mjs"
 import { findNatsServer, root } from "./nats-server.mjs"
 
 const programs = new Map([
@@ -185,6 +186,8 @@ async function main() {
   await installModules()
   const node = findNode()
   const server = await findNatsServer()
+  // The tests that need it fail by themselves, with the same words.
+  if (name === "test") await findKubeTools().catch((error) => process.stderr.write(`${error.message}\n`))
   if (program === undefined) {
     process.stdout.write(`node ${node}\nnats-server ${server.version} ${server.path}\n`)
     return

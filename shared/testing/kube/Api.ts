@@ -13,6 +13,8 @@ import * as Subresource from "./Subresource.ts"
 export interface Answer {
   readonly code: number
   readonly body: Json
+  /** Told beside the answer, in `Warning` headers. */
+  readonly warnings?: ReadonlyArray<string>
 }
 
 export const refused = (error: unknown): Answer => {
@@ -75,11 +77,28 @@ const nameOf = (request: Route.ApiRequest): string => {
 
 /** Everything but `watch` and the upgrades (`exec`). */
 export const perform = (store: ApiStore, request: Route.ApiRequest): Answer => {
+  const warnings: Array<string> = []
+  const answer = answerOf(store, request, (text) => warnings.push(text))
+  return warnings.length === 0 ? answer : { ...answer, warnings }
+}
+
+const validations = ["Ignore", "Warn", "Strict"] as const
+
+const answerOf = (store: ApiStore, request: Route.ApiRequest, warn: (text: string) => void): Answer => {
   const { resource, namespace, query } = request
+  const validation = query["fieldValidation"] ?? ""
+  const fieldValidation = validation === "" ? "Warn" : validations.find((one) => one === validation)
+  if (fieldValidation === undefined) {
+    throw Refusal.invalid({ group: "meta.k8s.io", plural: "createoptions", kind: "CreateOptions" }, "", [
+      Refusal.cause.notSupported("fieldValidation", validation, validations)
+    ])
+  }
   const write = {
     dryRun: Route.isDryRun(request),
-    fieldManager: query["fieldManager"],
-    force: Route.isTrue(query["force"])
+    fieldManager: query["fieldManager"] ?? (request.patchType === "apply" ? undefined : request.userAgent),
+    force: Route.isTrue(query["force"]),
+    fieldValidation,
+    warn
   }
   if (request.subresource !== undefined && request.subresource !== "status") {
     return Subresource.perform(store, request, write)

@@ -5,17 +5,22 @@
  * what the faults lose is lost as a broken connection, never as an answer.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
+import { createServer as createSecureServer } from "node:https"
 import type { AddressInfo, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import * as Yaml from "yaml"
 import * as Api from "./Api.ts"
+import type { WatchEvent } from "./ApiStore.ts"
+import * as Certificate from "./Certificate.ts"
 import { Cluster, type ClusterOptions } from "./Cluster.ts"
 import * as Discovery from "./Discovery.ts"
 import { Exec, type ExecOptions } from "./Exec.ts"
 import type { Json } from "./Json.ts"
+import * as Protobuf from "./Protobuf.ts"
 import type { User } from "./Rbac.ts"
 import * as Refusal from "./Refusal.ts"
 import * as Route from "./Route.ts"
+import * as Table from "./Table.ts"
 
 export interface ApiServerOptions extends ClusterOptions {
   /** Default 0: one that is free. */
@@ -23,12 +28,14 @@ export interface ApiServerOptions extends ClusterOptions {
   /** Default: a cluster made of the other options. */
   readonly cluster?: Cluster
   readonly exec?: ExecOptions
+  /** TLS under a certificate of its own (`ca`): kubectl sends no token without. Default: plain HTTP. */
+  readonly isSecure?: boolean
 }
 
 const bodyBytesMax = 3 * 1024 * 1024
 const watchBufferBytesMax = 64 * 1024 * 1024
 
-const readBody = (request: IncomingMessage): Promise<string> =>
+const readBody = (request: IncomingMessage): Promise<Buffer> =>
   new Promise((resolve, reject) => {
     const chunks: Array<Buffer> = []
     let size = 0
@@ -39,16 +46,15 @@ const readBody = (request: IncomingMessage): Promise<string> =>
         request.resume()
       } else chunks.push(chunk)
     })
-    request.on(
-      "end",
-      () => resolve(chunks.length === 1 ? chunks[0]?.toString() ?? "" : Buffer.concat(chunks).toString())
-    )
+    request.on("end", () => resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)))
     request.on("error", reject)
     request.on("close", () => reject(new Error("the request was cut")))
   })
 
-const decode = (text: string, contentType: string | undefined): Json => {
-  if (text === "") return undefined
+const decode = (bytes: Buffer, contentType: string | undefined): Json => {
+  if (bytes.length === 0) return undefined
+  if (contentType?.startsWith("application/vnd.kubernetes.protobuf") === true) return Protobuf.decode(bytes)
+  const text = bytes.toString()
   try {
     return contentType?.includes("yaml") === true && !text.startsWith("{") ? Yaml.parse(text) : JSON.parse(text)
   } catch (error) {
@@ -62,6 +68,8 @@ const writes = new Set(["POST", "PUT", "PATCH"])
 
 export class ApiServer {
   readonly cluster: Cluster
+  /** PEM of the authority behind its certificate; undefined: plain HTTP. */
+  readonly ca: string | undefined
   readonly #server: Server
   readonly #exec: Exec
   readonly #sockets = new Set<Socket>()
@@ -69,9 +77,14 @@ export class ApiServer {
   private constructor(options: ApiServerOptions) {
     this.cluster = options.cluster ?? new Cluster(options)
     this.#exec = new Exec(this.cluster, options.exec ?? {})
-    this.#server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+    const serve = (request: IncomingMessage, response: ServerResponse) => {
       this.#serve(request, response).catch((error: unknown) => this.#refuse(response, error))
-    })
+    }
+    const pair = options.isSecure === true ? Certificate.make(this.cluster.clock.nowMs()) : undefined
+    this.ca = pair?.certificate
+    this.#server = pair === undefined
+      ? createServer({ keepAliveTimeout: 60_000 }, serve)
+      : createSecureServer({ keepAliveTimeout: 60_000, cert: pair.certificate, key: pair.key }, serve)
     this.#server.on(
       "upgrade",
       (request: IncomingMessage, socket: Duplex, head: Buffer) => this.#upgrade(request, socket, head)
@@ -95,7 +108,7 @@ export class ApiServer {
 
   get url(): string {
     const address = this.#server.address() as AddressInfo // it listens on a port
-    return `http://127.0.0.1:${address.port}`
+    return `${this.ca === undefined ? "http" : "https"}://127.0.0.1:${address.port}`
   }
 
   /** Breaks every connection; new ones are accepted. */
@@ -128,13 +141,25 @@ export class ApiServer {
     }
   }
 
-  #answer(response: ServerResponse, code: number, body: Json, retryAfterSeconds?: number): void {
+  #write(response: ServerResponse, text: string): void {
+    response.writeHead(200, { "content-type": "text/plain" })
+    response.end(text)
+  }
+
+  #answer(
+    response: ServerResponse,
+    code: number,
+    body: Json,
+    retryAfterSeconds?: number,
+    warnings?: ReadonlyArray<string>
+  ): void {
     if (response.destroyed) return
     const text = Buffer.from(JSON.stringify(body))
     response.writeHead(code, {
       "content-type": "application/json",
       "content-length": text.length,
-      ...(retryAfterSeconds === undefined || code !== 429 ? {} : { "retry-after": String(retryAfterSeconds) })
+      ...(retryAfterSeconds === undefined || code !== 429 ? {} : { "retry-after": String(retryAfterSeconds) }),
+      ...(warnings === undefined ? {} : { warning: warnings.map((text) => `299 - ${JSON.stringify(text)}`).join(", ") })
     })
     response.end(text)
   }
@@ -148,7 +173,7 @@ export class ApiServer {
     const search = mark === -1 ? "" : target.slice(mark + 1)
     const contentType = request.headers["content-type"]
     const needsBody = writes.has(method) || method === "DELETE"
-    const text = needsBody ? await readBody(request) : ""
+    const text = needsBody ? await readBody(request) : Buffer.alloc(0)
     const user = cluster.userOf(request.headers.authorization)
     const found = Route.route(method, path, search, contentType, cluster.find)
     if (found._tag === "Discovery") {
@@ -159,7 +184,8 @@ export class ApiServer {
         user,
         needsBody ? decode(text, contentType) : undefined
       )
-      this.#answer(response, method === "POST" ? 201 : 200, body)
+      if (typeof body === "string") this.#write(response, body)
+      else this.#answer(response, method === "POST" ? 201 : 200, body)
       return
     }
     const plain = found.request
@@ -173,9 +199,18 @@ export class ApiServer {
     }
     const body = needsBody ? decode(text, contentType) : undefined
     if (writes.has(method) && body === undefined) throw Refusal.badRequest("the body of the request is empty")
-    cluster.submit(body === undefined ? plain : { ...plain, body }, user, (outcome) => {
-      if (outcome._tag === "Lost") request.socket.destroy()
-      else this.#answer(response, outcome.code, outcome.body, outcome.retryAfterSeconds)
+    const userAgent = request.headers["user-agent"]?.split("/")[0]
+    const isTable = Table.isWanted(request.headers.accept) && (plain.verb === "get" || plain.verb === "list") &&
+      plain.subresource === undefined
+    cluster.submit(body === undefined ? plain : { ...plain, body, userAgent }, user, (outcome) => {
+      if (outcome._tag === "Lost") return request.socket.destroy()
+      const { code, retryAfterSeconds, warnings } = outcome
+      // a log is text
+      if (typeof outcome.body === "string" && code === 200) return this.#write(response, outcome.body)
+      const shown = isTable && code === 200
+        ? Table.of(plain.resource, outcome.body, plain.query["includeObject"], cluster.clock.nowMs())
+        : outcome.body
+      this.#answer(response, code, shown, retryAfterSeconds, warnings)
     })
   }
 
@@ -196,9 +231,18 @@ export class ApiServer {
         response.flushHeaders()
       }
     }
+    const isTable = Table.isWanted(incoming.headers.accept)
+    let isLater = false
+    const shown = (event: WatchEvent): WatchEvent => {
+      if (!isTable || event.type === "ERROR") return event
+      const nowMs = this.cluster.clock.nowMs()
+      const object: Json = Table.of(request.resource, event.object, request.query["includeObject"], nowMs, isLater)
+      isLater = true
+      return { ...event, object }
+    }
     const watching = this.cluster.watch(request, user, {
       event: (event) => {
-        pending += `${JSON.stringify(event)}\n`
+        pending += `${JSON.stringify(shown(event))}\n`
         if (isScheduled) return
         isScheduled = true
         // one write for all events of a turn

@@ -63,6 +63,9 @@ export interface Watcher {
 }
 
 export interface WriteOptions {
+  /** What becomes of fields that the kind does not know: dropped without a word (when not given), with `warn`, or the write is refused. */
+  readonly fieldValidation?: "Ignore" | "Warn" | "Strict" | undefined
+  readonly warn?: ((text: string) => void) | undefined
   readonly dryRun?: boolean | undefined
   readonly fieldManager?: string | undefined
   readonly force?: boolean | undefined
@@ -594,6 +597,7 @@ export class ApiStore {
     if (sent["resourceVersion"] !== undefined && sent["resourceVersion"] !== "") {
       throw Refusal.unexplained(500, "resourceVersion should not be set on objects to be created")
     }
+    checkFields(resource, body, options)
     const name = this.#nameFor(sent)
     const metadata: JsonObject = {
       ...(name === undefined ? {} : { name }),
@@ -631,6 +635,11 @@ export class ApiStore {
         )
       }
       throw Refusal.alreadyExists(resource, name ?? "")
+    }
+    if (resource.isCustom === true && applied === undefined) {
+      const { fieldManager = "unknown" } = options
+      const time = timestamp(this.clock.nowMs())
+      typed = { ...typed, metadata: Apply.withCreation(typed, fieldManager, time) }
     }
     if (options.dryRun === true) return typed
     return this.#commit(collection, "ADDED", typed, undefined)
@@ -845,6 +854,7 @@ export class ApiStore {
       }
       throw Refusal.conflict(resource, name, Refusal.isModified)
     }
+    if (wanted !== current) checkFields(resource, wanted, options)
     const isStatus = options.subresource === "status"
     const carried = Meta.carryOver(wanted.metadata, current.metadata)
     let next: KubeObject = wanted.metadata === carried.metadata ? wanted : { ...wanted, metadata: carried.metadata }
@@ -989,6 +999,24 @@ export class ApiStore {
     }
     return listed
   }
+}
+
+/** Throws 400 where the writer wants to hear of fields that nobody knows. */
+const checkFields = (resource: Resource, object: KubeObject, options: WriteOptions): void => {
+  const { fieldValidation, warn } = options
+  if (fieldValidation === undefined || fieldValidation === "Ignore" || resource.strategy.unknownFields === undefined) {
+    return
+  }
+  const texts = resource.strategy.unknownFields(object).map((field) => `unknown field ${JSON.stringify(field)}`)
+  if (texts.length === 0) return
+  if (fieldValidation === "Strict") {
+    throw Refusal.badRequest(
+      `${resource.kind} in version ${
+        JSON.stringify(resource.version)
+      } cannot be handled as a ${resource.kind}: strict decoding error: ${texts.join(", ")}`
+    )
+  }
+  for (const text of texts) warn?.(text)
 }
 
 const noCauses = (): ReadonlyArray<Refusal.Cause> => []

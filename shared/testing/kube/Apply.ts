@@ -2,7 +2,8 @@
  * Server-side apply, as far as a client of ours uses it: who owns which field (metadata.managedFields, fieldsV1), 409 with a cause for each field that another manager
  * set to something else, `force` to take those over, removal of what a manager no longer applies and nobody else owns.
  *
- * Simplified: owners are tracked from the first apply of an object on. What was there before belongs to `before-first-apply`, as for objects older than server-side apply.
+ * Simplified: owners of custom resources are tracked from their creation on, those of built-in kinds from the first apply of an object on. What was there before belongs to
+ * `before-first-apply`, as for objects older than server-side apply.
  * Lists that are maps are known for built-in kinds (Patch.strategicKeys) and, if they have one key, from the schemas of CRDs; every other list is one value.
  */
 import {
@@ -300,6 +301,19 @@ export const conflict = (conflicts: ReadonlyArray<Conflict>): Refusal.Refusal =>
     }
   )
 }
+
+/** The metadata of a new object that was not applied: all of it is its creator's. */
+export const withCreation = (object: KubeObject, manager: string, time: string): ObjectMeta => ({
+  ...object.metadata,
+  managedFields: [{
+    manager,
+    operation: "Update",
+    apiVersion: object.apiVersion,
+    time,
+    fieldsType: "FieldsV1",
+    fieldsV1: encode(fieldsOf(object, object.kind))
+  }]
+})
 
 /** The metadata after a write that was no apply: what it changed is its manager's now. */
 export const withUpdate = (

@@ -45,6 +45,7 @@ export type Outcome =
     readonly code: number
     readonly body: Json
     readonly retryAfterSeconds?: number | undefined
+    readonly warnings?: ReadonlyArray<string> | undefined
   }
   | { readonly _tag: "Lost" }
 
@@ -137,7 +138,10 @@ export class Cluster {
       const { code, body } = fate.refusalAfter === undefined
         ? performed
         : { code: fate.refusalAfter.code, body: fate.refusalAfter.status }
-      const tell = () => done(fate.isLostAfter ? { _tag: "Lost" } : { _tag: "Answered", code, body })
+      const tell = () =>
+        done(
+          fate.isLostAfter ? { _tag: "Lost" } : { _tag: "Answered", code, body, warnings: performed.warnings }
+        )
       if (fate.latencyAfterMs > 0) this.clock.after(fate.latencyAfterMs, tell)
       else tell()
     }

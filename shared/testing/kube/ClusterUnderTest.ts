@@ -53,7 +53,7 @@ export interface KubeletActions {
 export interface ClusterUnderTest {
   readonly isReal: boolean
   readonly url: string
-  /** PEM; undefined for the double, which speaks plain HTTP. */
+  /** PEM; undefined for the double, which speaks plain HTTP unless `double.isSecure` asks for TLS. */
   readonly ca: string | undefined
   readonly token: string
   /** `[major, minor]`. */
@@ -225,7 +225,7 @@ const startDouble = async (options: ClusterUnderTestOptions): Promise<ClusterUnd
   const server = await ApiServer.start({ kubelet: false, bookmarkEveryMs: 1_000, ...options.double, users })
   const { cluster } = server
   let count = 0
-  return assemble({ url: server.url, ca: undefined, token, stop: () => server.stop() }, {
+  return assemble({ url: server.url, ca: server.ca, token, stop: () => server.stop() }, {
     isReal: false,
     double: cluster,
     server,

@@ -43,7 +43,10 @@ export const make = (definition: KubeObject): Resource => {
     isNamespaced: spec.scope !== "Cluster",
     shortNames: names["shortNames"] ?? [],
     isStrategicPatchSupported: false,
+    isCustom: true,
     columns: version.additionalPrinterColumns,
+    categories: names["categories"] ?? [],
+    schema,
     ...(isObject(scale)
       ? {
         scale: {
@@ -60,6 +63,7 @@ export const make = (definition: KubeObject): Resource => {
       answersDeletedObject: false,
       hasStatus,
       fill: (object, previous) => StructuralSchema.fill(compiled, object, previous),
+      unknownFields: (object) => StructuralSchema.unknownFields(compiled, object),
       validate: (object) => StructuralSchema.validate(compiled, object),
       validateUpdate: (next, previous) => StructuralSchema.validateTransition(compiled, next, previous),
       validateStatus: (next, previous) => [

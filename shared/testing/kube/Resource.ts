@@ -2,7 +2,7 @@
  * What the store needs to know of a kind: its names and scope, and the strategy by which its objects are defaulted, validated and deleted (the word is the API server's own).
  * The built-in kinds stand in Pod.ts and BuiltIn.ts, those of CRDs are made by CustomResource.ts.
  */
-import type { Json, KubeObject } from "./Json.ts"
+import type { Json, JsonObject, KubeObject } from "./Json.ts"
 import type { Cause } from "./Refusal.ts"
 
 export type Verb = "get" | "list" | "watch" | "create" | "update" | "patch" | "delete" | "deletecollection"
@@ -29,6 +29,8 @@ export interface Strategy {
   readonly fill?: (object: KubeObject, previous?: KubeObject) => KubeObject
   /** What cannot be decoded at all (a list that is a string), or undefined. Of a body as it was sent. */
   readonly typeProblem?: (body: Json) => string | undefined
+  /** Paths of fields that the kind does not know, as they stand in an object before they are dropped. */
+  readonly unknownFields?: (object: KubeObject) => ReadonlyArray<string>
   readonly validate?: (object: KubeObject) => ReadonlyArray<Cause>
   /** Only what an update may not do; `validate` is called as well. */
   readonly validateUpdate?: (next: KubeObject, previous: KubeObject) => ReadonlyArray<Cause>
@@ -55,8 +57,13 @@ export interface Resource {
   readonly scale?: Scale
   readonly isStrategicPatchSupported: boolean
   readonly strategy: Strategy
-  /** Of a CRD: columns that `kubectl get` shows. */
+  /** Made of a definition. Its `managedFields` are kept from its creation on. */
+  readonly isCustom?: true
+  /** Of a definition: columns that `kubectl get` shows. */
   readonly columns?: ReadonlyArray<Json>
+  /** Of a definition: names of groups of kinds (`all`), and the schema as it was written. */
+  readonly categories?: ReadonlyArray<string>
+  readonly schema?: JsonObject
 }
 
 export const apiVersion = (resource: Resource): string =>

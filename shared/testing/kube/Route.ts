@@ -16,6 +16,8 @@ export interface ApiRequest {
   /** Decoded from the body. */
   readonly body?: Json
   readonly patchType?: PatchType | undefined
+  /** The program's name in `user-agent`: whose fields it writes where it does not say `fieldManager`. */
+  readonly userAgent?: string | undefined
 }
 
 export type Route =
@@ -29,6 +31,9 @@ const patchTypes: Readonly<Record<string, PatchType>> = {
   "application/strategic-merge-patch+json": "strategic",
   "application/apply-patch+yaml": "apply"
 }
+
+/** Groups whose kinds are asked and not kept. */
+const isReview = /^(authorization|authentication)\.k8s\.io$/
 
 export const queryOf = (search: string): Record<string, string> => {
   const query: Record<string, string> = {}
@@ -69,7 +74,9 @@ export const route = (
   const [root] = segments
   const isCore = root === "api"
   const rest = segments.slice(isCore ? 2 : 3)
-  if ((!isCore && root !== "apis") || rest.length === 0) return { _tag: "Discovery", segments }
+  if ((!isCore && root !== "apis") || rest.length === 0 || isReview.test(segments[1] ?? "")) {
+    return { _tag: "Discovery", segments }
+  }
   const group = isCore ? "" : segments[1] ?? ""
   const version = (isCore ? segments[1] : segments[2]) ?? ""
   const query = queryOf(search)

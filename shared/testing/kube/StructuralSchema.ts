@@ -154,6 +154,33 @@ const filled = (schema: JsonObject, value: Json, isRoot = false): Json => {
   return next ?? value
 }
 
+const unknown = (schema: JsonObject, value: Json, path: string, found: Array<string>, isRoot = false): void => {
+  if (Array.isArray(value)) {
+    const items: Json = schema["items"]
+    if (isObject(items)) value.forEach((item, index) => unknown(items, item, `${path}[${index}]`, found))
+    return
+  }
+  if (!isObject(value)) return
+  const properties: Record<string, JsonObject> = schema["properties"] ?? {}
+  const additional: Json = schema["additionalProperties"]
+  const keepsUnknown = schema["x-kubernetes-preserve-unknown-fields"] === true || additional === true
+  const isEmbedded = isRoot || schema["x-kubernetes-embedded-resource"] === true
+  for (const name in value) {
+    if (isEmbedded && (name === "apiVersion" || name === "kind" || name === "metadata")) continue
+    const child = properties[name] ?? (isObject(additional) ? additional : undefined)
+    const at = path === "" ? name : `${path}.${name}`
+    if (child !== undefined) unknown(child, value[name], at, found)
+    else if (!keepsUnknown) found.push(at)
+  }
+}
+
+/** Paths of what `fill` would drop. */
+export const unknownFields = (compiled: Compiled, object: KubeObject): ReadonlyArray<string> => {
+  const found: Array<string> = []
+  unknown(compiled.schema, object, "", found, true)
+  return found
+}
+
 export const fill = (compiled: Compiled, object: KubeObject, previous?: KubeObject): KubeObject => {
   let isSame = previous !== undefined
   if (previous !== undefined) {

@@ -106,6 +106,31 @@ const bind = (store: ApiStore, resource: Resource, current: KubeObject, body: Js
   return { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", code: 201 }
 }
 
+/** What a container has written: nothing, as none runs a program of its own. */
+const log = (pod: KubeObject, wanted: string): string => {
+  const names: ReadonlyArray<string> = (pod.spec?.containers ?? []).map((one: Json) => one.name)
+  if (wanted === "" && names.length > 1) {
+    throw Refusal.badRequest(
+      `a container name must be specified for pod ${pod.metadata.name}, choose one of: [${names.join(" ")}]`
+    )
+  }
+  const container = wanted === "" ? names[0] : wanted
+  if (container === undefined || !names.includes(container)) {
+    throw Refusal.badRequest(`container ${wanted} is not valid for pod ${pod.metadata.name}`)
+  }
+  const status = (pod.status?.containerStatuses ?? []).find((one: Json) => one.name === container)
+  if (
+    (pod.spec?.nodeName ?? "") !== "" && status?.state?.running === undefined && status?.state?.terminated === undefined
+  ) {
+    throw Refusal.badRequest(
+      `container ${JSON.stringify(container)} in pod ${JSON.stringify(pod.metadata.name)} is waiting to start: ${
+        status?.state?.waiting?.reason ?? "ContainerCreating"
+      }`
+    )
+  }
+  return ""
+}
+
 export const perform = (
   store: ApiStore,
   request: ApiRequest,
@@ -133,6 +158,9 @@ export const perform = (
   const isPod = resource.group === "" && resource.plural === "pods"
   if (isPod && subresource === "binding" && verb === "create") {
     return { code: 201, body: bind(store, resource, store.get(resource, namespace, name), request.body) }
+  }
+  if (isPod && subresource === "log" && verb === "get") {
+    return { code: 200, body: log(store.get(resource, namespace, name), request.query["container"] ?? "") }
   }
   if (isPod && subresource === "eviction" && verb === "create") {
     if (!isObject(request.body)) throw Refusal.badRequest("the body is no Eviction")
