@@ -194,6 +194,7 @@ export const kinds: ReadonlyArray<Kind> = [
       spec: ["SandboxPoolSpec", "PoolSpec"],
       "spec.reset": ["PodReset"],
       "spec.template": ["PodTemplate"],
+      "spec.agent": ["AgentSettings"],
       "spec.autoscale": ["Autoscale"],
       "spec.recycle": ["Recycle"],
       "spec.quotas": ["Quotas"],
@@ -208,6 +209,18 @@ export const kinds: ReadonlyArray<Kind> = [
           rule(
             "self.provider == 'kubernetes' || (!has(self.template) && !has(self.reset))",
             "template and reset are for the provider kubernetes; config is for the others"
+          ),
+          rule(
+            "self.provider == 'kubernetes' || (!has(self.exec) && !has(self.agent))",
+            "exec and agent are for the provider kubernetes"
+          ),
+          rule(
+            "!has(self.exec) || self.exec != 'agent' || has(self.agent)",
+            "exec: agent needs agent.natsUrl: where pods reach NATS"
+          ),
+          rule(
+            "!has(self.agent) || (has(self.exec) && self.exec == 'agent')",
+            "agent is for exec: agent only: write exec: agent, or leave agent out"
           ),
           rule(
             "has(self.size) || has(self.autoscale)",

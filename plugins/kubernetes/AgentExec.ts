@@ -2,7 +2,7 @@
  * The holder's side of a sandbox with our agent: processes in it over NATS (shared/protocol/SandboxAgent.ts), without the cluster's API.
  *
  * Keeps true: the launcher and everything above it are the same as over `exec` of Kubernetes (LauncherExec.ts); output is taken by credit, so that a reader that stops stops the
- * agent; a message that is missing among the numbered ones, or silence, is a lost sandbox. docs/design/kubernetes.md, "Agent mode".
+ * agent, and an agent that does not stop is a lost sandbox; output is taken in the order of its numbers, and a number that stays missing, or silence, is a lost sandbox. docs/design/kubernetes.md, "Agent mode".
  */
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
@@ -19,6 +19,7 @@ import {
   AgentEnd,
   AgentExec,
   AgentHello,
+  agentInputHeaderBytes,
   agentOutput,
   agentOutputHeaderBytes,
   agentSilenceMs,
@@ -37,6 +38,11 @@ const connectRetryMs = 200
 /** Turns without a word before the agent is asked, and before it counts as gone. */
 const turnsToAsk = 2
 const turnsMax = Math.ceil(agentSilenceMs / agentAliveMs)
+/** Turns that a missing message may come later than one behind it. */
+const gapTurnsMax = 2
+/** Beyond what was granted: pipes are read in pieces, of two streams. */
+const creditSlackBytes = 256 * 1024
+const earlyMax = 1_024
 
 /** Of a sandbox in agent mode: `base` as `agentBase` makes it. */
 export const addressOf = (base: string): string => `${scheme}${base}`
@@ -62,7 +68,8 @@ const endOf = (payload: Uint8Array): ProgramEnd => {
 interface Opened {
   /** Since the last message, in turns of `agentAliveMs`. */
   silentTurns: number
-  readonly sayAlive: () => void
+  /** One turn of `agentAliveMs`: says that the holder is there, and looks at what is missing. */
+  readonly turn: () => void
 }
 const opened = new WeakMap<Channel, Opened>()
 
@@ -77,14 +84,25 @@ const open = (
   Effect.gen(function*() {
     const exec = (yield* Effect.all(Array.from({ length: 4 }, () => Random.nextIntBetween(0, 0xffffffff))))
       .map((number) => number.toString(36)).join("")
-    const state: Opened = { silentTurns: 0, sayAlive: () => say({ _tag: "Credit", bytes: granted }) }
+    const state: Opened = {
+      silentTurns: 0,
+      turn: () => {
+        say({ _tag: "Credit", bytes: granted })
+        if (early.size === 0) gapTurns = 0
+        else if (++gapTurns > gapTurnsMax) close(`output of its agent was lost (message ${next})`)
+      }
+    }
+    /** By number: messages that came before one that is missing, as they may while the agent changes its connection. */
+    const early = new Map<number, { readonly kind: number | undefined; readonly payload: Uint8Array }>()
+    let gapTurns = 0
+    let nextInput = 0
     let isOpen = false
     let isOver = false
     let isPaused = false
     let next = 0
     let received = 0
     let granted = agentCreditBytes
-    let early: (() => void) | undefined
+    let isClosedEarly: (() => void) | undefined
 
     const say = (control: AgentControl) => link.publish(agentSubject.control(base, exec), JSON.stringify(control))
     const close = (reason: string, end?: ProgramEnd) => {
@@ -92,12 +110,18 @@ const open = (
       isOver = true
       unsubscribe()
       if (isOpen) handlers.closed(reason, end)
-      else early = () => handlers.closed(reason, end)
+      else isClosedEarly = () => handlers.closed(reason, end)
     }
     const grant = () => {
       if (isPaused || isOver || received + agentCreditBytes - granted < agentCreditBytes / 2) return
       granted = received + agentCreditBytes
       say({ _tag: "Credit", bytes: granted })
+    }
+    const take = (kind: number | undefined, payload: Uint8Array) => {
+      next++
+      if (kind === agentOutput.end) close("its agent told the end of the program", endOf(payload))
+      else if (kind === agentOutput.stdout) handlers.stdout(payload)
+      else if (kind === agentOutput.stderr) handlers.stderr(payload)
     }
     const unsubscribe = link.subscribe(agentSubject.output(base, exec), (data) => {
       if (isOver || data.length < agentOutputHeaderBytes) return
@@ -105,12 +129,22 @@ const open = (
       const kind = data[0]
       if (kind === agentOutput.alive) return
       const number = new DataView(data.buffer, data.byteOffset).getUint32(1)
-      if (number !== next++) return close(`output of its agent was lost (message ${number}, not ${next - 1})`)
       const payload = data.subarray(agentOutputHeaderBytes)
-      if (kind === agentOutput.end) return close("its agent told the end of the program", endOf(payload))
+      if (number < next || early.has(number)) return close(`its agent told message ${number} of its output twice`)
       received += payload.length
-      if (kind === agentOutput.stdout) handlers.stdout(payload)
-      else if (kind === agentOutput.stderr) handlers.stderr(payload)
+      if (received > granted + creditSlackBytes) return close("its agent tells more than it may")
+      if (number > next) {
+        // Held longer than the message that it is a part of.
+        early.set(number, { kind, payload: Uint8Array.from(payload) })
+        if (early.size > earlyMax) close(`output of its agent was lost (message ${next})`)
+        return
+      }
+      take(kind, payload)
+      // oxlint-disable-next-line no-unmodified-loop-condition -- `close` sets it
+      for (let found; !isOver && (found = early.get(next)) !== undefined;) {
+        early.delete(next)
+        take(found.kind, found.payload)
+      }
       grant()
     })
     const channel: Channel = {
@@ -119,7 +153,10 @@ const open = (
         // oxlint-disable-next-line no-unmodified-loop-condition -- `close` sets it
         for (let from = 0; from < bytes.length && !isOver; from += inputBytesMax) {
           const piece = bytes.subarray(from, from + inputBytesMax)
-          if (!link.publish(agentSubject.input(base, exec), piece)) close("there is no connection to NATS")
+          const message = Buffer.allocUnsafe(agentInputHeaderBytes + piece.length)
+          message.writeUInt32BE(nextInput++, 0)
+          message.set(piece, agentInputHeaderBytes)
+          if (!link.publish(agentSubject.input(base, exec), message)) close("there is no connection to NATS")
         }
       },
       pause: () => {
@@ -160,7 +197,7 @@ const open = (
     }
     isOpen = true
     handlers.opened(channel)
-    early?.()
+    isClosedEarly?.()
   })
 
 const inquire = (link: AgentConnection, base: string, uid: string): Effect.Effect<Inquiry> =>
@@ -180,7 +217,7 @@ const watch = (link: AgentConnection, base: string, uid: string): Transport["wat
     yield* Effect.sleep(agentAliveMs)
     const state = opened.get(channel)
     if (state === undefined || !channel.isOpen()) return
-    state.sayAlive()
+    state.turn()
     if (++state.silentTurns < turnsToAsk) return
     const { gone } = yield* inquire(link, base, uid)
     if (gone !== undefined || state.silentTurns > turnsMax) lost(gone ?? "its agent says nothing any more")

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Problem } from "../../shared/protocol/ErrorCode.ts"
-import { PodReset, PodTemplate } from "../../shared/protocol/SandboxPool.ts"
+import { AgentSettings, PodReset, PodTemplate } from "../../shared/protocol/SandboxPool.ts"
 import { DurationMs } from "../../shared/protocol/Time.ts"
 import { annotationsProblem, isDnsLabel, labelsProblem } from "./Names.ts"
 
@@ -27,15 +27,11 @@ export const Config = Schema.Struct({
   template: PodTemplate,
   reset: PodReset.pipe(Schema.withDecodingDefaultKey(Effect.succeed({ method: "delete" as const }))),
   owner: Schema.optionalKey(Owner),
-  /** How holders run processes: `exec` of the cluster's API over a WebSocket, or our agent in the first container's image. */
-  exec: Schema.Literals(["websocket", "agent"]).pipe(
-    Schema.withDecodingDefaultKey(Effect.succeed("websocket" as const))
+  /** How holders run processes: `pod`, by `exec` of the cluster's API, or `agent`, by our agent in the first container's image. `websocket` is an older name of `pod`. */
+  exec: Schema.Literals(["pod", "agent", "websocket"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("pod" as const))
   ),
-  /** Of mode `agent`: where agents find NATS, and how long a pod's token is good (it is not renewed: a pod lives no longer). */
-  agent: Schema.optionalKey(Schema.Struct({
-    natsUrl: Schema.NonEmptyString,
-    tokenTtl: DurationMs.pipe(Schema.withDecodingDefaultKey(Effect.succeed("7d")))
-  })),
+  agent: Schema.optionalKey(AgentSettings),
   /** Of a deletion; the pod's own grace when not given. */
   grace: Schema.optionalKey(DurationMs),
   /** A pod that is not ready after this time is replaced; 0: never. */
@@ -78,7 +74,10 @@ export const problems = (config: Config): ReadonlyArray<Problem> => {
     tell("reset.container", "the template has no container of this name")
   }
   if (config.exec === "agent" && config.agent === undefined) {
-    tell("agent", "the mode agent needs natsUrl: where the pods reach NATS")
+    tell("agent", "exec: agent needs agent.natsUrl: where pods reach NATS, such as nats://nats.heddle.svc:4222")
+  }
+  if (config.exec !== "agent" && config.agent !== undefined) {
+    tell("agent", "is for exec: agent only: write exec: agent, or leave agent out")
   }
   return found
 }

@@ -6,13 +6,17 @@
  * - What our own writes answer is in the cache at once; a list never shows a state before them, so nothing is created twice because a watch lags.
  * - A claimed or protected pod is never deleted by scale-down: the version that was judged is the version that is deleted. Only the end of the whole pool takes it.
  * - A pod that shows a greater session ends this one: every later write is answered `Fenced` without being sent.
+ * - A token is signed for a pod that the API server has shown to be there a moment ago; an idle pod whose agent asks for none any more is replaced.
  *
  * Follows design/04 section 1 and docs/design/kubernetes.md.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { AgentTokensPort } from "../../shared/plugin/AgentLink.ts"
 import {
@@ -33,13 +37,14 @@ import {
   type SandboxDelta,
   type SandboxState
 } from "../../shared/plugin/PoolProvider.ts"
+import { type AgentTokenAnswer, AgentTokenRequest } from "../../shared/protocol/SandboxAgent.ts"
 import { type ClaimId, type SandboxUid, SessionId } from "../../shared/protocol/Token.ts"
 import * as AgentPod from "./AgentPod.ts"
 import * as Answer from "./Answer.ts"
 import { type Abort, type Api, type Request, strategicMergePatch } from "./ApiClient.ts"
 import type { Config } from "./Config.ts"
 import { Informer } from "./Informer.ts"
-import { at, isObject, type JsonObject, textAt } from "./Json.ts"
+import { at, isObject, type JsonObject, parse, textAt } from "./Json.ts"
 import { annotation, label, podName, selectorOf } from "./Names.ts"
 import * as Pod from "./Pod.ts"
 import * as PodPatch from "./PodPatch.ts"
@@ -53,10 +58,11 @@ export type ResetHook = (
   command: ReadonlyArray<string>
 ) => Effect.Effect<boolean>
 
-/** What the agent in a new pod is given. */
+/** Of pools in agent mode: what the agents in pods are given. */
 export interface Agents {
   readonly tokens: AgentTokensPort
   readonly natsUrl: string
+  /** Of a token. */
   readonly ttlMs: number
 }
 
@@ -77,6 +83,10 @@ const writeBudgetMs = 4_500
 /** Reads and writes in turns that one read-back or release makes before it says `Unknown`. */
 const turnsMax = 8
 const deletionsMax = 10_000
+/** Beyond the life of its token, an agent may be late with its question. */
+export const agentLateMs = 60_000
+
+const decodeTokenRequest = Schema.decodeUnknownOption(AgentTokenRequest)
 
 interface Pending {
   /** The version that the claim's write names. */
@@ -101,6 +111,8 @@ export class KubernetesPool implements ProviderPool {
   private readonly pending = new Map<string, Pending>()
   /** When a pod was first seen here: start time-outs do not trust another machine's clock. */
   private readonly firstSeen = new Map<SandboxUid, number>()
+  /** When an agent has last asked for a token here. */
+  private readonly agentHeard = new Map<SandboxUid, number>()
   private readonly resetting = new Set<SandboxUid>()
   private readonly deleting = new Set<SandboxUid>()
   private statusWriter: StatusWriter | undefined
@@ -176,6 +188,7 @@ export class KubernetesPool implements ProviderPool {
 
   private removed(pod: Pod.Pod): void {
     this.firstSeen.delete(pod.uid)
+    this.agentHeard.delete(pod.uid)
     this.deleting.delete(pod.uid)
     this.resetting.delete(pod.uid)
     this.onDelta({ _tag: "Removed", uid: pod.uid })
@@ -187,10 +200,63 @@ export class KubernetesPool implements ProviderPool {
     if (pod.ended !== undefined) return this.replace(pod, `its containers have ended: ${pod.ended}`)
     const { startTimeout } = this.config
     if (pod.sandboxPhase === "Stopping") return this.resetOn(pod)
-    if (pod.sandboxPhase !== "Idle" || pod.isReady || startTimeout === 0 || Pod.isProtected(pod)) return
+    if (pod.sandboxPhase !== "Idle" || Pod.isProtected(pod)) return
+    const silent = this.silence(pod)
+    if (silent !== undefined) return this.replace(pod, silent)
+    if (pod.isReady || startTimeout === 0) return
     if (this.now() - (this.firstSeen.get(pod.uid) ?? this.now()) >= startTimeout) {
       this.replace(pod, "it was not ready in time")
     }
+  }
+
+  // ---------------------------------------------------------------- agents
+
+  /** Why the agent of an idle pod counts as gone. Its token has ended: it asks in half of that time. */
+  private silence(pod: Pod.Pod): string | undefined {
+    const { agents } = this
+    if (agents === undefined || pod.annotations[annotation.agentUser] === undefined) return undefined
+    const heard = this.agentHeard.get(pod.uid)
+    const since = heard ?? this.firstSeen.get(pod.uid)
+    if (since === undefined || this.now() - since < agents.ttlMs + agentLateMs) return undefined
+    return heard === undefined
+      ? "its agent has never asked for a token here: does its first container start services/sandbox-agent, and does it reach NATS?"
+      : "its agent has not asked for a token for longer than one is good"
+  }
+
+  /** Answers the agent that asks at `base`; `undefined`: not by this owner. */
+  private token(agents: Agents, base: string, request: string): Effect.Effect<string | undefined> {
+    return Effect.gen({ self: this }, function*() {
+      const asked = decodeTokenRequest(parse(request))
+      if (this.isFenced) return undefined
+      const answer = (of: AgentTokenAnswer) => JSON.stringify(of)
+      const later = (reason: string) => answer({ _tag: "Refused", reason, isFinal: false })
+      if (Option.isNone(asked)) return answer({ _tag: "Refused", reason: "the question cannot be read", isFinal: true })
+      const { uid } = asked.value
+      // As the API server has it now: a cache may not know yet that the pod is gone.
+      const pod = yield* Effect.callback<Pod.Pod | undefined | string>((resume) =>
+        this.readNamed(base.slice(base.lastIndexOf(".") + 1), (found) => resume(Effect.succeed(found)))
+      )
+      if (typeof pod === "string") return later(pod)
+      const { pool } = this.context
+      const found = AgentPod.tokenUser(pod, pool, { base, uid })
+      if ("refused" in found) return answer({ _tag: "Refused", reason: found.refused, isFinal: true })
+      const { ttlMs } = agents
+      const jwt = yield* Effect.result(agents.tokens.token(base, found.user, ttlMs))
+      if (Result.isFailure(jwt)) {
+        this.warn("no token for an agent", { pod: base, reason: jwt.failure.message })
+        return later(jwt.failure.message)
+      }
+      this.agentHeard.set(uid, this.now())
+      return answer({ _tag: "Token", jwt: jwt.success, ttlMs })
+    })
+  }
+
+  /** Until the scope ends. */
+  get servingAgents(): Effect.Effect<void, never, Scope.Scope> {
+    const { agents } = this
+    return agents === undefined
+      ? Effect.void
+      : agents.tokens.serve(this.context.pool, (base, request) => this.token(agents, base, request))
   }
 
   // ---------------------------------------------------------------- claims
@@ -440,9 +506,9 @@ export class KubernetesPool implements ProviderPool {
     if (agents === undefined) return this.send(write, name, body, done)
     const base = AgentPod.baseOf(this.context.pool, write.name)
     this.fork(
-      Effect.match(agents.tokens.issue(base, agents.ttlMs), {
-        onSuccess: (token) => {
-          const agent = { base, natsUrl: agents.natsUrl, credentials: Redacted.value(token) }
+      Effect.match(agents.tokens.ticket(base, AgentPod.ticketTtlMs), {
+        onSuccess: ({ credentials, user }) => {
+          const agent = { base, natsUrl: agents.natsUrl, credentials: Redacted.value(credentials), user }
           this.send(write, name, AgentPod.withAgent(body, agent), done)
         },
         onFailure: (error) => done(outcome.hardError(error.message, true))
@@ -657,5 +723,7 @@ export const make = (options: KubernetesPoolOptions): Effect.Effect<KubernetesPo
   Effect.gen(function*() {
     const clock = yield* Clock.Clock
     const fork = yield* FiberSet.makeRuntime<never, void, never>()
-    return new KubernetesPool(options, { now: () => clock.currentTimeMillisUnsafe(), fork })
+    const pool = new KubernetesPool(options, { now: () => clock.currentTimeMillisUnsafe(), fork })
+    yield* pool.servingAgents
+    return pool
   })

@@ -32,6 +32,9 @@ export const annotation = {
   reset: `${domain}/reset`,
   /** Written to find out that an earlier write can no longer happen. */
   fence: `${domain}/fence`,
+  /** The subject of the pod's agent, and the public key that its tokens are made for. */
+  agent: `${domain}/agent`,
+  agentUser: `${domain}/agent-user`,
   /** How many claims it has served. */
   uses: `${domain}/uses`,
   /** `true`: an operator keeps the pod; it is neither claimed nor scaled down. */

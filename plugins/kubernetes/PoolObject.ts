@@ -76,7 +76,12 @@ export const poolSpec = (object: DeclaredObject): Result.Result<PoolSpec, string
   const decoded = decodePoolObject(object.spec)
   if (Result.isFailure(decoded)) return Result.fail(decoded.failure.message)
   const raw = isObject(object.spec) ? object.spec : {}
-  const { config, env, labels, provider = "kubernetes", reset, team, template, user, ...rest } = raw
+  const { agent, config, env, exec, labels, provider = "kubernetes", reset, team, template, user, ...rest } = raw
+  for (const [field, value] of Object.entries({ exec, agent })) {
+    if (value !== undefined && provider !== "kubernetes") {
+      return Result.fail(`${field}: is for the provider kubernetes, not for ${String(provider)}: leave it out`)
+    }
+  }
   const owner = { apiVersion, kind: "SandboxPool", name: object.name, uid: object.uid }
   const spec = decodePool({
     ...rest,
@@ -92,7 +97,14 @@ export const poolSpec = (object: DeclaredObject): Result.Result<PoolSpec, string
     },
     ...(provider === "kubernetes"
       ? {
-        config: { namespace: object.namespace, template, ...(reset === undefined ? {} : { reset }), owner }
+        config: {
+          namespace: object.namespace,
+          template,
+          ...(reset === undefined ? {} : { reset }),
+          ...(exec === undefined ? {} : { exec }),
+          ...(agent === undefined ? {} : { agent }),
+          owner
+        }
       }
       : config === undefined
       ? {}

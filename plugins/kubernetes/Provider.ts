@@ -8,6 +8,7 @@ import { AgentTokens } from "../../shared/plugin/AgentLink.ts"
 import * as PoolProvider from "../../shared/plugin/PoolProvider.ts"
 import { SandboxLost } from "../../shared/plugin/SandboxClient.ts"
 import type { Problem } from "../../shared/protocol/ErrorCode.ts"
+import { agentTokenTtlDefaultMs } from "../../shared/protocol/SandboxPool.ts"
 import type { Cluster } from "./Cluster.ts"
 import { Config, problems } from "./Config.ts"
 import * as KubernetesPool from "./KubernetesPool.ts"
@@ -74,11 +75,11 @@ export const make = (options: ProviderOptions): PoolProvider.PoolProvider => {
           return yield* new PoolProvider.ProviderError({
             provider: "kubernetes",
             message:
-              `pool ${context.pool.namespace}/${context.pool.name}: config.exec: agent needs the key that signs agents' tokens: set HEDDLE_AGENT_SEED (and HEDDLE_AGENT_ACCOUNT) for the pool scheduler`
+              `pool ${context.pool.namespace}/${context.pool.name}: config.exec: agent needs the key that signs agents' tokens: set HEDDLE_AGENT_SEED (and HEDDLE_AGENT_ACCOUNT) for every pool scheduler`
           })
         }
         const agents = config.exec === "agent" && config.agent !== undefined && tokens !== undefined
-          ? { tokens, natsUrl: config.agent.natsUrl, ttlMs: config.agent.tokenTtl }
+          ? { tokens, natsUrl: config.agent.natsUrl, ttlMs: config.agent.tokenTtl ?? agentTokenTtlDefaultMs }
           : undefined
         const client = yield* cluster.client
         return yield* KubernetesPool.make({

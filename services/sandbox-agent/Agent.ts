@@ -2,8 +2,8 @@
  * The agent in a sandbox's image: runs programs for whoever holds the sandbox, as `exec` of a container runtime would, over NATS. It knows no tasks and no launcher.
  *
  * Keeps true: output under way is bounded by the credit that the holder gave; a holder that says nothing for `agentSilenceMs`, or leaves, gets its program's stdin closed (which ends
- * the tree, see plugins/kubernetes/PodLauncher.ts); numbered messages are told in order, and one that cannot be sent ends the exec; at most `execsMax` at one time.
- * docs/design/kubernetes.md, "Agent mode"; shared/protocol/SandboxAgent.ts.
+ * the tree, see plugins/kubernetes/PodLauncher.ts); numbered messages are told in order, and one that cannot be sent ends the exec; input is given in the order of its numbers,
+ * once each, over whichever connection it came; at most `execsMax` at one time. docs/design/kubernetes.md, "Agent mode"; shared/protocol/SandboxAgent.ts.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -20,6 +20,7 @@ import {
   type AgentEnd,
   AgentExec,
   type AgentHello,
+  agentInputHeaderBytes,
   agentOutput,
   agentOutputHeaderBytes,
   agentSilenceMs,
@@ -29,6 +30,8 @@ import {
 export const execsMax = 256
 /** A holder may send so much for a program that does not read. */
 const inputBytesMax = 16 * 1024 * 1024
+/** Pieces of input that came before one that is missing. */
+const inputWaitingMax = 64
 /** At the agent's end: how long programs have after their stdin was closed. */
 const endWaitMs = 15_000
 
@@ -39,6 +42,9 @@ export interface AgentOptions {
   /** Of every program. */
   readonly env: Readonly<Record<string, string>>
 }
+
+/** Of the connections that one agent has at a time. */
+const queue = "agent"
 
 const decodeExec = Decode.decoder(AgentExec)
 const decodeControl = Decode.decoder(AgentControl)
@@ -51,6 +57,9 @@ class Running {
   private readonly publish: (message: Uint8Array) => boolean
   private readonly onEnd: () => void
   private next = 0
+  private nextInput = 0
+  /** By number: input that is ahead of its turn. */
+  private readonly early = new Map<number, Buffer>()
   private sent = 0
   private credit = agentCreditBytes
   private isPaused = false
@@ -82,12 +91,19 @@ class Running {
     child.once("close", (code, signal) => this.end(signal === null ? { code: code ?? -1 } : { signal }))
   }
 
-  input(bytes: Uint8Array): void {
+  input(message: Uint8Array): void {
     const { stdin } = this.child
-    if (this.isLeft || stdin === null) return
+    if (this.isLeft || stdin === null || message.length < agentInputHeaderBytes) return
+    const number = new DataView(message.buffer, message.byteOffset).getUint32(0)
+    // What came over another connection already.
+    if (number < this.nextInput || this.early.has(number)) return
     // What is given may be a view of a buffer that is used again.
-    stdin.write(Buffer.from(bytes))
-    if (stdin.writableLength > inputBytesMax) this.leave()
+    this.early.set(number, Buffer.from(message.subarray(agentInputHeaderBytes)))
+    for (let piece; (piece = this.early.get(this.nextInput)) !== undefined;) {
+      this.early.delete(this.nextInput++)
+      stdin.write(piece)
+    }
+    if (stdin.writableLength > inputBytesMax || this.early.size > inputWaitingMax) this.leave()
   }
 
   grant(bytes: number): void {
@@ -134,11 +150,19 @@ class Running {
   }
 }
 
-/** Serves until its scope ends; then it closes the stdin of what runs and waits for it. */
-export const serve = Effect.fnUntraced(function*(nats: Connection, options: AgentOptions) {
+export interface Agent {
+  /** Hears and tells over this connection from now on; what still comes over an earlier one is taken too. Returns when the server knows. */
+  readonly use: (nats: Connection) => Effect.Effect<void>
+  /** Nobody can be told anything any more: what runs ends. */
+  readonly leaveAll: () => void
+}
+
+/** Says nothing until it is given a connection. When its scope ends it closes the stdin of what runs and waits for it. */
+export const make = Effect.fnUntraced(function*(options: AgentOptions) {
   const { base, env, hello } = options
   const clock = yield* Clock.Clock
   const running = new Map<string, Running>()
+  let current: Connection | undefined
   let isEnding = false
   let onIdle: (() => void) | undefined
 
@@ -162,7 +186,7 @@ export const serve = Effect.fnUntraced(function*(nats: Connection, options: Agen
         id: request.exec,
         child,
         now: clock.currentTimeMillisUnsafe(),
-        publish: (message) => nats.publish(subject, message),
+        publish: (message) => current?.publish(subject, message) === true,
         onEnd: () => {
           running.delete(request.exec)
           if (running.size === 0) onIdle?.()
@@ -177,30 +201,36 @@ export const serve = Effect.fnUntraced(function*(nats: Connection, options: Agen
     return found
   }
 
+  const leaveAll = (): void => {
+    for (const exec of running.values()) exec.leave()
+  }
   yield* Effect.addFinalizer(() =>
     Effect.callback<void>((resume) => {
       isEnding = true
       onIdle = () => resume(Effect.void)
-      for (const exec of running.values()) exec.leave()
+      leaveAll()
       if (running.size === 0) resume(Effect.void)
     }).pipe(Effect.interruptible, Effect.timeoutOption(endWaitMs))
   )
-  yield* nats.subscribe(agentSubject.control(base, "*"), (message) => {
-    const exec = of(message.subject)
-    const control = decodeControl(message.text)
-    if (exec === undefined || Result.isFailure(control)) return
-    if (control.success._tag === "Close") exec.leave()
-    else exec.grant(control.success.bytes)
-  })
-  yield* nats.subscribe(agentSubject.input(base, "*"), (message) => of(message.subject)?.input(message.data))
-  yield* nats.subscribe(agentSubject.exec(base), (message) => {
-    const request = decodeExec(message.text)
-    const answer: AgentAnswer = Result.isSuccess(request)
-      ? start(request.success)
-      : { _tag: "Refused", reason: request.failure.message }
-    message.respond(JSON.stringify(answer))
-  })
-  yield* nats.subscribe(agentSubject.hello(base), (message) => message.respond(JSON.stringify(hello)))
+  const hear = (nats: Connection): void => {
+    nats.subscribeUnsafe(agentSubject.control(base, "*"), (message) => {
+      const exec = of(message.subject)
+      const control = decodeControl(message.text)
+      if (exec === undefined || Result.isFailure(control)) return
+      if (control.success._tag === "Close") exec.leave()
+      else exec.grant(control.success.bytes)
+    })
+    nats.subscribeUnsafe(agentSubject.input(base, "*"), (message) => of(message.subject)?.input(message.data))
+    // A request comes over one connection only, while there are two.
+    nats.subscribeUnsafe(agentSubject.exec(base), (message) => {
+      const request = decodeExec(message.text)
+      const answer: AgentAnswer = Result.isSuccess(request)
+        ? start(request.success)
+        : { _tag: "Refused", reason: request.failure.message }
+      message.respond(JSON.stringify(answer))
+    }, { queue })
+    nats.subscribeUnsafe(agentSubject.hello(base), (message) => message.respond(JSON.stringify(hello)), { queue })
+  }
   yield* Effect.forkScoped(Effect.forever(Effect.gen(function*() {
     yield* Effect.sleep(agentAliveMs)
     const now = clock.currentTimeMillisUnsafe()
@@ -209,4 +239,13 @@ export const serve = Effect.fnUntraced(function*(nats: Connection, options: Agen
       else exec.alive()
     }
   })))
+  return {
+    use: (nats) =>
+      Effect.gen(function*() {
+        hear(nats)
+        yield* nats.flush
+        current = nats
+      }),
+    leaveAll
+  } satisfies Agent
 })

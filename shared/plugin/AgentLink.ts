@@ -6,6 +6,8 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type { PoolRef } from "../protocol/Sandbox.ts"
 
 /** `Nobody`: nobody listens there. `Silent`: no answer in time, or no connection; it may have been done. */
 export class AgentUnreachable extends Schema.TaggedError<AgentUnreachable>()("AgentUnreachable", {
@@ -21,12 +23,31 @@ export interface AgentConnection {
   readonly subscribe: (subject: string, handler: (data: Uint8Array) => void) => () => void
 }
 
-/** Makes the tokens of agents: the text of a NATS credentials file, good for the subjects below `base` and `ttlMs`. */
+/** Identifies the agent in a new pod. */
+export interface AgentTicket {
+  /** The text of a NATS credentials file: good for asking for a token, and for nothing else. */
+  readonly credentials: Redacted.Redacted<string>
+  /** Public key that the agent's tokens are made for; the private one is in `credentials` and nowhere else. */
+  readonly user: string
+}
+
+/** Signs what agents connect with, for the subjects below `base` (`agentBase`). */
 export interface AgentTokensPort {
-  readonly issue: (
+  readonly ticket: (base: string, ttlMs: number) => Effect.Effect<AgentTicket, { readonly message: string }>
+  /** A token for the agent of `user`: a JWT, of no use without that agent's private key. */
+  readonly token: (
     base: string,
+    user: string,
     ttlMs: number
-  ) => Effect.Effect<Redacted.Redacted<string>, { readonly message: string }>
+  ) => Effect.Effect<string, { readonly message: string }>
+  /**
+   * Answers the questions for tokens of a pool's agents until the scope ends: `answer` is told who asks, as the server has checked it, and what it says; `undefined` answers nothing.
+   * At most 64 at a time; what comes beyond that is not answered and asked again. An answer goes to the inbox of the agent that has asked and nowhere else.
+   */
+  readonly serve: (
+    pool: PoolRef,
+    answer: (base: string, request: string) => Effect.Effect<string | undefined>
+  ) => Effect.Effect<void, never, Scope.Scope>
 }
 
 /** Given by a pool scheduler that has the signing key; `undefined` where there is none. */

@@ -1,8 +1,9 @@
 /**
  * How a holder runs processes through the agent in a sandbox's image (agent mode): core NATS, below one subject for each sandbox, so that one token fits one sandbox.
  *
- * The agent answers on `<base>.to.hello` and `<base>.to.exec`, takes `<base>.to.control.<exec>` and `<base>.to.input.<exec>`, and tells on `<base>.from.output.<exec>`; its
- * own inbox, which it does not use, would be below `<base>.inbox`. Both sides hold a lease on an exec by what they say: silence of `silenceMs` ends it. docs/design/kubernetes.md, "Agent mode".
+ * The agent answers on `<base>.to.hello` and `<base>.to.exec`, takes `<base>.to.control.<exec>` and `<base>.to.input.<exec>`, and tells on `<base>.from.output.<exec>`; it asks
+ * for its tokens on `<base>.from.token`, answered below `<base>.inbox`. Both sides hold a lease on an exec by what they say: silence of `silenceMs` ends it. Messages of one exec are
+ * numbered in both directions, since they may pass over two connections of the agent while one takes the other's place. docs/design/kubernetes.md, "Agent mode".
  */
 import * as Schema from "effect/Schema"
 import type { PoolRef } from "./Sandbox.ts"
@@ -20,15 +21,20 @@ export const agentSubject = {
   exec: (base: string) => `${base}.to.exec`,
   /** `AgentControl`. */
   control: (base: string, exec: string) => `${base}.to.control.${exec}`,
-  /** Bytes for the process's stdin. */
+  /** Four bytes, the number of this message in its exec (32 bits, big endian, from 0), then bytes for the process's stdin. */
   input: (base: string, exec: string) => `${base}.to.input.${exec}`,
   /** Five bytes, then the payload: kind (`agentOutput`), number of this message in its exec (32 bits, big endian, from 0). */
-  output: (base: string, exec: string) => `${base}.from.output.${exec}`
+  output: (base: string, exec: string) => `${base}.from.output.${exec}`,
+  /** Request of the agent, to the pool's owner: `AgentTokenRequest`, answered by `AgentTokenAnswer`. */
+  token: (base: string) => `${base}.from.token`,
+  /** The same of all agents of a pool. */
+  tokens: (pool: PoolRef) => `${agentBase(pool, "*")}.from.token`
 } as const
 
 /** The first byte of an output message. `end`: an `AgentEnd` as JSON. `alive`: nothing but a sign of life, with no number of its own. */
 export const agentOutput = { alive: 0, stdout: 1, stderr: 2, end: 3 } as const
 export const agentOutputHeaderBytes = 5
+export const agentInputHeaderBytes = 4
 
 /** Output that may be under way when a holder has said nothing of how much it takes. */
 export const agentCreditBytes = 256 * 1024
@@ -69,9 +75,30 @@ export const AgentEnd = Schema.Struct({
 })
 export type AgentEnd = typeof AgentEnd.Type
 
-/** Subjects that the token of one sandbox allows. Answers to requests go where the request says, once each (`allow_responses`). */
-export const agentPermissions = (base: string): {
+/** What an agent says when it asks for a token: which sandbox it is in. Who it is, the server has checked: nobody else may publish there. */
+export const AgentTokenRequest = Schema.Struct({ uid: SandboxUid })
+export type AgentTokenRequest = typeof AgentTokenRequest.Type
+
+/** `Token`: a JWT for the agent's own key, which is no use to anybody else; good for `ttlMs` from now. `Refused` with `isFinal`: no later question is answered otherwise. */
+export const AgentTokenAnswer = Schema.Union([
+  Schema.TaggedStruct("Token", { jwt: Schema.String, ttlMs: Schema.Int.check(Schema.isGreaterThan(0)) }),
+  Schema.TaggedStruct("Refused", { reason: Schema.String, isFinal: Schema.Boolean })
+])
+export type AgentTokenAnswer = typeof AgentTokenAnswer.Type
+
+export interface AgentPermissions {
   readonly subscribe: ReadonlyArray<string>
   readonly publish: ReadonlyArray<string>
-} => ({ subscribe: [`${base}.to.>`, `${base}.inbox.>`], publish: [`${base}.from.>`] })
+}
+
+/** Subjects that the token of one sandbox allows. Answers to requests go where the request says, once each (`allow_responses`). */
+export const agentPermissions = (base: string): AgentPermissions => ({
+  subscribe: [`${base}.to.>`, `${agentInbox(base)}.>`],
+  publish: [`${base}.from.>`]
+})
+/** Subjects that the ticket of one sandbox allows: to ask for a token, and nothing else. */
+export const agentTicketPermissions = (base: string): AgentPermissions => ({
+  subscribe: [`${agentInbox(base)}.>`],
+  publish: [agentSubject.token(base)]
+})
 export const agentInbox = (base: string): string => `${base}.inbox`

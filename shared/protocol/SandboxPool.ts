@@ -65,6 +65,22 @@ export const PodReset = Schema.Struct({
 })
 export type PodReset = typeof PodReset.Type
 
+export const agentTokenTtlDefaultMs = 3_600_000
+
+/** Of pools with `exec: agent`. */
+export const AgentSettings = Schema.Struct({
+  /** Where pods reach NATS: `nats://nats.heddle.svc:4222`. Credentials are not part of it. */
+  natsUrl: Schema.String.check(
+    Schema.isPattern(/^(nats|tls):\/\/[^@\s]+$/u, {
+      message: "a URL such as nats://nats.heddle.svc:4222, without user and password"
+    }),
+    Schema.isMaxLength(1024)
+  ),
+  /** How long an agent's token is good; it is renewed when half of it is over. From 10 s to 7 d; 1 h when not given. */
+  tokenTtl: Schema.optionalKey(DurationMs.check(Schema.isBetween({ minimum: 10_000, maximum: 7 * 24 * 3_600_000 })))
+})
+export type AgentSettings = typeof AgentSettings.Type
+
 const { config, name: _name, namespace: _namespace, provider, source: _source, ...shared } = PoolSpec.fields
 const LabelValue = Schema.String.check(
   Schema.isPattern(/^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/u, { message: "the value of a label" }),
@@ -79,6 +95,10 @@ export const SandboxPoolSpec = Schema.Struct({
   /** Needed by the provider `kubernetes`. */
   template: Schema.optionalKey(PodTemplate),
   reset: Schema.optionalKey(PodReset),
+  /** How processes are run in pods: `pod` (when not given), by `exec` of the cluster's API; `agent`, by heddle's agent in the first container's image, over NATS. */
+  exec: Schema.optionalKey(Schema.Literals(["pod", "agent"])),
+  /** Needed by `exec: agent`. */
+  agent: Schema.optionalKey(AgentSettings),
   /** Whose pool it is: label `team` of its sandboxes. */
   team: Schema.optionalKey(LabelValue),
   /** Label `user` of its sandboxes. */

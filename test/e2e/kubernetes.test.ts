@@ -4,12 +4,10 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { createAccount } from "@nats-io/nkeys"
-import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { fileURLToPath } from "node:url"
 import type { Snapshot } from "../../shared/protocol/Claim.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { Namespace, PoolName } from "../../shared/protocol/Token.ts"
@@ -17,9 +15,9 @@ import type { WorkflowResult, WorkflowView } from "../../shared/protocol/Workflo
 import { ApiServer } from "../../shared/testing/kube/ApiServer.ts"
 import type { Json } from "../../shared/testing/kube/Json.ts"
 import type { KubeletOptions } from "../../shared/testing/kube/Kubelet.ts"
+import { AgentPods, envOf } from "../contract/sandbox/AgentPods.ts"
 import { Mesh, type MeshOptions } from "./Mesh.ts"
 
-const agentProgram = fileURLToPath(new URL("../../services/sandbox-agent/main.ts", import.meta.url))
 const pool = { namespace: Namespace.make("default"), name: PoolName.make("boxes") }
 
 /** A cluster with its kubelet, and the kubeconfig that leads to it. */
@@ -202,23 +200,10 @@ describe("tasks in pods", () => {
   })
 
   it("a pool in agent mode: tasks run through the agents in the pods, an agent that dies is a lost sandbox", async () => {
-    const agents = new Map<string, ChildProcess>()
+    const agents = new AgentPods()
     const onContainer: NonNullable<KubeletOptions["onContainer"]> = (pod, _container, change) => {
-      const { name, uid } = pod.metadata
-      if (change === "Stopped") agents.get(name)?.kill("SIGKILL")
-      else {
-        const env = pod.spec.containers[0].env.map((
-          one: Json
-        ) => [one.name, one.valueFrom === undefined ? one.value : uid])
-        agents.set(
-          name,
-          spawn(process.execPath, [agentProgram], {
-            cwd: tmpdir(),
-            stdio: "ignore",
-            env: { PATH: process.env["PATH"], HOSTNAME: name, ...Object.fromEntries(env) }
-          })
-        )
-      }
+      if (change === "Stopped") agents.kill(pod.metadata.name)
+      else agents.start(pod.metadata.name, envOf(pod))
     }
     try {
       await using cluster = await startCluster(onContainer)
@@ -247,7 +232,7 @@ describe("tasks in pods", () => {
       await until("the running process", async () => processesWith(mark).length > 0 || undefined)
       const [pid = 0] = processesWith(mark)
       const host = /HOSTNAME=([^\0]*)/.exec(readFileSync(`/proc/${pid}/environ`, "latin1"))?.[1] ?? ""
-      agents.get(host)?.kill("SIGKILL")
+      agents.kill(host)
       const done = await succeeded(mesh, "by-agent")
       assert.deepStrictEqual(done.tasks.find((task) => task.name === "long")?.attempts.map((one) => one.state), [
         "FAILOVER",
@@ -256,7 +241,7 @@ describe("tasks in pods", () => {
       assert.isString(done.tasks.find((task) => task.name === "first")?.outputs?.["where"])
       await until("the end of its processes", async () => processesWith(mark).length === 0 || undefined)
     } finally {
-      for (const agent of agents.values()) agent.kill("SIGKILL")
+      await agents.stop()
     }
   })
 })

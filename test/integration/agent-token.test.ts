@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as AgentToken from "../../shared/jetstream/AgentToken.ts"
 import * as Nats from "../../shared/jetstream/Nats.ts"
+import type { AgentTokensPort } from "../../shared/plugin/AgentLink.ts"
 import { agentBase, agentInbox, agentSubject } from "../../shared/protocol/SandboxAgent.ts"
 import { Namespace, PoolName } from "../../shared/protocol/Token.ts"
 import * as SignedBroker from "./SignedBroker.ts"
@@ -15,17 +16,28 @@ const pool = { namespace: Namespace.make("default"), name: PoolName.make("boxes"
 const a = agentBase(pool, "web-1-0")
 const b = agentBase(pool, "web-1-1")
 
+/** A ticket for `base`, and the credentials of a token for it. */
+const signed = (tokens: AgentTokensPort, base: string, ttlMs = 60_000) =>
+  Effect.gen(function*() {
+    const ticket = yield* tokens.ticket(base, ttlMs)
+    const token = yield* tokens.token(base, ticket.user, ttlMs)
+    return { ticket, token: yield* AgentToken.credentialsWith(ticket.credentials, token) }
+  })
+
 /** The mesh's own connection, and one with the token of sandbox A. */
 const opened = Effect.gen(function*() {
   const server = yield* SignedBroker.scoped
   const mesh = yield* Nats.open({ url: server.url, name: "mesh", credentialsText: server.credentials })
-  const tokens = AgentToken.make({ seed: server.seed, account: server.account })
-  const agent = yield* Effect.flatMap(
-    tokens.issue(a, 60_000),
-    (token) =>
-      Nats.open({ url: server.url, name: "a", credentialsText: Redacted.value(token), inboxPrefix: agentInbox(a) })
-  )
-  return { server, mesh, agent, tokens }
+  const tokens = AgentToken.make({ seed: server.seed, account: server.account }, mesh)
+  const of = (credentials: Redacted.Redacted<string>, base: string) =>
+    Nats.open({
+      url: server.url,
+      name: base,
+      credentialsText: Redacted.value(credentials),
+      inboxPrefix: agentInbox(base)
+    })
+  const { ticket, token } = yield* signed(tokens, a)
+  return { server, mesh, tokens, of, ticket, agent: yield* of(token, a) }
 })
 
 /** True: what is published on `subject` by `from` arrives at `to`. A second message that surely arrives tells when the first would have. */
@@ -143,19 +155,94 @@ it.live("it cannot answer for another sandbox, nor ask JetStream", () =>
     assert.deepStrictEqual(arrived, ["$JS.API.INFO.NONE"])
   }), 30_000)
 
-it.live("a token that has expired, or that another key has signed, opens no connection", () =>
-  Effect.gen(function*() {
-    const { server, tokens } = yield* opened
-    const foreign = yield* SignedBroker.scoped
-    const open = (credentialsText: string) =>
-      Effect.flip(
-        Nats.open({ url: server.url, name: "x", credentialsText, inboxPrefix: agentInbox(a), connectWaitMs: 500 })
+it.live(
+  "a token that has expired, that another key has signed, or that was made for another's key opens no connection",
+  () =>
+    Effect.gen(function*() {
+      const { mesh, server, tokens } = yield* opened
+      const foreign = yield* SignedBroker.scoped
+      const open = (credentials: Redacted.Redacted<string>) =>
+        Effect.flip(
+          Nats.open({
+            url: server.url,
+            name: "x",
+            credentialsText: Redacted.value(credentials),
+            inboxPrefix: agentInbox(a),
+            connectWaitMs: 500
+          })
+        )
+      const others = AgentToken.make({ seed: foreign.seed, account: foreign.account }, mesh)
+      const { ticket } = yield* signed(tokens, a)
+      const ofAnother = yield* tokens.token(a, (yield* tokens.ticket(a, 60_000)).user, 60_000)
+      for (
+        const credentials of [
+          (yield* signed(tokens, a, -5_000)).token,
+          (yield* signed(tokens, a, -5_000)).ticket.credentials,
+          (yield* signed(others, a)).token,
+          yield* AgentToken.credentialsWith(ticket.credentials, ofAnother)
+        ]
+      ) assert.match((yield* open(credentials)).message, /refuses this identity/)
+      const bad = yield* Effect.flip(AgentToken.make({ seed: Redacted.make("no key") }, mesh).ticket(a, 60_000))
+      assert.match(bad.message, /no token for an agent/)
+      assert.match(
+        (yield* Effect.flip(AgentToken.credentialsWith(Redacted.make("nothing"), "jwt"))).message,
+        /no credentials/
       )
-    const expired = yield* open(Redacted.value(yield* tokens.issue(a, -5_000)))
-    const other = yield* open(
-      Redacted.value(yield* AgentToken.make({ seed: foreign.seed, account: foreign.account }).issue(a, 60_000))
-    )
-    for (const error of [expired, other]) assert.match(error.message, /refuses this identity/)
-    const bad = yield* Effect.flip(AgentToken.make({ seed: Redacted.make("no key") }).issue(a, 60_000))
-    assert.match(bad.message, /no token for an agent/)
-  }), 60_000)
+    }),
+  60_000
+)
+
+it.live(
+  "a ticket asks for a token, and reaches nothing else of its own or another sandbox",
+  () =>
+    Effect.gen(function*() {
+      const { mesh, of, ticket, tokens } = yield* opened
+      const asker = yield* of(ticket.credentials, a)
+      const asked: Array<readonly [string, string]> = []
+      yield* tokens.serve(pool, (base, text) => {
+        asked.push([base, text])
+        return Effect.succeed(text === "nothing" ? undefined : "answer")
+      })
+      assert.strictEqual((yield* asker.request(agentSubject.token(a), "please")).text, "answer")
+      assert.deepStrictEqual(asked, [[a, "please"]])
+      const none = yield* Effect.flip(asker.request(agentSubject.token(a), "nothing", { timeoutMs: 300 }))
+      assert.strictEqual(none._tag, "RequestTimeout")
+      const sure = agentSubject.token(a)
+      for (const subject of [agentSubject.token(b), agentSubject.output(a, "e1"), "heddle.rpc.pool.list", "_INBOX.x"]) {
+        assert.isFalse(yield* arrives(asker, mesh, subject, sure), `a ticket published on ${subject}`)
+      }
+      for (const subject of [agentSubject.exec(a), agentSubject.input(a, "e1"), "heddle.journal.c-1"]) {
+        assert.isFalse(yield* arrives(mesh, asker, subject, `${agentInbox(a)}.sure`), `a ticket heard ${subject}`)
+      }
+    }),
+  60_000
+)
+
+it.live(
+  "a question whose answer should go elsewhere is not answered: an agent cannot make the mesh publish for it",
+  () =>
+    Effect.gen(function*() {
+      const { agent, mesh, tokens } = yield* opened
+      const answered: Array<string> = []
+      yield* tokens.serve(pool, (base) =>
+        Effect.sync(() => {
+          answered.push(base)
+          return "answer"
+        }))
+      const heard: Array<string> = []
+      const elsewhere = [
+        "$JS.API.STREAM.PURGE.HEDDLE_JOURNAL",
+        "heddle.rpc.workflow.start",
+        agentInbox(a),
+        `${agentInbox(b)}.x`,
+        agentSubject.exec(a)
+      ]
+      for (const reply of elsewhere) {
+        yield* mesh.subscribe(reply, (message) => heard.push(message.subject))
+        agent.publish(agentSubject.token(a), "", { reply })
+      }
+      assert.strictEqual((yield* agent.request(agentSubject.token(a), "")).text, "answer")
+      assert.deepStrictEqual([answered, heard], [[a], []])
+    }),
+  60_000
+)

@@ -4,9 +4,6 @@
  */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { type ChildProcess, spawn } from "node:child_process"
-import { tmpdir } from "node:os"
-import { fileURLToPath } from "node:url"
 import * as AgentExec from "../../../plugins/kubernetes/AgentExec.ts"
 import * as Cluster from "../../../plugins/kubernetes/Cluster.ts"
 import * as Provider from "../../../plugins/kubernetes/Provider.ts"
@@ -20,40 +17,26 @@ import { Namespace, PoolName, SessionId } from "../../../shared/protocol/Token.t
 import { ApiServer } from "../../../shared/testing/kube/ApiServer.ts"
 import type { Json } from "../../../shared/testing/kube/Json.ts"
 import * as SignedBroker from "../../integration/SignedBroker.ts"
+import { AgentPods, envOf } from "./AgentPods.ts"
 import { exited, run } from "./Contract.ts"
 
 const pool = { namespace: Namespace.make("default"), name: PoolName.make("boxes") }
 const session = SessionId.make(1)
-const program = fileURLToPath(new URL("../../../services/sandbox-agent/main.ts", import.meta.url))
 
 it.live("pods are made with a token each, and processes run through their agents", () =>
   Effect.gen(function*() {
     const server = yield* SignedBroker.scoped
     const mesh = yield* Nats.open({ url: server.url, name: "mesh", credentialsText: server.credentials })
-    const agents = new Map<string, ChildProcess>()
-    yield* Effect.addFinalizer(() =>
-      Effect.sync(() => {
-        for (const agent of agents.values()) agent.kill("SIGKILL")
-      })
+    const agents = yield* Effect.acquireRelease(
+      Effect.sync(() => new AgentPods()),
+      (made) => Effect.promise(() => made.stop())
     )
-    const started = (pod: Json) => {
-      const entries = pod.spec.containers[0].env.map((one: Json) => [
-        one.name,
-        one.valueFrom?.fieldRef?.fieldPath === "metadata.uid" ? pod.metadata.uid : one.value
-      ])
-      agents.set(
-        pod.metadata.name,
-        spawn(process.execPath, [program], {
-          cwd: tmpdir(),
-          stdio: "ignore",
-          env: { PATH: process.env["PATH"], HOSTNAME: pod.metadata.name, ...Object.fromEntries(entries) }
-        })
-      )
-    }
     const cluster = yield* Effect.acquireRelease(
       Effect.promise(() =>
         ApiServer.start({
-          kubelet: { onContainer: (pod, _name, change) => change === "Started" && started(pod) },
+          kubelet: {
+            onContainer: (pod, _name, change) => change === "Started" && agents.start(pod.metadata.name, envOf(pod))
+          },
           users: { all: { name: "all", grants: [{ rules: [{ apiGroups: ["*"], resources: ["*"], verbs: ["*"] }] }] } }
         })
       ),
@@ -78,7 +61,7 @@ it.live("pods are made with a token each, and processes run through their agents
     assert.match((yield* Effect.flip(provider.open(context, config))).message, /HEDDLE_AGENT_SEED/)
 
     const opened = yield* provider.open(context, config).pipe(
-      Effect.provideService(AgentTokens, AgentToken.make({ seed: server.seed, account: server.account }))
+      Effect.provideService(AgentTokens, AgentToken.make({ seed: server.seed, account: server.account }, mesh))
     )
     const states = new Map<string, SandboxState>()
     yield* opened.watch((delta) => {

@@ -4,20 +4,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { spawn } from "node:child_process"
-import { mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
-import { fileURLToPath } from "node:url"
 import * as AgentExec from "../../../plugins/kubernetes/AgentExec.ts"
 import * as AgentLinkOf from "../../../shared/jetstream/AgentLink.ts"
 import * as AgentToken from "../../../shared/jetstream/AgentToken.ts"
 import * as Nats from "../../../shared/jetstream/Nats.ts"
-import { type AgentConnection, AgentLink } from "../../../shared/plugin/AgentLink.ts"
+import { type AgentConnection, AgentLink, type AgentTokensPort } from "../../../shared/plugin/AgentLink.ts"
 import type { Sandbox } from "../../../shared/protocol/Sandbox.ts"
-import { agentBase, agentOutput, agentSubject } from "../../../shared/protocol/SandboxAgent.ts"
+import { agentBase, agentOutput, agentSubject, type AgentTokenAnswer } from "../../../shared/protocol/SandboxAgent.ts"
 import { Namespace, PoolName, SandboxUid } from "../../../shared/protocol/Token.ts"
 import * as SignedBroker from "../../integration/SignedBroker.ts"
+import { AgentPods } from "./AgentPods.ts"
 import { contract, exited, isAlive, lines, run } from "./Contract.ts"
 
 const pool = { namespace: Namespace.make("default"), name: PoolName.make("boxes") }
@@ -32,45 +28,67 @@ const sandbox: Sandbox = {
   labels: {}
 }
 
-/** `between`: what the holder's connection goes through. */
-const open = Effect.fnUntraced(function*(between: (link: AgentConnection) => AgentConnection = (link) => link) {
+interface Options {
+  /** What the holder's connection goes through. */
+  readonly between?: (link: AgentConnection) => AgentConnection
+  /** What answers the agent when it asks for a token. */
+  readonly answer?: (tokens: AgentTokensPort, user: string) => Effect.Effect<AgentTokenAnswer | undefined>
+  readonly sandbox?: Partial<Sandbox>
+  readonly ticketTtlMs?: number
+}
+
+/** A token for so long. */
+const granted = (ttlMs: number): NonNullable<Options["answer"]> => (tokens, user) =>
+  Effect.map(Effect.orDie(tokens.token(base, user, ttlMs)), (jwt) => ({ _tag: "Token", jwt, ttlMs }))
+
+/** The agent as a process with its ticket, and who answers it. */
+const started = Effect.fnUntraced(function*({ answer = granted(600_000), ticketTtlMs = 600_000 }: Options = {}) {
   const server = yield* SignedBroker.scoped
   const mesh = yield* Nats.open({ url: server.url, name: "executor", credentialsText: server.credentials })
-  const token = yield* AgentToken.make({ seed: server.seed, account: server.account }).issue(base, 600_000)
-  const folder = yield* Effect.acquireRelease(
-    Effect.sync(() => mkdtempSync(join(tmpdir(), "heddle-agent-"))),
-    (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
+  const tokens = AgentToken.make({ seed: server.seed, account: server.account }, mesh)
+  const ticket = yield* tokens.ticket(base, ticketTtlMs)
+  const asked: Array<string> = []
+  yield* tokens.serve(pool, (from, request) =>
+    Effect.suspend(() => {
+      assert.strictEqual(from, base)
+      asked.push(request)
+      return Effect.map(
+        answer(tokens, ticket.user),
+        (told) => told === undefined ? undefined : JSON.stringify(told)
+      )
+    }))
+  const agents = yield* Effect.acquireRelease(
+    Effect.sync(() => new AgentPods()),
+    (made) => Effect.promise(() => made.stop())
   )
-  const program = fileURLToPath(new URL("../../../services/sandbox-agent/main.ts", import.meta.url))
-  const agent = yield* Effect.acquireRelease(
-    Effect.sync(() =>
-      spawn(process.execPath, [program], {
-        cwd: folder,
-        stdio: ["ignore", "ignore", "inherit"],
-        env: {
-          PATH: process.env["PATH"],
-          HOME: folder,
-          HEDDLE_NATS_URL: server.url,
-          HEDDLE_AGENT_CREDENTIALS: Redacted.value(token),
-          HEDDLE_AGENT_BASE: base,
-          HEDDLE_SANDBOX_UID: uid
-        }
-      })
-    ),
-    (child) =>
-      Effect.callback<void>((resume) => {
-        if (child.exitCode !== null || child.signalCode !== null) return resume(Effect.void)
-        child.once("exit", () => resume(Effect.void))
-        child.kill("SIGTERM")
-      })
+  const agent = agents.start("box-1", {
+    HEDDLE_NATS_URL: server.url,
+    HEDDLE_AGENT_CREDENTIALS: Redacted.value(ticket.credentials),
+    HEDDLE_AGENT_BASE: base,
+    HEDDLE_SANDBOX_UID: uid
+  })
+  return { agent, agents, asked, mesh, server, ticket, tokens, folder: `${agents.folder}/box-1-1` }
+})
+
+const ready = (mesh: Nats.Connection) =>
+  Effect.gen(function*() {
+    while ((yield* Effect.result(mesh.request(agentSubject.hello(base), "", { timeoutMs: 500 })))._tag === "Failure") {
+      yield* Effect.sleep(20)
+    }
+  })
+
+const open = Effect.fnUntraced(function*(options: Options = {}) {
+  const { between = (link) => link } = options
+  const one = yield* started(options)
+  yield* ready(one.mesh)
+  const client = yield* AgentExec.connect({ ...sandbox, ...options.sandbox }).pipe(
+    Effect.provideService(AgentLink, between(AgentLinkOf.make(one.mesh)))
   )
-  while ((yield* Effect.result(mesh.request(agentSubject.hello(base), "", { timeoutMs: 500 })))._tag === "Failure") {
-    yield* Effect.sleep(20)
+  return {
+    ...one,
+    client,
+    vanish: Effect.sync(() => one.agent.kill("SIGKILL"))
   }
-  const client = yield* AgentExec.connect(sandbox).pipe(
-    Effect.provideService(AgentLink, between(AgentLinkOf.make(mesh)))
-  )
-  return { client, folder, agent, mesh, server, vanish: Effect.sync(() => agent.kill("SIGKILL")) }
 })
 
 contract("agent", open())
@@ -106,14 +124,16 @@ describe("what only agents have", () => {
     () =>
       Effect.gen(function*() {
         let count = 0
-        const { client } = yield* open((link) => ({
-          ...link,
-          subscribe: (subject, handler) =>
-            link.subscribe(subject, (data) => {
-              if (data[0] === agentOutput.stdout && ++count === 2) return
-              handler(data)
-            })
-        }))
+        const { client } = yield* open({
+          between: (link) => ({
+            ...link,
+            subscribe: (subject, handler) =>
+              link.subscribe(subject, (data) => {
+                if (data[0] === agentOutput.stdout && ++count === 2) return
+                handler(data)
+              })
+          })
+        })
         const child = yield* client.exec({
           command: { script: "echo a; sleep 0.3; echo b; sleep 0.3; echo c" },
           env: {}
@@ -127,10 +147,12 @@ describe("what only agents have", () => {
   it.live("a holder that is gone without a word loses its program after the silence", () =>
     Effect.gen(function*() {
       let isDead = false
-      const { client } = yield* open((link) => ({
-        ...link,
-        publish: (subject, body) => isDead || link.publish(subject, body)
-      }))
+      const { client } = yield* open({
+        between: (link) => ({
+          ...link,
+          publish: (subject, body) => isDead || link.publish(subject, body)
+        })
+      })
       const child = yield* client.exec({
         command: { script: "echo $$; sleep 300" },
         env: {},
