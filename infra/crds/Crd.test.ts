@@ -26,6 +26,20 @@ it.each(documents)("$path is what the schemas say", ({ path, text }) => {
   assert.strictEqual(readFileSync(join(root, path), "utf8"), text, "npm run crds, and commit the result")
 })
 
+it.each(documents)("$path: kubectl explain has a word for every field", ({ value }) => {
+  const silent: Array<string> = []
+  const visit = (schema: unknown, path: string): void => {
+    if (!isJson(schema) || path === ".metadata") return
+    if (schema["description"] === undefined) silent.push(path)
+    const { items, properties } = schema
+    for (const fields of [properties, isJson(items) ? items["properties"] : undefined]) {
+      if (isJson(fields)) { for (const [name, part] of Object.entries(fields)) visit(part, `${path}.${name}`) }
+    }
+  }
+  visit(at(value, "spec", "versions", 0, "schema", "openAPIV3Schema"), "")
+  assert.deepStrictEqual(silent, [])
+})
+
 it.each(documents)("$path has a structural schema", ({ value }) => {
   assert.deepStrictEqual(
     StructuralSchema.problems(at(value, "spec", "versions", 0, "schema", "openAPIV3Schema")),

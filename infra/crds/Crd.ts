@@ -19,7 +19,18 @@ const generated = "# Made by `npm run crds` from shared/protocol. Do not edit.\n
 /** By path below `openAPIV3Schema`, `*` for the items of a list: what is added to the converted schema. */
 type Overlay = Readonly<Record<string, Json>>
 
-const rule = (rule: string, message: string) => ({ rule, message })
+/** `at`: the field that the message is shown at, below the one that has the rule. Shown with `why`. */
+const rule = (
+  rule: string,
+  message: string,
+  at?: string,
+  why: "Required" | "Forbidden" | "Invalid" = "Invalid"
+): Json => ({
+  rule,
+  message,
+  ...(at === undefined ? {} : { fieldPath: at, reason: `FieldValue${why}` })
+})
+const text = (description: string): Json => ({ description })
 const defaultPattern = /^-?9007199254740991$/
 
 /** A JSON Schema (draft 2020-12, as Effect writes it) as a structural schema of Kubernetes. Throws, at build time, on what has no such form. */
@@ -125,7 +136,8 @@ const described = (schema: Json, comments: Comments.Comments, exports: ReadonlyA
     properties: Object.fromEntries(
       Object.entries(properties).map(([name, part]) => {
         const text = exports.map((of) => comments.ofField.get(`${of}.${name}`)).find((one) => one !== undefined)
-        return [name, isJson(part) && text !== undefined ? { description: text, ...part } : part]
+        const unit = isJson(part) && part["x-kubernetes-int-or-string"] === true ? " `30s`, `5m`, or milliseconds." : ""
+        return [name, isJson(part) && text !== undefined ? { description: text + unit, ...part } : part]
       })
     )
   }
@@ -159,6 +171,7 @@ interface Kind {
   readonly plural: string
   readonly shortName: string
   readonly description: string
+  readonly specText: string
   readonly spec: Schema.Constraint
   readonly status: Schema.Constraint
   readonly overlay: Overlay
@@ -171,7 +184,8 @@ interface Kind {
 const conditions = { "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"] }
 const nameRule = rule(
   "size(self.metadata.name) <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-  "a name of at most 63 of a-z 0-9 -, beginning and ending with a letter or digit: it is part of subjects and labels"
+  "a name of at most 63 of a-z 0-9 -, beginning and ending with a letter or digit: it is part of subjects and labels",
+  ".metadata.name"
 )
 const column = (name: string, type: string, jsonPath: string, description: string, priority = 0): Json => ({
   name,
@@ -180,6 +194,7 @@ const column = (name: string, type: string, jsonPath: string, description: strin
   description,
   ...(priority === 0 ? {} : { priority })
 })
+const readyReason = ".status.conditions[?(@.type=='Ready')].reason"
 const age = column("Age", "date", ".metadata.creationTimestamp", "Since when it exists")
 
 export const kinds: ReadonlyArray<Kind> = [
@@ -188,6 +203,7 @@ export const kinds: ReadonlyArray<Kind> = [
     plural: "sandboxpools",
     shortName: "sbp",
     description: "A pool of warm sandboxes that programs claim over NATS and tasks of workflows run in.",
+    specText: "What the pool is to be.",
     spec: SandboxPool.SandboxPoolSpec,
     status: SandboxPool.SandboxPoolStatus,
     comments: {
@@ -198,14 +214,26 @@ export const kinds: ReadonlyArray<Kind> = [
       "spec.autoscale": ["Autoscale"],
       "spec.recycle": ["Recycle"],
       "spec.quotas": ["Quotas"],
-      status: ["SandboxPoolStatus"]
+      "spec.autoscale.policies.*": ["ScalePolicyUse"],
+      status: ["SandboxPoolStatus"],
+      "status.conditions.*": ["Condition"]
     },
     overlay: {
       "": { "x-kubernetes-validations": [nameRule] },
       spec: {
         "x-kubernetes-validations": [
-          rule("self.provider != 'kubernetes' || has(self.template)", "a pool of provider kubernetes needs a template"),
-          rule("self.provider == oldSelf.provider", "the provider of a pool stays: make another pool"),
+          rule(
+            "self.provider != 'kubernetes' || has(self.template)",
+            "a pool of provider kubernetes needs a template",
+            ".template",
+            "Required"
+          ),
+          rule(
+            "self.provider == oldSelf.provider",
+            "the provider of a pool stays: make another pool",
+            ".provider",
+            "Forbidden"
+          ),
           rule(
             "self.provider == 'kubernetes' || (!has(self.template) && !has(self.reset))",
             "template and reset are for the provider kubernetes; config is for the others"
@@ -216,33 +244,49 @@ export const kinds: ReadonlyArray<Kind> = [
           ),
           rule(
             "!has(self.exec) || self.exec != 'agent' || has(self.agent)",
-            "exec: agent needs agent.natsUrl: where pods reach NATS"
+            "exec: agent needs agent.natsUrl: where pods reach NATS",
+            ".agent",
+            "Required"
           ),
           rule(
             "!has(self.agent) || (has(self.exec) && self.exec == 'agent')",
-            "agent is for exec: agent only: write exec: agent, or leave agent out"
+            "agent is for exec: agent only: write exec: agent, or leave agent out",
+            ".agent",
+            "Forbidden"
           ),
           rule(
             "has(self.size) || has(self.autoscale)",
-            "a pool names its size, or has autoscale: {} to follow its demand"
+            "a pool names its size, or has autoscale: {} to follow its demand",
+            ".size",
+            "Required"
           ),
           rule(
             "has(self.autoscale) || (!has(self.min) && !has(self.max) && !has(self.minIdle))",
-            "min, max and minIdle are for pools that follow their demand: add autoscale: {}, or leave them out"
+            "min, max and minIdle are for pools that follow their demand: add autoscale: {}, or leave them out",
+            ".autoscale",
+            "Required"
           ),
-          rule("!has(self.min) || !has(self.max) || self.min <= self.max", "min is greater than max"),
-          rule("!has(self.minIdle) || !has(self.max) || self.minIdle <= self.max", "minIdle is greater than max")
+          rule("!has(self.min) || !has(self.max) || self.min <= self.max", "min is greater than max", ".min"),
+          rule(
+            "!has(self.minIdle) || !has(self.max) || self.minIdle <= self.max",
+            "minIdle is greater than max",
+            ".minIdle"
+          )
         ]
       },
       "spec.provider": { default: "kubernetes" },
+      "spec.template.metadata": text("Labels and annotations that each pod is given besides heddle's own."),
+      "spec.config": text("For other providers than `kubernetes`: what they take."),
       "spec.labels": { maxProperties: 64 },
       "spec.template.metadata.labels": {
+        ...text("Not under heddle.dev/."),
         maxProperties: 64,
         "x-kubernetes-validations": [
           rule("self.all(key, !key.startsWith('heddle.dev/'))", "labels under heddle.dev/ are heddle's own")
         ]
       },
       "spec.template.metadata.annotations": {
+        ...text("Not under heddle.dev/, but for heddle.dev/protected."),
         maxProperties: 64,
         "x-kubernetes-validations": [
           rule(
@@ -252,28 +296,42 @@ export const kinds: ReadonlyArray<Kind> = [
         ]
       },
       "spec.template.spec.containers": {
+        ...text("At least one; fields beyond name and image are checked when a pod is made."),
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["name"]
       },
       "spec.reset": {
         "x-kubernetes-validations": [
-          rule("self.method != 'exec' || has(self.command)", "the method exec needs a command"),
-          rule("self.method == 'restart' || !has(self.alternates)", "alternates are for the method restart")
+          rule("self.method != 'exec' || has(self.command)", "the method exec needs a command", ".command", "Required"),
+          rule(
+            "self.method == 'restart' || !has(self.alternates)",
+            "alternates are for the method restart",
+            ".alternates",
+            "Forbidden"
+          )
         ]
       },
+      "spec.template.spec.containers.*.name": text("Unique in the pod."),
+      "spec.template.spec.containers.*.image": text("What it runs."),
+      "status.phases.starting": text("Not ready yet."),
+      "status.phases.idle": text("A claim would get one at once."),
+      "status.phases.running": text("Claimed: somebody holds them."),
+      "status.phases.stopping": text("Given back, and not idle again yet."),
       "spec.reset.alternates": { maxProperties: 64 },
       "status.conditions": conditions
     },
     columns: [
-      column("Provider", "string", ".spec.provider", "Where the sandboxes come from"),
+      column("Status", "string", readyReason, "Serving, or why not"),
       column("Ready", "string", ".status.ready", "Sandboxes that are idle or claimed, of all"),
       column("Idle", "integer", ".status.phases.idle", "Sandboxes that a claim would get at once"),
       column("Claimed", "integer", ".status.phases.running", "Sandboxes that somebody holds"),
       column("Waiting", "integer", ".status.pendingRequests", "Claims that wait for a sandbox"),
-      column("Owner", "string", ".status.owner", "The pool scheduler that serves the pool"),
+      column("Provider", "string", ".spec.provider", "Where the sandboxes come from", 1),
       column("Team", "string", ".spec.team", "Whose pool it is", 1),
       column("Env", "string", ".spec.env", "The env that it belongs to", 1),
+      column("Owner", "string", ".status.owner", "The pool scheduler that serves the pool", 1),
       column("Session", "integer", ".status.session", "Grows with each change of owner", 1),
+      column("Heard", "date", ".status.lastHeartbeatTime", "When its owner last wrote", 1),
       age
     ],
     scale: {
@@ -287,13 +345,16 @@ export const kinds: ReadonlyArray<Kind> = [
     plural: "sandboxenvs",
     shortName: "sbe",
     description: "A group of pools; a claim to it goes to the member that is best at that moment.",
+    specText: "Which pools belong to it.",
     spec: SandboxEnv.SandboxEnvSpec,
     status: SandboxEnv.SandboxEnvStatus,
     comments: {
       spec: ["SandboxEnvSpec", "EnvSpec"],
       "spec.members.*": ["EnvMember"],
       "spec.weights": ["EnvWeights"],
-      status: ["SandboxEnvStatus"]
+      status: ["SandboxEnvStatus"],
+      "status.members.*": ["SandboxEnvMember"],
+      "status.conditions.*": ["Condition"]
     },
     overlay: {
       "": { "x-kubernetes-validations": [nameRule] },
@@ -301,7 +362,9 @@ export const kinds: ReadonlyArray<Kind> = [
         "x-kubernetes-validations": [
           rule(
             "(has(self.members) && size(self.members) > 0) || (has(self.selector) && size(self.selector) > 0)",
-            "an env without members and selector would hold no pool"
+            "an env without members and selector would hold no pool",
+            ".members",
+            "Required"
           )
         ]
       },
@@ -310,7 +373,8 @@ export const kinds: ReadonlyArray<Kind> = [
       "status.conditions": conditions
     },
     columns: [
-      column("Accepted", "string", ".status.conditions[?(@.type=='Accepted')].status", "Whether the mesh takes it"),
+      column("Status", "string", readyReason, "Serving, or why not"),
+      column("Ready", "string", ".status.ready", "Pools that take claims, of all that belong to it"),
       column("Selector", "string", ".spec.selector", "Labels of the pools that belong to it", 1),
       age
     ],
@@ -381,11 +445,18 @@ export const definition = (kind: Kind, comments: Comments.Comments) => ({
             description: kind.description,
             required: ["spec"],
             properties: {
-              apiVersion: { type: "string" },
-              kind: { type: "string" },
-              metadata: { type: "object" },
-              spec: commented(structuralOf(kind.spec, "spec"), kind, comments, "spec"),
-              status: commented(structuralOf(kind.status, "status"), kind, comments, "status")
+              apiVersion: { description: `\`${SandboxPool.apiVersion}\`.`, type: "string" },
+              kind: { description: `\`${kind.kind}\`.`, type: "string" },
+              // Nothing but names may be said of it here; the server knows the rest.
+              metadata: { type: "object", properties: { name: { type: "string" } } },
+              spec: {
+                description: kind.specText,
+                ...commented(structuralOf(kind.spec, "spec"), kind, comments, "spec")
+              },
+              status: {
+                description: "What heddle tells of it. Only heddle writes it.",
+                ...commented(structuralOf(kind.status, "status"), kind, comments, "status")
+              }
             }
           },
           kind.overlay,

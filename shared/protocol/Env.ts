@@ -10,7 +10,12 @@ export const EnvName = Token.pipe(Schema.brand("EnvName"))
 export type EnvName = typeof EnvName.Type
 
 /** One pool of the env's namespace. `priority`: the highest first; 0 when not given. */
-export const EnvMember = Schema.Struct({ pool: PoolName, priority: Schema.optionalKey(Schema.Int) })
+export const EnvMember = Schema.Struct({
+  /** Name of a pool in the same namespace. */
+  pool: PoolName,
+  /** The highest first; 0 when not given. */
+  priority: Schema.optionalKey(Schema.Int)
+})
 export type EnvMember = typeof EnvMember.Type
 
 const Weight = Schema.optionalKey(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1_000 })))
@@ -33,11 +38,15 @@ export type EnvWeights = typeof EnvWeights.Type
 export const EnvSpec = Schema.Struct({
   namespace: Schema.optionalKey(Namespace),
   name: EnvName,
+  /** Pools by name. */
   members: Schema.optionalKey(Schema.Array(EnvMember)),
+  /** And every pool of the namespace that has these labels. */
   selector: Schema.optionalKey(Labels),
+  /** What counts how much when members are compared. */
   weights: Schema.optionalKey(EnvWeights),
   /** How long a member that answered `QueueFull` is ranked behind the others; 5 s when not given. */
   saturationCooldown: Schema.optionalKey(DurationMs),
+  /** Of the env. */
   labels: Schema.optionalKey(Labels),
   /** Who keeps it as it is: a pool source, which changes and deletes it; not given: whoever applies it. */
   source: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(256)))

@@ -14,7 +14,9 @@ const Count = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 100_000 }
 
 /** One scale policy plugin with its config: `{policy: "schedule", config: {...}}`. */
 export const ScalePolicyUse = Schema.Struct({
+  /** Scale policy plugin: `buffer`, `schedule`, ... */
   policy: Token,
+  /** What that plugin takes. */
   config: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown))
 })
 export type ScalePolicyUse = typeof ScalePolicyUse.Type
@@ -32,7 +34,9 @@ export type Autoscale = typeof Autoscale.Type
 
 /** A sandbox is replaced instead of being used again once it has served `maxUses` claims or is older than `maxAge`. */
 export const Recycle = Schema.Struct({
+  /** Claims that one sandbox serves at most; unlimited when not given. */
   maxUses: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))),
+  /** Unlimited when not given. */
   maxAge: Schema.optionalKey(DurationMs)
 })
 export type Recycle = typeof Recycle.Type
@@ -41,6 +45,7 @@ export type Recycle = typeof Recycle.Type
 export const Quotas = Schema.Struct({
   /** Of a team that `teams` does not name; unlimited when not given. */
   default: Schema.optionalKey(Count),
+  /** By team. */
   teams: Schema.optionalKey(Schema.Record(Schema.String, Count)),
   /** A claim over its team's quota waits for one of the team's to end (default), or is refused with `QuotaExceeded`. */
   whenReached: Schema.optionalKey(Schema.Literals(["wait", "refuse"]))
@@ -60,22 +65,29 @@ export const PoolSpec = Schema.Struct({
   max: Schema.optionalKey(Count),
   /** The idle buffer: sandboxes kept idle beyond the demand; 1 when not given. */
   minIdle: Schema.optionalKey(Count),
+  /** Makes the pool follow its demand between `min` and `max`; `{}` is enough. Not given: a pool of fixed size. */
   autoscale: Schema.optionalKey(Autoscale),
   /** Sandboxes begun per second at most, in bursts of one second's worth; unlimited when not given. */
   createPerSecond: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThan(0))),
   /** Sandboxes under creation at once; 32 when not given. */
   creatingMax: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000 }))),
+  /** When a used sandbox is replaced instead of being used again; never when not given. */
   recycle: Schema.optionalKey(Recycle),
+  /** How many sandboxes a team may hold at once; unlimited when not given. */
   quotas: Schema.optionalKey(Quotas),
   /** Gives nothing out any more and lets its sandboxes go as their claims end (`heddle pools drain`). */
   drain: Schema.optionalKey(Schema.Boolean),
+  /** What the provider takes. */
   config: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown)),
+  /** Of the pool and each of its sandboxes: envs and claims select by them. */
   labels: Schema.optionalKey(Labels),
   /** Placement policy plugin of the task lanes; `fifo` when not given. */
   policy: Schema.optionalKey(Token),
   /** Weights of teams in the fair share; a team not named weighs 1. */
   teams: Schema.optionalKey(Schema.Record(Schema.String, Schema.Finite.check(Schema.isGreaterThan(0)))),
+  /** Claims that may wait at once, then `QueueFull`; 10 000 when not given. */
   queueLengthMax: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 }))),
+  /** Claims' writes on their way to the provider at once; 128 when not given. */
   inflightCasMax: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000 }))),
   /** Lease of claims that name no ttl. */
   ttl: Schema.optionalKey(DurationMs),

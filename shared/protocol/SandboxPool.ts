@@ -92,8 +92,9 @@ export const SandboxPoolSpec = Schema.Struct({
   /** Pool provider plugin; `kubernetes` when not given. */
   provider: Schema.optionalKey(provider),
   ...shared,
-  /** Needed by the provider `kubernetes`. */
+  /** The pods of the pool, as in a Deployment; needed by the provider `kubernetes`. */
   template: Schema.optionalKey(PodTemplate),
+  /** How a pod that was given back becomes idle again; it is deleted and another one made when not given. */
   reset: Schema.optionalKey(PodReset),
   /** How processes are run in pods: `pod` (when not given), by `exec` of the cluster's API; `agent`, by heddle's agent in the first container's image, over NATS. */
   exec: Schema.optionalKey(Schema.Literals(["pod", "agent"])),
@@ -112,16 +113,24 @@ export type SandboxPoolSpec = typeof SandboxPoolSpec.Type
 
 /** As in every Kubernetes API. */
 export const Condition = Schema.Struct({
+  /** What is said to be so. */
   type: Schema.String.check(Schema.isMaxLength(316)),
+  /** Whether it is. */
   status: Schema.Literals(["True", "False", "Unknown"]),
+  /** Why, in one word for programs. */
   reason: Schema.String.check(Schema.isMaxLength(1024)),
+  /** Why, for people. */
   message: Schema.String.check(Schema.isMaxLength(32_768)),
+  /** Since when the status is what it is. */
   lastTransitionTime: Timestamp,
+  /** The `metadata.generation` that it is about. */
   observedGeneration: Schema.optionalKey(Schema.Int)
 })
 export type Condition = typeof Condition.Type
 
-/** Written by the pool's owner, at most every 3 s: when `pendingRequests` changes by a fifth or crosses zero, or something else that is shown has changed. */
+/**
+ * Written by the pool's owner, at most every 3 s: when `pendingRequests` changes by a fifth or crosses zero, when something else that is shown has changed, and every minute.
+ */
 export const SandboxPoolStatus = Schema.Struct({
   /** The `metadata.generation` that the pool runs by. */
   observedGeneration: Schema.optionalKey(Schema.Int),
@@ -144,8 +153,13 @@ export const SandboxPoolStatus = Schema.Struct({
   pendingRequests: Schema.optionalKey(Schema.Int),
   /** The pool scheduler that owns the pool. */
   owner: Schema.optionalKey(MemberId),
+  /** Of the owner: grows with each change of owner. */
   session: Schema.optionalKey(SessionId),
-  /** `Accepted`: the mesh takes the spec. `Ready`: an owner serves the pool. */
+  /** When the owner last wrote: every minute even if nothing changes. Old: no pool scheduler is left that could say more. */
+  lastHeartbeatTime: Schema.optionalKey(Timestamp),
+  /**
+   * `Accepted`: the mesh takes the spec (reasons `Applied`, `Refused`). `Ready`: an owner serves claims (`Serving`); else `Draining`, `Refused`, or Unknown with `NoOwner`.
+   */
   conditions: Schema.optionalKey(Schema.Array(Condition).check(Schema.isMaxLength(16)))
 })
 export type SandboxPoolStatus = typeof SandboxPoolStatus.Type
