@@ -15,15 +15,17 @@ export interface SignedBroker {
   /** Seed of a signing key of that account, and the account. */
   readonly seed: Redacted.Redacted<string>
   readonly account: string
+  /** Of another signing key of that account: the one after a rotation. */
+  readonly otherSeed: Redacted.Redacted<string>
 }
 
 export const scoped: Effect.Effect<SignedBroker, never, Scope.Scope> = Effect.gen(function*() {
   const made = yield* Effect.promise(async () => {
     const operator = createOperator()
-    const [account, signer, system] = [createAccount(), createAccount(), createAccount()]
+    const [account, signer, other, system] = [createAccount(), createAccount(), createAccount(), createAccount()]
     const user = createUser()
     const accountJwt = await encodeAccount("mesh", account, {
-      signing_keys: [signer.getPublicKey()],
+      signing_keys: [signer.getPublicKey(), other.getPublicKey()],
       limits: {
         mem_storage: -1,
         disk_storage: -1,
@@ -46,6 +48,7 @@ resolver_preload: {
 }`,
       account: account.getPublicKey(),
       seed: Redacted.make(new TextDecoder().decode(signer.getSeed())),
+      otherSeed: Redacted.make(new TextDecoder().decode(other.getSeed())),
       credentials: new TextDecoder().decode(fmtCreds(await encodeUser("mesh", user, account), user))
     }
   })
@@ -53,5 +56,5 @@ resolver_preload: {
     Effect.promise(() => Broker.startBroker({ config: made.config })),
     (running) => Effect.promise(() => running.stop())
   )
-  return { url: broker.url, credentials: made.credentials, seed: made.seed, account: made.account }
+  return { ...made, url: broker.url }
 })

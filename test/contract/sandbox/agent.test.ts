@@ -4,6 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import type { ChildProcess } from "node:child_process"
 import * as AgentExec from "../../../plugins/kubernetes/AgentExec.ts"
 import * as AgentLinkOf from "../../../shared/jetstream/AgentLink.ts"
 import * as AgentToken from "../../../shared/jetstream/AgentToken.ts"
@@ -32,7 +33,12 @@ interface Options {
   /** What the holder's connection goes through. */
   readonly between?: (link: AgentConnection) => AgentConnection
   /** What answers the agent when it asks for a token. */
-  readonly answer?: (tokens: AgentTokensPort, user: string) => Effect.Effect<AgentTokenAnswer | undefined>
+  readonly answer?: (
+    tokens: AgentTokensPort,
+    user: string,
+    /** Of the mesh's other signing key. */
+    others: AgentTokensPort
+  ) => Effect.Effect<AgentTokenAnswer | undefined>
   readonly sandbox?: Partial<Sandbox>
   readonly ticketTtlMs?: number
 }
@@ -46,6 +52,7 @@ const started = Effect.fnUntraced(function*({ answer = granted(600_000), ticketT
   const server = yield* SignedBroker.scoped
   const mesh = yield* Nats.open({ url: server.url, name: "executor", credentialsText: server.credentials })
   const tokens = AgentToken.make({ seed: server.seed, account: server.account }, mesh)
+  const others = AgentToken.make({ seed: server.otherSeed, account: server.account }, mesh)
   const ticket = yield* tokens.ticket(base, ticketTtlMs)
   const asked: Array<string> = []
   yield* tokens.serve(pool, (from, request) =>
@@ -53,7 +60,7 @@ const started = Effect.fnUntraced(function*({ answer = granted(600_000), ticketT
       assert.strictEqual(from, base)
       asked.push(request)
       return Effect.map(
-        answer(tokens, ticket.user),
+        answer(tokens, ticket.user, others),
         (told) => told === undefined ? undefined : JSON.stringify(told)
       )
     }))
@@ -190,5 +197,156 @@ describe("what only agents have", () => {
         )
       }),
     30_000
+  )
+})
+
+/** Prints a number every 20 ms, which is more than one for each change of connections; with some bulk, so that there is something under way. */
+const counting = (seconds: number) =>
+  `i=0; while [ $i -lt ${
+    seconds * 50
+  } ]; do echo "$i xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"; i=$((i+1)); sleep 0.02; done`
+const countOf = (text: string) => text.trim().split("\n").map((line) => Number(line.split(" ")[0]))
+
+const ended = (agent: ChildProcess) =>
+  Effect.callback<number | null>((resume) => {
+    if (agent.exitCode !== null) return resume(Effect.succeed(agent.exitCode))
+    agent.once("exit", (code) => resume(Effect.succeed(code)))
+  })
+
+describe("the tokens of an agent", () => {
+  it.live("are renewed while programs run, and no output, input or kill is lost by it", () =>
+    Effect.gen(function*() {
+      const { asked, client } = yield* open({ answer: granted(3_000) })
+      const [counted, killed] = yield* Effect.all([
+        run(client, { command: { script: counting(7) } }),
+        Effect.scoped(Effect.gen(function*() {
+          const child = yield* client.exec({
+            command: { script: "trap 'echo told; exit 7' INT; echo up; while :; do sleep 0.05; done" },
+            env: {}
+          })
+          yield* lines(child, 1)
+          yield* Effect.sleep(6_000)
+          // Over another connection than the one by which it was started.
+          yield* child.kill
+          return yield* child.exit
+        }))
+      ], { concurrency: 2 })
+      const numbers = countOf(counted.stdout)
+      assert.deepStrictEqual(numbers, Array.from({ length: 350 }, (_, index) => index))
+      assert.deepStrictEqual([counted.status, killed], [exited(0), exited(7)])
+      assert.isAtLeast(asked.length, 4, "it has asked for the next one again and again")
+      assert.deepStrictEqual([...new Set(asked)], [JSON.stringify({ uid })])
+    }), 60_000)
+
+  it.live(
+    "signed with another key from some time on, as the mesh's key is replaced: nobody notices",
+    () =>
+      Effect.gen(function*() {
+        let isReplaced = false
+        const { asked, client } = yield* open({
+          answer: (tokens, user, others) => {
+            const by = isReplaced ? others : tokens
+            isReplaced = true
+            return granted(3_000)(by, user, others)
+          }
+        })
+        const { status, stdout } = yield* run(client, { command: { script: counting(5) } })
+        assert.deepStrictEqual(status, exited(0))
+        assert.lengthOf(countOf(stdout), 250)
+        assert.isAtLeast(asked.length, 3)
+      }),
+    60_000
+  )
+
+  it.live(
+    "not renewed in time: what runs is lost and ends, and the sandbox is back when somebody answers",
+    () =>
+      Effect.gen(function*() {
+        let isSilent = false
+        const { client, mesh } = yield* open({
+          answer: (tokens, user) => isSilent ? Effect.undefined : granted(3_000)(tokens, user, tokens)
+        })
+        isSilent = true
+        const child = yield* client.exec({
+          command: { script: "echo $$; sleep 300" },
+          env: {},
+          grace: { sigintMs: 100, sigtermMs: 100 }
+        })
+        const [pid = 0] = (yield* lines(child, 1)).map(Number)
+        assert.strictEqual((yield* Effect.flip(child.exit))._tag, "SandboxLost")
+        for (let i = 0; i < 400 && isAlive(pid); i++) yield* Effect.sleep(25)
+        assert.isFalse(isAlive(pid))
+        const hello = yield* Effect.flip(mesh.request(agentSubject.hello(base), "", { timeoutMs: 500 }))
+        assert.strictEqual(hello._tag, "NoResponders", "a token that has ended hears nothing")
+        isSilent = false
+        yield* ready(mesh)
+        assert.strictEqual((yield* run(client, { command: ["echo", "back"] })).stdout, "back\n")
+      }),
+    60_000
+  )
+
+  it.live(
+    "refused because the sandbox is gone, or a ticket that is no good: the agent ends with code 1, for its container to show",
+    () =>
+      Effect.gen(function*() {
+        const gone = yield* started({
+          answer: () => Effect.succeed({ _tag: "Refused", reason: "there is no such sandbox", isFinal: true })
+        })
+        assert.strictEqual(yield* ended(gone.agent), 1)
+        const expired = yield* started({ ticketTtlMs: -5_000 })
+        assert.strictEqual(yield* ended(expired.agent), 1)
+        assert.deepStrictEqual(expired.asked, [])
+      }),
+    60_000
+  )
+
+  it.live(
+    "output told ahead of its turn is put in order; more than was granted, or a number twice, is a lost sandbox",
+    () =>
+      Effect.gen(function*() {
+        const through = (change: (handler: (data: Uint8Array) => void) => (data: Uint8Array) => void) => ({
+          between: (link: AgentConnection): AgentConnection => ({
+            ...link,
+            subscribe: (subject, handler) => link.subscribe(subject, change(handler))
+          })
+        })
+        const isStdout = (data: Uint8Array) => data[0] === agentOutput.stdout
+        let held: Uint8Array | undefined
+        const swapped = yield* open(through((handler) => (data) => {
+          if (held === undefined && isStdout(data)) {
+            held = data.slice()
+            return
+          }
+          handler(data)
+          if (held !== undefined && held.length > 0) handler(held)
+          held = new Uint8Array()
+        }))
+        const { status, stdout } = yield* run(swapped.client, { command: { script: counting(1) } })
+        assert.deepStrictEqual([status, countOf(stdout)], [exited(0), Array.from({ length: 50 }, (_, index) => index)])
+
+        const twice = yield* open(through((handler) => (data) => {
+          handler(data)
+          if (isStdout(data)) handler(data)
+        }))
+        const doubled = yield* Effect.flip(run(twice.client, { command: ["echo", "x"] }))
+        assert.match(doubled.reason, /twice/)
+
+        let isFlooded = false
+        const flood = yield* open(through((handler) => (data) => {
+          handler(data)
+          if (!isStdout(data) || isFlooded) return
+          isFlooded = true
+          const first = new DataView(data.buffer, data.byteOffset).getUint32(1) + 1
+          const more = new Uint8Array(5 + 256 * 1024)
+          more[0] = agentOutput.stdout
+          for (let number = first; number < first + 8; number++) {
+            new DataView(more.buffer).setUint32(1, number)
+            handler(more)
+          }
+        }))
+        const flooded = yield* Effect.flip(run(flood.client, { command: { script: "echo x; sleep 5" } }))
+        assert.match(flooded.reason, /more than it may/)
+      }),
+    60_000
   )
 })
