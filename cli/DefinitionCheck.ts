@@ -20,18 +20,15 @@ interface Findings {
   readonly warnings: ReadonlyArray<Problem>
 }
 
-/** Decided by the coordinator: their arguments are part of the graph, which has been compiled. */
-const ofTheEngine: ReadonlyArray<string> = ["switch", "condition", "sub-workflow", "dependent"]
-
 /** Of every task and hook, in their order. */
 const argumentFindings = Effect.fnUntraced(function*({ spec }: DefinitionEncoded) {
   const problems: Array<Problem> = []
   const warnings: Array<Problem> = []
   const check = Effect.fnUntraced(function*(path: string, task: { readonly type: string; readonly with?: unknown }) {
-    if (ofTheEngine.includes(task.type)) return
+    if (Plugins.engineTaskTypes.includes(task.type)) return
     const type = yield* Plugins.taskType(task.type)
     if (type === undefined) {
-      const near = Problems.nearest(task.type, [...Plugins.taskTypes, ...ofTheEngine])
+      const near = Problems.nearest(task.type, [...Plugins.taskTypes, ...Plugins.engineTaskTypes])
       warnings.push({
         path: `${path}.type`,
         message: `no task type of heddle is called ${

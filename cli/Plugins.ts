@@ -8,9 +8,18 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import { type Plugin, PluginError, PluginHost } from "../shared/plugin/Plugin.ts"
+import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import {
+  type ContributionKind,
+  contributionKinds,
+  type Plugin,
+  PluginError,
+  PluginHost
+} from "../shared/plugin/Plugin.ts"
 import { ContractError } from "../shared/protocol/ErrorCode.ts"
 import { CliFailure } from "./ExitCode.ts"
+import * as Version from "./Version.ts"
 
 const firstParty = {
   "alert-log": () => import("../plugins/alert-log/plugin.ts"),
@@ -50,15 +59,25 @@ export const taskType = Effect.fnUntraced(function*(type: string) {
 
 /** Task types that come with heddle, for who misspelt one. */
 export const taskTypes: ReadonlyArray<string> = ["noop", "shell"]
+/** Decided by the coordinator itself, without a plugin: their arguments are part of the graph. */
+export const engineTaskTypes: ReadonlyArray<string> = ["condition", "dependent", "sub-workflow", "switch"]
 
 /**
- * Config of plugins from the environment: `HEDDLE_ALERT_WEBHOOK_URL`, `HEDDLE_ALERT_NATS_SUBJECT`, and `HEDDLE_KUBERNETES_OBJECTS`: namespaces, with commas between
- * them, whose SandboxPool and SandboxEnv objects are pools and envs of this mesh (`*`: all; none when not set).
+ * The settings of plugins that services take from the environment. `HEDDLE_KUBERNETES_OBJECTS`: namespaces, with commas between them, whose SandboxPool and SandboxEnv
+ * objects are pools and envs of this mesh (`*`: all; none when not set).
  */
+const environment = {
+  "alert-webhook": { url: "HEDDLE_ALERT_WEBHOOK_URL" },
+  "alert-nats": { subject: "HEDDLE_ALERT_NATS_SUBJECT" },
+  kubernetes: { objects: "HEDDLE_KUBERNETES_OBJECTS" }
+} as const
+const variablesOf: Readonly<Record<string, Readonly<Record<string, string>>>> = environment
+
+/** Config of plugins from the environment. */
 const configs = Effect.gen(function*() {
-  const url = yield* Config.option(Config.String("HEDDLE_ALERT_WEBHOOK_URL"))
-  const subject = yield* Config.option(Config.String("HEDDLE_ALERT_NATS_SUBJECT"))
-  const objects = yield* Config.option(Config.String("HEDDLE_KUBERNETES_OBJECTS"))
+  const url = yield* Config.option(Config.String(environment["alert-webhook"].url))
+  const subject = yield* Config.option(Config.String(environment["alert-nats"].subject))
+  const objects = yield* Config.option(Config.String(environment.kubernetes.objects))
   return {
     ...(Option.isSome(url) ? { "alert-webhook": { url: url.value } } : {}),
     ...(Option.isSome(subject) ? { "alert-nats": { subject: subject.value } } : {}),
@@ -73,6 +92,52 @@ const configs = Effect.gen(function*() {
 /** Empty: all of them. */
 const namespacesOf = (text: string): ReadonlyArray<string> =>
   text.trim() === "*" ? [] : text.split(",").map((name) => name.trim()).filter((name) => name !== "")
+
+/** One name that a plugin offers. */
+export interface Offered {
+  readonly kind: ContributionKind
+  readonly name: string
+  readonly plugin: string
+  readonly version: string
+  readonly api: string
+  /** Of the plugin as a whole. `environment`: the variable that services take it from; a key without one keeps its default. */
+  readonly config: ReadonlyArray<
+    { readonly key: string; readonly isRequired: boolean; readonly environment?: string }
+  >
+}
+
+const keysOf = (schema: Schema.Top): ReadonlyArray<readonly [key: string, isRequired: boolean]> =>
+  "fields" in schema && typeof schema.fields === "object" && schema.fields !== null
+    ? Object.entries(schema.fields as Readonly<Record<string, Schema.Top>>).map(([key, field]) =>
+      [key, !SchemaAST.isOptional(Schema.toEncoded(field).ast)] as const
+    )
+    : []
+
+/** What all of them offer, by kind and name. */
+export const offered = Effect.gen(function*() {
+  const found: Array<Offered> = engineTaskTypes.map((name) => ({
+    kind: "taskTypes",
+    name,
+    plugin: "coordinator",
+    version: Version.version,
+    api: "",
+    config: []
+  }))
+  for (const load of Object.values(firstParty)) {
+    const { default: plugin } = yield* Effect.promise(load)
+    const { api, contributes, name, version } = plugin.manifest
+    const config = keysOf(plugin.config).map(([key, isRequired]) => {
+      const variable = variablesOf[name]?.[key]
+      return { key, isRequired, ...(variable === undefined ? {} : { environment: variable }) }
+    })
+    for (const kind of contributionKinds) {
+      for (const offer of contributes[kind] ?? []) found.push({ kind, name: offer, plugin: name, version, api, config })
+    }
+  }
+  return found.toSorted((a, b) =>
+    contributionKinds.indexOf(a.kind) - contributionKinds.indexOf(b.kind) || a.name.localeCompare(b.name)
+  )
+})
 
 /** All of them, for the services. */
 export const layer = Layer.unwrap(

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import {
-  Definition,
+  type Definition,
   DefinitionDeleted,
   DefinitionList,
   DefinitionPut,

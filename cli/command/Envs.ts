@@ -6,11 +6,11 @@ import { EnvList, EnvSpec, EnvView } from "../../shared/protocol/Env.ts"
 import { poolKey } from "../../shared/protocol/Sandbox.ts"
 import { Deleted } from "../../shared/protocol/Schedule.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
+import * as AppliedSpec from "../AppliedSpec.ts"
 import * as Connection from "../Connection.ts"
 import { CliFailure } from "../ExitCode.ts"
 import * as Globals from "../Globals.ts"
 import { type Column, Output } from "../Output.ts"
-import * as Pools from "./Pools.ts"
 
 // As on the wire: what is printed is what the service said.
 const ListAnswer = Schema.toEncoded(EnvList)
@@ -64,17 +64,11 @@ export const describe = (input: { readonly env: string }) =>
       ].join("\n"))
   }).pipe(Connection.provide)
 
-const decodeSpec = Schema.decodeUnknownEffect(EnvSpec, { errors: "all" })
-
-const apply1 = Effect.fnUntraced(function*(value: unknown, source: string) {
-  const namespace = yield* Globals.namespaceToken()
-  const spec = typeof value === "object" && value !== null && !("namespace" in value) ? { namespace, ...value } : value
-  yield* decodeSpec(spec).pipe(
-    Effect.mapError((error) =>
-      Globals.usage(`${source}: not an env: ${error.message}`, "`heddle envs describe NAME -o yaml` shows a good one.")
-    )
-  )
-  return yield* Connection.call(Subject.rpc.envs("apply"), ViewAnswer, spec)
+const apply1 = AppliedSpec.applier({
+  kind: "env",
+  schema: EnvSpec,
+  subject: Subject.rpc.envs("apply"),
+  answer: ViewAnswer
 })
 
 export const apply = (input: {
@@ -85,14 +79,9 @@ export const apply = (input: {
   Effect.gen(function*() {
     const output = yield* Output
     const applied: Array<Shown> = []
-    if (Option.isSome(input.name) && /\.(ya?ml|json)$/.test(input.name.value)) {
-      return yield* Globals.usage(
-        `${input.name.value} is no name.`,
-        `to apply a file, write: heddle envs apply -f ${input.name.value}`
-      )
-    }
+    if (Option.isSome(input.name)) yield* AppliedSpec.checkNoFile("envs", input.name.value)
     if (Option.isSome(input.file)) {
-      for (const value of yield* Pools.specsOfFile(input.file.value)) {
+      for (const value of yield* AppliedSpec.valuesOf(input.file.value)) {
         applied.push(yield* apply1(value, input.file.value))
       }
     } else if (Option.isSome(input.name)) {

@@ -3,12 +3,12 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import { readFileSync } from "node:fs"
 import { Snapshot } from "../../shared/protocol/Claim.ts"
 import { PoolList, PoolSpec, PoolView } from "../../shared/protocol/Pool.ts"
 import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
 import { Deleted } from "../../shared/protocol/Schedule.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
+import * as AppliedSpec from "../AppliedSpec.ts"
 import * as Connection from "../Connection.ts"
 import { CliFailure } from "../ExitCode.ts"
 import * as Globals from "../Globals.ts"
@@ -79,36 +79,11 @@ export const describe = (input: { readonly pool: string }) =>
     })
   }).pipe(Connection.provide)
 
-const decodeSpec = Schema.decodeUnknownEffect(PoolSpec, { errors: "all" })
-
-/** The values of a YAML or JSON file, one per document or list item. */
-export const specsOfFile = Effect.fnUntraced(function*(path: string) {
-  const text = yield* Effect.try({
-    try: () => readFileSync(path === "-" ? 0 : path, "utf8"),
-    catch: (cause) => Globals.usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
-  })
-  const { parseAllDocuments } = yield* Effect.promise(() => import("yaml"))
-  const documents = parseAllDocuments(text)
-  const values: Array<unknown> = []
-  for (const document of Array.isArray(documents) ? documents : []) {
-    const problem = document.errors[0]
-    if (problem !== undefined) return yield* Globals.usage(`${path}: ${problem.message.split("\n")[0] ?? ""}`)
-    const value: unknown = document.toJS()
-    if (Array.isArray(value)) values.push(...value as ReadonlyArray<unknown>) // of a parsed file
-    else if (value !== null && value !== undefined) values.push(value)
-  }
-  return values
-})
-
-const apply1 = Effect.fnUntraced(function*(value: unknown, source: string) {
-  const namespace = yield* Globals.namespaceToken()
-  const spec = typeof value === "object" && value !== null && !("namespace" in value) ? { namespace, ...value } : value
-  yield* decodeSpec(spec).pipe(
-    Effect.mapError((error) =>
-      Globals.usage(`${source}: not a pool: ${error.message}`, "`heddle pools describe NAME -o yaml` shows a good one.")
-    )
-  )
-  return yield* Connection.call(Subject.rpc.pools("apply"), ViewAnswer, spec)
+const apply1 = AppliedSpec.applier({
+  kind: "pool",
+  schema: PoolSpec,
+  subject: Subject.rpc.pools("apply"),
+  answer: ViewAnswer
 })
 
 export const apply = (input: {
@@ -120,17 +95,12 @@ export const apply = (input: {
   Effect.gen(function*() {
     const output = yield* Output
     const applied: Array<Shown> = []
-    if (Option.isSome(input.name) && /\.(ya?ml|json)$/.test(input.name.value)) {
-      return yield* Globals.usage(
-        `${input.name.value} is no name.`,
-        `to apply a file, write: heddle pools apply -f ${input.name.value}`
-      )
-    }
+    if (Option.isSome(input.name)) yield* AppliedSpec.checkNoFile("pools", input.name.value)
     if (Option.isSome(input.file)) {
       if (Option.isSome(input.name)) {
         return yield* Globals.usage("A file and a name do not go together.", "leave one of them out.")
       }
-      for (const value of yield* specsOfFile(input.file.value)) {
+      for (const value of yield* AppliedSpec.valuesOf(input.file.value)) {
         applied.push(yield* apply1(value, input.file.value))
       }
     } else if (Option.isSome(input.name)) {

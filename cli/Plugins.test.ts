@@ -1,0 +1,23 @@
+import { assert, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Plugins from "./Plugins.ts"
+
+it.effect("everything that is installed by kind and name, with the config keys of its plugin and where services take them from", () =>
+  Effect.gen(function*() {
+    const all = yield* Plugins.offered
+    const types = all.filter(({ kind }) => kind === "taskTypes").map(({ name }) => name)
+    assert.sameMembers(types, [...Plugins.taskTypes, ...Plugins.engineTaskTypes])
+    const webhook = all.find(({ kind, name }) => kind === "alertSinks" && name === "webhook")
+    assert.deepStrictEqual(webhook?.config, [
+      { key: "url", isRequired: false, environment: "HEDDLE_ALERT_WEBHOOK_URL" },
+      { key: "headers", isRequired: false },
+      { key: "timeout", isRequired: false }
+    ])
+    for (const { api, name, plugin, version } of all) {
+      assert.match(version, /^\d+\.\d+\.\d+/u, name)
+      assert.strictEqual(api === "", plugin === "coordinator", name)
+    }
+    assert.deepStrictEqual(all.map(({ kind, name }) => `${kind} ${name}`), [
+      ...new Set(all.map(({ kind, name }) => `${kind} ${name}`))
+    ])
+  }))

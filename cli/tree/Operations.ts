@@ -1,0 +1,70 @@
+/** `heddle doctor` and what else operators ask. design/02 "CLI". */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Lazy from "../Lazy.ts"
+import { example, flag } from "./Parts.ts"
+
+export const doctor = Command.make(
+  "doctor",
+  { quiet: flag("quiet", "Only problems; silent when all is well").pipe(Flag.withAlias("q")) },
+  Lazy.handler(
+    () => import("../command/Doctor.ts").then((_) => _.run)
+  )
+).pipe(
+  Command.withShortDescription("What is wrong, and what to do"),
+  Command.withDescription(
+    "Checks the tools of this machine, the NATS server, JetStream, every stream and bucket, the durability level, the members of the mesh and the pools. "
+      + "One line for each problem with its fix; exit code 1 when there is one, 6 when no server answers."
+  ),
+  Command.withExamples([example("doctor -q && heddle run nightly", "Go on only when all is well")])
+)
+export const members = Command.make(
+  "members",
+  {},
+  Lazy.handler(() => import("../command/Members.ts").then((_) => () => _.run))
+)
+  .pipe(
+    Command.withDescription("Processes of the mesh"),
+    Command.withExamples([example("members", "Role, name, since when")])
+  )
+export const failovers = Command.make(
+  "failovers",
+  {},
+  Lazy.handler(() => import("../command/Failovers.ts").then((_) => () => _.run))
+).pipe(
+  Command.withDescription("Failovers: cause, what was taken over, how long it took"),
+  Command.withExamples([example("failovers -o json", "For a program")])
+)
+export const plugins = Command.make("plugins", {
+  kind: Flag.Literals("kind", [
+    "task-type",
+    "pool-provider",
+    "placement-policy",
+    "scale-policy",
+    "alert-sink",
+    "pool-source"
+  ]).pipe(Flag.withDescription("Only of this kind"), Flag.optional)
+}, Lazy.handler(() => import("../command/Plugins.ts").then((_) => _.run))).pipe(
+  Command.withShortDescription("What is installed: task types, pool providers, policies, alert sinks"),
+  Command.withDescription(
+    "What is installed, by kind and name: from which plugin and version, and the keys of its config (*: must be given) with the variable that services take them from. "
+      + "Needs no server."
+  ),
+  Command.withExamples([
+    example("plugins", "All of them"),
+    example("plugins --kind task-type -o json", "What the type of a task may be")
+  ])
+)
+export const errors = Command.make("errors", {
+  code: Argument.String("code").pipe(Argument.withDescription("Only this one"), Argument.optional)
+}, Lazy.handler(() => import("../command/Errors.ts").then((_) => _.run))).pipe(
+  Command.withDescription("Every error code, what it means and what to do"),
+  Command.withExamples([example("errors NoSuchPool", "Look one up"), example("errors -o json", "All of them")])
+)
+export const bench = Command.make("bench", {
+  what: Argument.String("what").pipe(Argument.withDescription("Arguments of the benchmark"), Argument.variadic())
+}, Lazy.handler(() => import("../command/Bench.ts").then((_) => _.run))).pipe(
+  Command.withDescription("Measure claims and workflows of this checkout (npm run bench)"),
+  Command.withExamples([example("bench -- claim", "Claims a second, and how long one takes")])
+)
