@@ -1,9 +1,6 @@
 /** A claimed sandbox as its holder uses it, through the public plugin SDK and nothing else. */
 import * as Effect from "effect/Effect"
-import * as AgentLinkOf from "../shared/jetstream/AgentLink.ts"
-import { AgentLink } from "../shared/plugin/AgentLink.ts"
 import type { Sandbox } from "../shared/protocol/Sandbox.ts"
-import * as Connection from "./Connection.ts"
 import { CliFailure } from "./ExitCode.ts"
 import * as Plugins from "./Plugins.ts"
 
@@ -20,7 +17,5 @@ export const connect = Effect.fnUntraced(function*(sandbox: Sandbox) {
       message: `The plugin ${sandbox.provider} has no pool provider of this name.`
     })
   }
-  // For sandboxes in agent mode.
-  const link = AgentLinkOf.make(yield* Connection.nats)
-  return yield* Effect.provideService(provider.connect(sandbox), AgentLink, link)
+  return yield* provider.connect(sandbox)
 })

@@ -11,6 +11,8 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { randomUUID } from "node:crypto"
 import { constants, hostname, userInfo } from "node:os"
+import * as AgentLinkOf from "../../shared/jetstream/AgentLink.ts"
+import { AgentLink } from "../../shared/plugin/AgentLink.ts"
 import {
   claimDeadlineDefaultMs,
   type ClaimOutcome,
@@ -98,7 +100,9 @@ const write = (stream: NodeJS.WriteStream, bytes: Uint8Array) =>
 /** Runs the command with its output passed through; the effect's value is what the shell should see. */
 const execute = (sandbox: Sandbox, command: ReadonlyArray<string>, env: Readonly<Record<string, string>>) =>
   Effect.scoped(Effect.gen(function*() {
-    const client = yield* Sandboxes.connect(sandbox)
+    // For sandboxes in agent mode: the way to their agents.
+    const link = AgentLinkOf.make(yield* Connection.nats)
+    const client = yield* Effect.provideService(Sandboxes.connect(sandbox), AgentLink, link)
     const running = yield* client.exec({ command, env })
     yield* Stream.runForEach(
       running.output,

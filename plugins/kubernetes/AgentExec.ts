@@ -244,6 +244,8 @@ export const connect: PoolProvider["connect"] = (sandbox) =>
       inquire: inquire(link, base, sandbox.uid),
       watch: watch(link, base, sandbox.uid)
     }
-    const client: SandboxClient = { exec: (request) => LauncherExec.exec(transport, sandbox, {}, request) }
+    const client: SandboxClient = {
+      exec: (request) => LauncherExec.exec(transport, sandbox, sandbox.env ?? {}, request)
+    }
     return client
   })

@@ -148,13 +148,22 @@ const labelsOf = (pod: Pod): Readonly<Record<string, string>> => {
   return labels
 }
 
+const decodeEnv = Schema.decodeUnknownOption(Schema.Record(Schema.String, Schema.String))
+
+/** The environment that its claim asked for; nothing if that cannot be read. */
+export const envOf = (pod: Pod): Readonly<Record<string, string>> => {
+  const decoded = decodeEnv(Json.parse(pod.annotations[annotation.env] ?? ""))
+  return decoded._tag === "Some" ? decoded.value : {}
+}
+
 export const sandboxOf = (pod: Pod, pool: PoolRef): Sandbox => ({
   uid: pod.uid,
   name: pod.annotations[annotation.name] ?? pod.name,
   namespace: pool.namespace,
   provider: "kubernetes",
   address: addressOf(pod),
-  labels: labelsOf(pod)
+  labels: labelsOf(pod),
+  ...(pod.sandboxPhase === "Running" && pod.annotations[annotation.env] !== undefined ? { env: envOf(pod) } : {})
 })
 
 /** It is or will be no sandbox any more: deleted, evicted, ended. */

@@ -67,7 +67,7 @@ export class ClaimWrites {
     this.cache.reservations.start(uid)
     claim.phase = "Inflight"
     claim.uid = uid
-    claim.sandbox = cell.state.sandbox
+    claim.sandbox = spec.env === undefined ? cell.state.sandbox : { ...cell.state.sandbox, env: spec.env }
     if (claim.attempts++ === 0) claim.firstWriteAt = now
     claim.writeStartedAt = now
     const number = ++claim.writes

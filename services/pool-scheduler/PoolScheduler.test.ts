@@ -490,7 +490,7 @@ describe("PoolScheduler", () => {
   })
 
   it("what a claim asks for goes into its one write: images, labels, annotations, env, phase, team and user", () => {
-    const { claim, world } = setup()
+    const { claim, grantAll, results, world } = setup()
     const wanted = {
       images: { main: "x:2" },
       labels: { a: "b" },
@@ -501,6 +501,11 @@ describe("PoolScheduler", () => {
     claim("a", { ...wanted, team: "red", user: "ann" })
     assert.deepInclude(last(world.claims).write, wanted)
     assert.deepInclude(last(world.claims).write.mark, { team: "red", user: "ann" })
+    claim("b")
+    grantAll()
+    const envOf = (id: string) => results.get(id)?.[0]?.sandbox?.env
+    // Its holder gives it to what it starts, where the sandbox cannot.
+    assert.deepStrictEqual([envOf("a"), envOf("b")], [wanted.env, undefined])
   })
 
   it("a drained pool gives nothing out, answers who waits, lets idle ones go at once and claimed ones as they end; tasks wait", () => {

@@ -67,7 +67,7 @@ const started = Effect.fnUntraced(function*(server: Partial<Server> = {}) {
           () =>
             Effect.sync(() => said.push(`close ${name}`))
         )
-        const connection: Pick<Connection, "request" | "failure" | "flush" | "name"> = {
+        const connection: Pick<Connection, "request" | "failure" | "flush"> & { readonly name: string } = {
           name,
           request: (subject, body) =>
             Effect.suspend(() => {

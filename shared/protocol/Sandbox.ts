@@ -22,7 +22,9 @@ export const Sandbox = Schema.Struct({
   namespace: Namespace,
   provider: Schema.String,
   address: Schema.optionalKey(Schema.String),
-  labels: Labels
+  labels: Labels,
+  /** Of a claimed one: the environment that the claim asked for, which processes started in it get. */
+  env: Schema.optionalKey(Labels)
 })
 export type Sandbox = typeof Sandbox.Type
 

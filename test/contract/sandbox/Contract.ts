@@ -77,13 +77,14 @@ const awaitGone = (pid: number) =>
 const daemon = `setsid sh -c 'echo $$; exec sleep 300'`
 const quick = { sigintMs: 100, sigtermMs: 100 }
 
+/** `open`: a sandbox that a claim with this environment holds. */
 export const contract = (
   name: string,
-  open: Effect.Effect<SandboxUnderTest, unknown, Scope.Scope>
+  open: (claimEnv?: Readonly<Record<string, string>>) => Effect.Effect<SandboxUnderTest, unknown, Scope.Scope>
 ): void => {
   describe(`${name} keeps what a SandboxClient promises`, () => {
     const test = (what: string, body: (sandbox: SandboxUnderTest) => Effect.Effect<void, unknown, Scope.Scope>) =>
-      it.live(what, () => Effect.flatMap(open, body), 60_000)
+      it.live(what, () => Effect.flatMap(open(), body), 60_000)
 
     test("exit codes, both streams, each in its order", ({ client }) =>
       Effect.gen(function*() {
@@ -131,6 +132,24 @@ export const contract = (
         })
         assert.include(named.stdout.split("\n"), "odd.name=1 2")
       }))
+
+    it.live(
+      "the claim's environment is in every process, and a request's own goes before it",
+      () =>
+        Effect.gen(function*() {
+          const odd = "a'b\"c $HOME `id` \\ \t\n* end'"
+          const { client } = yield* open({ CLAIMED: odd, BOTH: "claim", EMPTY: "" })
+          const script = "printf '%s|%s|%s' \"$CLAIMED\" \"$BOTH\" \"${EMPTY-none}\""
+          for (let count = 0; count < 2; count++) {
+            assert.strictEqual((yield* run(client, { command: { script } })).stdout, `${odd}|claim|`)
+          }
+          assert.strictEqual(
+            (yield* run(client, { command: { script }, env: { BOTH: "request" } })).stdout,
+            `${odd}|request|`
+          )
+        }),
+      60_000
+    )
 
     test("the working directory is the sandbox's own, or what the request names", ({ client }) =>
       Effect.gen(function*() {

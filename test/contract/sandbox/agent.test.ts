@@ -98,7 +98,7 @@ const open = Effect.fnUntraced(function*(options: Options = {}) {
   }
 })
 
-contract("agent", open())
+contract("agent", (env) => open(env === undefined ? {} : { sandbox: { env } }))
 
 describe("what only agents have", () => {
   it.live(

@@ -86,7 +86,10 @@ const open = Effect.fnUntraced(function*(
   }
 })
 
-contract("kubernetes", open())
+contract(
+  "kubernetes",
+  (env) => open({}, env === undefined ? {} : { annotations: { "heddle.dev/env": JSON.stringify(env) } })
+)
 
 describe("what only pods have", () => {
   it.live("the claim's environment is there, and the request's goes before it", () =>

@@ -13,7 +13,7 @@ const sessionId = SessionId.make(1)
 
 contract(
   "local",
-  Effect.gen(function*() {
+  Effect.fnUntraced(function*(env) {
     const directory = yield* Effect.acquireRelease(
       Effect.sync(() => mkdtempSync(join(tmpdir(), "heddle-test-"))),
       (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
@@ -35,7 +35,8 @@ contract(
       pool.claim({
         uid: state.sandbox.uid,
         version: state.version,
-        mark: { claimId: ClaimId.make("c"), holder: "test", sessionId, ttlMs: 0 }
+        mark: { claimId: ClaimId.make("c"), holder: "test", sessionId, ttlMs: 0 },
+        env
       }, (outcome) => resume(Effect.succeed(outcome)))
     )
     const client = yield* local.connect(state.sandbox)
