@@ -5,8 +5,10 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 
 interface Item {
   readonly at: number
@@ -75,6 +77,8 @@ class Agenda {
   }
 }
 
+const atOnceMax = 256
+
 /** Ends with its scope; what has not happened by then never will. */
 export const make: Effect.Effect<Timeline, never, Scope.Scope> = Effect.gen(function*() {
   const clock = yield* Clock.Clock
@@ -86,7 +90,13 @@ export const make: Effect.Effect<Timeline, never, Scope.Scope> = Effect.gen(func
   }
   const turn = Effect.suspend(() => {
     changed.closeUnsafe()
-    for (let item = agenda.due(now()); item !== undefined; item = agenda.due(now())) item.run()
+    // Thousands of sandboxes that start at once do not keep the process from its messages.
+    for (let left = atOnceMax; left > 0; left--) {
+      const item = agenda.due(now())
+      if (item === undefined) break
+      item.run()
+      if (left === 1) return Effect.yieldNow
+    }
     const next = agenda.first
     return next === undefined ? changed.await : Effect.timeoutOption(changed.await, Math.max(next.at - now(), 0))
   })
@@ -96,6 +106,45 @@ export const make: Effect.Effect<Timeline, never, Scope.Scope> = Effect.gen(func
     Effect.forkScoped({ startImmediately: true })
   )
   return { now, after }
+})
+
+/** Timelines by clock, each with those who use it. */
+const held = new WeakMap<
+  Clock.Clock,
+  { readonly timeline: Timeline; readonly scope: Scope.Closeable; users: number }
+>()
+const holding = Semaphore.makeUnsafe(1)
+
+/** One timeline for all pools of a process, so that hundreds of them cost one fiber; what a pool has asked for does not happen after its scope. */
+export const shared: Effect.Effect<Timeline, never, Scope.Scope> = Effect.gen(function*() {
+  const clock = yield* Clock.Clock
+  const join = holding.withPermits(1)(Effect.gen(function*() {
+    let found = held.get(clock)
+    if (found === undefined) {
+      const scope = yield* Scope.make()
+      found = { timeline: yield* Scope.provide(make, scope), scope, users: 0 }
+      held.set(clock, found)
+    }
+    found.users++
+    return { ...found.timeline, isOpen: true }
+  }))
+  const leave = holding.withPermits(1)(Effect.suspend(() => {
+    const found = held.get(clock)
+    if (found === undefined || --found.users > 0) return Effect.void
+    held.delete(clock)
+    return Scope.close(found.scope, Exit.void)
+  }))
+  const own = yield* Effect.acquireRelease(join, (joined) => {
+    joined.isOpen = false
+    return leave
+  })
+  return {
+    now: own.now,
+    after: (delayMs, run) =>
+      own.after(delayMs, () => {
+        if (own.isOpen) run()
+      })
+  }
 })
 
 /** A timeline whose time moves only when it is told to: for simulations of many seeds, without a fiber. */

@@ -10,7 +10,7 @@ export const provider: PoolProvider.PoolProvider = PoolProvider.make({
   name: "simulated",
   capabilities: { handOff: false, synchronous: false, persistent: false, pause: true },
   config: Config,
-  open: (context, config) => Effect.map(Timeline.make, (timeline) => new SimulatedPool(context, config, timeline)),
+  open: (context, config) => Effect.map(Timeline.shared, (timeline) => new SimulatedPool(context, config, timeline)),
   connect: (sandbox) =>
     Effect.fail(new SandboxLost({ sandbox: sandbox.uid, reason: "a simulated sandbox runs nothing" }))
 })

@@ -7,7 +7,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import type { ConsumeFailed, Consumer, Delivery } from "../../shared/jetstream/Consume.ts"
+import type { ConsumeFailed, Delivery } from "../../shared/jetstream/Consume.ts"
 import * as Decode from "../../shared/jetstream/Decode.ts"
 import type { JetStreamFailed } from "../../shared/jetstream/JetStreamApi.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
@@ -107,8 +107,7 @@ export const make = (options: LaneStorageOptions): LaneStorageClient => {
 
   return {
     start: Effect.gen(function*() {
-      const consumers: Array<Consumer> = []
-      for (const lane of ["ready", "commit", "cleanup"] as const) consumers.push(yield* consumer(lane))
+      const consumers = yield* Effect.forEach(["ready", "commit", "cleanup"] as const, consumer, { concurrency: 3 })
       return { failure: Effect.raceAllFirst(consumers.map((_) => _.failure)) }
     }),
     buffered: () => buffers.ready.size + buffers.commit.size + buffers.cleanup.size,

@@ -1,8 +1,9 @@
 /**
  * One pool while this process owns it: provider, claim scheduler, task core, lanes, durable claims and event stream put together under one session.
  *
- * What it keeps true: nothing is served before the sandboxes were listed and those of an earlier owner adopted; when ownership is lost or the scope closes, what waits is
- * answered, writes in flight are settled (for at most `drainMs`), and lane messages stay unacknowledged for the next owner. A part that fails ends the pool.
+ * What it keeps true: nothing is served before the sandboxes were listed and those of an earlier owner adopted; requests are from then on, lanes and durable claims as
+ * soon as their consumers stand. When ownership is lost or the scope closes, what waits is answered, writes in flight are settled (for at most `drainMs`), and lane
+ * messages stay unacknowledged for the next owner. A part that fails ends the pool.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -12,7 +13,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Append from "../../shared/jetstream/Append.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
@@ -37,7 +38,7 @@ import {
   type StartupId,
   TaskInstanceId
 } from "../../shared/protocol/Token.ts"
-import * as AlarmClock from "./AlarmClock.ts"
+import type * as AlarmClock from "./AlarmClock.ts"
 import * as Autoscaling from "./Autoscaling.ts"
 import type { Claim, ClaimSpec, OnSettled } from "./Claim.ts"
 import * as ClaimMessages from "./ClaimMessages.ts"
@@ -61,6 +62,8 @@ export interface OwnedPoolOptions {
   readonly provider: PoolProvider
   readonly policy: PlacementPolicy
   readonly owned: Owned
+  /** The timer that all pools of the process share. */
+  readonly alarms: AlarmClock.SharedAlarmClock
   /** This process, for providers that show it. */
   readonly member: MemberId
   /** The executors that live now. */
@@ -378,7 +381,7 @@ export const run = (
         autoscaler: autoscaling.configure(changed, scheduler.snapshot().target)
       })
     }
-    const alarm: AlarmClock.AlarmClock = yield* AlarmClock.make((now) =>
+    const alarm: AlarmClock.AlarmClock = options.alarms.make((now) =>
       Math.min(scheduler.tick(now), core.tick(now), tidings.tick(now))
     )
     const tidings = new PoolTidings({
@@ -491,7 +494,8 @@ export const run = (
     settleLate = (claim) => fork(settleAdopted(options, core, [claim], askCustody))
     if (adopted.length > 0) fork(settleAdopted(options, core, adopted, askCustody))
 
-    const lanes = yield* storage.start.pipe(Effect.mapError(failed))
+    // Closed after `serve` has withdrawn the pool and before the scheduler drains.
+    const consuming = yield* Scope.fork(yield* Effect.scope)
     const live = new OwnedPool({
       pool,
       owned,
@@ -507,8 +511,13 @@ export const run = (
       lookUntil: hadResults ? alarm.now() + resultsKeptMs : 0,
       laneBuffered: storage.buffered
     })
-    const durable = yield* DurableClaims.start(nats, live).pipe(Effect.mapError(failed))
+    // Requests need no consumer: after a take-over of many pools each answers claims before the consumers of all stand.
     yield* serve(live)
+    const [lanes, durable] = yield* Effect.all([storage.start, DurableClaims.start(nats, live)], { concurrency: 2 })
+      .pipe(
+        Scope.provide(consuming),
+        Effect.mapError(failed)
+      )
     core.wake()
     return yield* Effect.raceAllFirst([
       Deferred.await(ended),

@@ -83,13 +83,10 @@ export class SandboxCache {
 
   /** Everything that exists. What a delta has shown since the list began is left alone. */
   listed(token: number, states: ReadonlyArray<SandboxState>): void {
-    const listed = new Set<SandboxUid>()
-    for (const state of states) {
-      listed.add(state.sandbox.uid)
-      this.upsert(state)
-    }
-    for (const cell of this.all) {
-      if (cell.seen < token && !listed.has(cell.uid)) this.remove(cell.uid, "it is not listed any more")
+    // Each is seen now, at a number that is at least the token's.
+    for (const state of states) this.upsert(state)
+    for (const cell of this.cells.values()) {
+      if (cell.seen < token) this.remove(cell.uid, "it is not listed any more")
     }
   }
 

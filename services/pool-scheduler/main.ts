@@ -177,6 +177,8 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
   yield* Rpc.takeForwarded(nats, Subject.forwarded(config.member, ""), service)
 
   // From here on last in, first out: pools end while requests are still answered, and the registration goes last.
+  const alarms = yield* AlarmClock.shared
+  yield* supervised("the pools' timer", alarms.run)
   const running = yield* FiberMap.make<string>()
   const context = yield* Effect.context<never>()
   const startPool = (pool: PoolRef, spec: PoolSpec): void => {
@@ -208,6 +210,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
         provider,
         policy,
         owned: owned.value,
+        alarms,
         executors: () => directory.liveExecutors,
         member: identity.member,
         repairMs: config.repairMs ?? repairMsDefault,

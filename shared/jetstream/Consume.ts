@@ -3,7 +3,8 @@
  *
  * Keeps true: a message is delivered until it was acknowledged (`ack`), given back (`nak`) or put aside (`term`); at most `maxMessages` are on their way to this
  * process and at most `maxAckPending` unacknowledged. A deleted consumer, a restarted server and a broken connection are noticed by the server's own word, a
- * reconnect or two missed heartbeats, and the consumer is recreated within 2 s after the broker is back. Every such event is in `status`.
+ * reconnect or two missed heartbeats (of hundreds of consumers each one's come less often, `PullConsumer.heartbeatOf`), and the consumer is recreated within 2 s
+ * after the broker is back. Every such event is in `status`.
  * Follows docs/design/modules.md "shared/jetstream", guides nats.md section 8 (5 to 10).
  */
 import * as Effect from "effect/Effect"
@@ -226,13 +227,8 @@ export const consume: (
       pull = begin()
       if (isPaused) pull.pause()
     })
-    const watch = Effect.gen(function*() {
-      while (true) {
-        const event = yield* Queue.take(events).pipe(Effect.timeoutOption(PullConsumer.heartbeatMs))
-        if (event._tag === "None") pull.tick()
-        else yield* recreate(event.value.reason)
-      }
-    })
+    yield* PullConsumer.everyHeartbeat(nats, () => pull.tick())
+    const watch = Effect.forever(Effect.flatMap(Queue.take(events), ({ reason }) => recreate(reason)))
     const watcher = yield* Effect.forkScoped(watch)
     yield* Effect.addFinalizer(() =>
       Effect.suspend(() => {

@@ -6,6 +6,8 @@
  * 30 s to notice a deletion and give callbacks no back-pressure (guides nats.md section 8, 6 and 15).
  */
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
 import { ask, errCode, type JetStreamFailed } from "./JetStreamApi.ts"
 import type { Message } from "./Message.ts"
 import type { Connection } from "./Nats.ts"
@@ -74,7 +76,7 @@ export interface PullOptions {
   readonly stream: string
   readonly consumer: string
   readonly maxMessages: number
-  /** How long the server keeps one request; default 10 s. Renewed as long as the pull runs. */
+  /** How long the server keeps one request, at least; default 10 s. Renewed as long as the pull runs. */
   readonly expiresMs?: number
   readonly onMessage: (message: Message, info: DeliveryInfo) => void
   /** A message that was on its way when the pull stopped; to be given back. Not given: dropped (a consumer without acknowledgement). */
@@ -84,6 +86,53 @@ export interface PullOptions {
 }
 
 export const heartbeatMs = 1_000
+/** A process with hundreds of idle consumers would do nothing but read heartbeats: beyond this many a second over all of a connection each consumer's come less often. */
+const heartbeatsPerSecondMax = 200
+const heartbeatMaxMs = 10_000
+
+/** Between two heartbeats of each of so many consumers. */
+export const heartbeatOf = (consumers: number): number =>
+  Math.min(Math.max(heartbeatMs, Math.ceil(consumers / heartbeatsPerSecondMax) * 1_000), heartbeatMaxMs)
+
+/** Pulls that run on a connection, and what each does about every `heartbeatMs`: one fiber for all. */
+class Pulls {
+  count = 0
+  readonly ticks = new Set<() => void>()
+  ticker: Fiber.Fiber<void> | undefined = undefined
+}
+const pulls = new WeakMap<Connection, Pulls>()
+const pullsOf = (nats: Connection): Pulls => {
+  let found = pulls.get(nats)
+  if (found === undefined) pulls.set(nats, found = new Pulls())
+  return found
+}
+
+/** Calls `tick` about every `heartbeatMs` until the scope closes; what it throws is a defect of the connection's user. */
+export const everyHeartbeat = (nats: Connection, tick: () => void): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const context = yield* Effect.context<never>()
+    const all = pullsOf(nats)
+    const turn = Effect.andThen(
+      Effect.sleep(heartbeatMs),
+      Effect.sync(() => {
+        for (const one of all.ticks) one()
+      })
+    )
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        all.ticks.add(tick)
+        all.ticker ??= Effect.runForkWith(context)(Effect.forever(turn))
+      }),
+      () =>
+        Effect.suspend(() => {
+          all.ticks.delete(tick)
+          const { ticker } = all
+          if (all.ticks.size > 0 || ticker === undefined) return Effect.void
+          all.ticker = undefined
+          return Fiber.interrupt(ticker)
+        })
+    )
+  })
 
 export interface Pull {
   readonly pause: () => void
@@ -102,7 +151,11 @@ export const start = (nats: Connection, options: PullOptions): Pull => {
   const inbox = nats.inbox()
   const subject = `$JS.API.CONSUMER.MSG.NEXT.${options.stream}.${options.consumer}`
   const threshold = Math.floor(options.maxMessages / 2)
-  const expiresMs = options.expiresMs ?? 10_000
+  const all = pullsOf(nats)
+  all.count++
+  let beatMs = heartbeatMs
+  /** Of the request before, which may still be open. */
+  let beatBeforeMs = heartbeatMs
   let outstanding = 0
   let lastSeenMs = nats.clock.currentTimeMillisUnsafe()
   let isPaused = false
@@ -113,8 +166,11 @@ export const start = (nats: Connection, options: PullOptions): Pull => {
     if (hasEnded || isPaused || isThrottled || outstanding > threshold) return
     const batch = options.maxMessages - outstanding
     if (outstanding === 0) lastSeenMs = nats.clock.currentTimeMillisUnsafe()
+    beatBeforeMs = beatMs
+    beatMs = heartbeatOf(all.count)
+    const expiresMs = Math.max(options.expiresMs ?? 10_000, 3 * beatMs)
     if (
-      nats.publish(subject, `{"batch":${batch},"expires":${nanos(expiresMs)},"idle_heartbeat":${nanos(heartbeatMs)}}`, {
+      nats.publish(subject, `{"batch":${batch},"expires":${nanos(expiresMs)},"idle_heartbeat":${nanos(beatMs)}}`, {
         reply: inbox
       })
     ) outstanding += batch
@@ -154,6 +210,7 @@ export const start = (nats: Connection, options: PullOptions): Pull => {
     pull()
   })
   function stop(): void {
+    if (!hasEnded) all.count--
     hasEnded = true
     if (options.onLate === undefined) subscription.unsubscribe()
     else subscription.drain()
@@ -169,7 +226,7 @@ export const start = (nats: Connection, options: PullOptions): Pull => {
     },
     tick: () => {
       isThrottled = false
-      if (outstanding > 0 && nats.clock.currentTimeMillisUnsafe() - lastSeenMs > 2.5 * heartbeatMs) {
+      if (outstanding > 0 && nats.clock.currentTimeMillisUnsafe() - lastSeenMs > 2.5 * Math.max(beatMs, beatBeforeMs)) {
         return end("Silent", "two heartbeats missed")
       }
       pull()
