@@ -48,9 +48,9 @@ import { at, isObject, type JsonObject, parse, textAt } from "./Json.ts"
 import { annotation, label, podName, selectorOf } from "./Names.ts"
 import * as Pod from "./Pod.ts"
 import * as PodPatch from "./PodPatch.ts"
-import * as PoolObject from "./PoolObject.ts"
+import type * as PoolObject from "./PoolObject.ts"
 import * as Reset from "./Reset.ts"
-import { StatusWriter } from "./StatusWriter.ts"
+import { StatusTeller } from "./StatusTeller.ts"
 
 /** Runs the reset command in a pod; true: exit code 0. Interrupted when it takes too long. */
 export type ResetHook = (
@@ -85,7 +85,6 @@ const turnsMax = 8
 const deletionsMax = 10_000
 /** Beyond the life of its token, an agent may be late with its question. */
 export const agentLateMs = 60_000
-
 const decodeTokenRequest = Schema.decodeUnknownOption(AgentTokenRequest)
 
 interface Pending {
@@ -115,8 +114,7 @@ export class KubernetesPool implements ProviderPool {
   private readonly agentHeard = new Map<SandboxUid, number>()
   private readonly resetting = new Set<SandboxUid>()
   private readonly deleting = new Set<SandboxUid>()
-  private statusWriter: StatusWriter | undefined
-  private servingSince: number | undefined
+  private statusTeller: StatusTeller | undefined
   /** Resets that are looked at again at their end. */
   private readonly waiting = new Set<SandboxUid>()
 
@@ -613,24 +611,22 @@ export class KubernetesPool implements ProviderPool {
   status(status: PoolStatus): void {
     const { owner } = this.config
     if (owner?.kind !== "SandboxPool") return
-    this.statusWriter ??= new StatusWriter(
-      this.client,
-      {
+    this.statusTeller ??= new StatusTeller({
+      api: this.client,
+      target: {
         apiVersion: owner.apiVersion,
         kind: owner.kind,
         path: `/apis/${owner.apiVersion}/namespaces/${this.namespace}/sandboxpools/${owner.name}`,
         name: owner.name,
         uid: owner.uid
       },
-      "heddle-pool",
-      { later: (afterMs, run) => this.later(afterMs, run), warn: (message, details) => this.warn(message, details) }
-    )
-    this.servingSince ??= this.now()
-    this.statusWriter.write(PoolObject.statusOf(status, this.phases(), {
       owner: this.context.owner,
       selector: selectorOf(this.context.pool),
-      since: this.servingSince
-    }))
+      now: this.now,
+      phases: () => this.phases(),
+      isFenced: () => this.isFenced
+    }, { later: (afterMs, run) => this.later(afterMs, run), warn: (message, details) => this.warn(message, details) })
+    this.statusTeller.tell(status)
   }
 
   private phases(): PoolObject.Phases {

@@ -1,8 +1,9 @@
 /**
- * The pool source `kubernetes`: SandboxPool and SandboxEnv objects become pools and envs of the mesh, and say on their status whether the mesh takes them.
+ * The pool source `kubernetes`: SandboxPool and SandboxEnv objects become pools and envs of the mesh, and say on their status whether the mesh takes them, which pools belong to an
+ * env, and that a pool has nobody who serves it.
  *
  * Keeps true: level-triggered; one object at a time is brought in line, the latest state of it, with back-off for what the mesh cannot do now; an object that is gone takes its
- * pool with it, also if it went while no scheduler ran. Follows `PoolSource` and docs/design/kubernetes.md, "Objects".
+ * pool with it, also if it went while no scheduler ran; one object's status is written at most every 3 s, and only when it shows something else. Follows `PoolSource` and docs/design/kubernetes.md, "Objects".
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -10,16 +11,19 @@ import * as FiberSet from "effect/FiberSet"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { type PoolSink, type PoolSource, PoolSourceFailed } from "../../shared/plugin/PoolSource.ts"
+import { type PoolSink, type PoolSource, PoolSourceFailed, type PoolStanding } from "../../shared/plugin/PoolSource.ts"
 import { EnvName } from "../../shared/protocol/Env.ts"
 import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import { poolKey } from "../../shared/protocol/Sandbox.ts"
 import { apiVersion } from "../../shared/protocol/SandboxPool.ts"
-import { Namespace, PoolName } from "../../shared/protocol/Token.ts"
+import { Namespace, PoolName, Token } from "../../shared/protocol/Token.ts"
 import type { Api } from "./ApiClient.ts"
 import type { Cluster } from "./Cluster.ts"
 import { Informer } from "./Informer.ts"
 import * as PoolObject from "./PoolObject.ts"
+import { Standings } from "./Standings.ts"
 import { StatusWriter } from "./StatusWriter.ts"
 
 export interface PoolObjectsOptions {
@@ -27,12 +31,21 @@ export interface PoolObjectsOptions {
   /** Empty: all namespaces. `undefined`: no objects are read. */
   readonly namespaces: ReadonlyArray<string> | undefined
   readonly informer?: Partial<ConstructorParameters<typeof Informer>[0]>
+  /** Between two writes of one object's status; 3 s when not given. */
+  readonly statusEveryMs?: number
+  /** How long a pool may be without an owner before that is shown; 10 s when not given. */
+  readonly takeOverMs?: number
 }
 
 const kinds: ReadonlyArray<PoolObject.Kind> = ["SandboxPool", "SandboxEnv"]
 const retryMinMs = 500
 const retryMaxMs = 30_000
 const objectsMax = 100_000
+const statusEveryDefaultMs = 3_000
+/** From a change in the mesh to the look at what the objects show: changes come in swarms. */
+const changesMs = 250
+
+const isToken = Schema.is(Token)
 
 /** One object that may need something. */
 interface Work {
@@ -112,57 +125,107 @@ const run = (
       )
     }
 
-    const writers = new Map<string, StatusWriter>()
-    const tell = (object: PoolObject.DeclaredObject, problem: string | undefined): void => {
-      const status = PoolObject.acceptedStatus(object, problem, clock.currentTimeMillisUnsafe())
-      if (status === undefined) return
-      let writer = writers.get(object.uid)
-      if (writer === undefined) {
-        writer = new StatusWriter(
-          client,
-          {
-            apiVersion,
-            kind: object.kind,
-            path: `/apis/${apiVersion}/namespaces/${object.namespace}/${PoolObject.plural[object.kind]}/${object.name}`,
-            name: object.name,
-            uid: object.uid
-          },
-          "heddle-source",
-          { later, warn }
-        )
-        writers.set(object.uid, writer)
-      }
-      writer.write(status)
-    }
+    /** What became of the spec of an object: applied or refused by this process, so that a change of the status alone applies nothing. */
+    const judged = new Map<string, { readonly text: string; readonly problem: string | undefined }>()
+    /** What is said on an object, and when that was written. */
+    const tellers = new Map<string, { readonly writer: StatusWriter; text: string; at: number }>()
+    const { statusEveryMs = statusEveryDefaultMs } = options
+    const standings = new Standings(sink.standing, options.takeOverMs)
 
-    /** Specs that were applied by this process, so that a change of the status alone applies nothing. */
-    const applied = new Map<string, string>()
+    // ---------------------------------------------------------------- what the objects show
+    let passAt = Infinity
+    /** Looks at the status of every object then, or earlier if that is wanted already. */
+    const passBy = (at: number): void => {
+      if (at >= passAt) return
+      passAt = at
+      later(Math.max(at - clock.currentTimeMillisUnsafe(), 0), () => {
+        if (passAt !== at) return
+        passAt = Infinity
+        const asked = new Set<string>()
+        for (const { informer } of informers) for (const object of informer.cache.values()) show(object, asked)
+        standings.keep(asked)
+      })
+    }
+    const show = (object: PoolObject.DeclaredObject, asked: Set<string>): void => {
+      const verdict = judged.get(object.uid)
+      if (verdict === undefined || object.isDeleting) return
+      const now = clock.currentTimeMillisUnsafe()
+      const namespace = Namespace.make(object.namespace)
+      const found = object.kind === "SandboxEnv" && isToken(object.name)
+        ? sink.members({ namespace, name: EnvName.make(object.name) })
+        : undefined
+      const standingOf = (name: string): PoolStanding | undefined => {
+        if (!isToken(name)) return { _tag: "Absent" }
+        const pool = { namespace, name: PoolName.make(name) }
+        asked.add(poolKey(pool))
+        const { again, standing } = standings.of(pool, now)
+        if (again !== undefined) passBy(again)
+        return standing
+      }
+      const { isShown, status, text } = PoolObject.sourceStatus(
+        object,
+        object.kind === "SandboxPool"
+          ? { problem: verdict.problem, standing: standingOf(object.name) }
+          : {
+            problem: verdict.problem,
+            members: PoolObject.membersOf(object, found)?.map((pool) => ({
+              pool,
+              standing: standingOf(pool) ?? { _tag: "NoOwner" }
+            }))
+          },
+        now
+      )
+      let told = tellers.get(object.uid)
+      if (told === undefined) {
+        const collection = `/apis/${apiVersion}/namespaces/${object.namespace}/${PoolObject.plural[object.kind]}`
+        const target = {
+          apiVersion,
+          kind: object.kind,
+          path: `${collection}/${object.name}`,
+          name: object.name,
+          uid: object.uid
+        }
+        told = { writer: new StatusWriter(client, target, "heddle-source", { later, warn }), text: "", at: -Infinity }
+        tellers.set(object.uid, told)
+      }
+      // What was said once is not said again when another one has written over it: two of different minds would go on for ever.
+      if (text === told.text) return
+      if (!isShown) {
+        if (now < told.at + statusEveryMs) return passBy(told.at + statusEveryMs)
+        told.at = now
+        told.writer.write(status)
+      }
+      told.text = text
+    }
+    yield* sink.changes(() => passBy(clock.currentTimeMillisUnsafe() + changesMs))
+
+    // ---------------------------------------------------------------- what the objects ask for
     const apply = (object: PoolObject.DeclaredObject): Effect.Effect<void, ContractError> =>
       Effect.suspend(() => {
         const text = JSON.stringify(object.spec)
-        if (applied.get(object.uid) === text) return Effect.void
+        const judge = (problem: string | undefined): Effect.Effect<void> =>
+          Effect.sync(() => {
+            judged.set(object.uid, { text, problem })
+            show(object, new Set())
+          })
+        const before = judged.get(object.uid)
+        // The status, or somebody's label: what is shown may be another's word now.
+        if (before?.text === text) return judge(before.problem)
         const spec = object.kind === "SandboxPool"
           ? Result.map(PoolObject.poolSpec(object), sink.applyPool)
           : Result.map(PoolObject.envSpec(object), sink.applyEnv)
-        if (Result.isFailure(spec)) {
-          applied.set(object.uid, text)
-          return Effect.sync(() => tell(object, spec.failure))
-        }
+        if (Result.isFailure(spec)) return judge(spec.failure)
         return spec.success.pipe(
-          Effect.map(() => {
-            applied.set(object.uid, text)
-            tell(object, undefined)
-          }),
-          Effect.catch((error) => {
-            // The mesh will not take it, however often it is told; anything else is tried again.
-            if (!isRefusal(error)) return Effect.fail(error)
-            applied.set(object.uid, text)
-            return Effect.sync(() => tell(object, error.message))
-          })
+          Effect.andThen(judge(undefined)),
+          // The mesh will not take it, however often it is told; anything else is tried again.
+          Effect.catchIf(isRefusal, (error) => judge(error.message))
         )
       })
+    /** What the mesh could not name was never in it. */
     const remove = (kind: PoolObject.Kind, namespace: string, name: string): Effect.Effect<void, ContractError> =>
-      kind === "SandboxPool"
+      !isToken(name)
+        ? Effect.void
+        : kind === "SandboxPool"
         ? sink.removePool({ namespace: Namespace.make(namespace), name: PoolName.make(name) })
         : sink.removeEnv({ namespace: Namespace.make(namespace), name: EnvName.make(name) })
 
@@ -180,8 +243,8 @@ const run = (
       Effect.suspend(() => {
         const object = find(work.kind, work.uid)
         if (object !== undefined && !object.isDeleting) return apply(object)
-        applied.delete(work.uid)
-        writers.delete(work.uid)
+        judged.delete(work.uid)
+        tellers.delete(work.uid)
         return replacedBy(work) === undefined ? remove(work.kind, work.namespace, work.name) : Effect.void
       })
     const step = Effect.gen(function*() {

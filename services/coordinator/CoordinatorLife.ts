@@ -172,6 +172,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
           )
       }
     })
+    yield* nats.readReplies(Subject.acknowledgementsOf(config.startup))
     const ledger = new Ledger({
       journal: JetStreamJournal.make(nats, ledgerName, fork),
       source: buses,

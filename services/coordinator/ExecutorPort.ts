@@ -20,6 +20,7 @@ import type {
 } from "../../shared/protocol/Report.ts"
 import type { InstanceId, MemberId, SessionId, Shard, TaskInstanceId } from "../../shared/protocol/Token.ts"
 import { finalStatuses } from "../../shared/protocol/Workflow.ts"
+import { AnswerBatch } from "./AnswerBatch.ts"
 import * as Decide from "./engine/Decide.ts"
 import * as Registrations from "./engine/Registration.ts"
 import type { WorkflowState } from "./engine/WorkflowState.ts"
@@ -36,25 +37,14 @@ export interface ExecutorPortOptions {
   readonly ask: (bus: WorkflowEventBus, taskInstanceId: TaskInstanceId) => void
 }
 
-/** Collects the outcomes of a batch in its order. */
-class Batch<Outcome> {
-  readonly #outcomes: Array<Outcome | undefined>
-  readonly #done: (outcomes: ReadonlyArray<Outcome>) => void
-  #open: number
-
-  constructor(size: number, done: (outcomes: ReadonlyArray<Outcome>) => void) {
-    this.#outcomes = Array.from({ length: size })
-    this.#open = size
-    this.#done = done
-    if (size === 0) done([])
-  }
-
-  settle(index: number, outcome: Outcome): void {
-    if (this.#outcomes[index] !== undefined) return
-    this.#outcomes[index] = outcome
-    if (--this.#open === 0) this.#done(this.#outcomes as ReadonlyArray<Outcome>) // every slot was filled
-  }
+/** Called with an outcome that holds once `subject` has the acknowledgement. */
+interface Early<Outcome> {
+  readonly reader: MemberId
+  readonly expect: (outcome: Outcome, subject: string) => void
 }
+
+const answerOf = <Outcome>(outcomes: ReadonlyArray<Outcome>, onceAcknowledged: string | undefined) =>
+  onceAcknowledged === undefined ? { outcomes } : { outcomes, onceAcknowledged }
 
 const superseded: FactOutcome = { _tag: "Superseded" }
 const accepted: FactOutcome = { _tag: "Accepted" }
@@ -67,13 +57,25 @@ export class ExecutorPort {
   }
 
   readonly register = (request: typeof RegisterRequest.Type, respond: Responder<typeof RegisterAnswer.Type>): void => {
-    const batch = new Batch<RegisterOutcome>(request.registrations.length, (outcomes) => respond.answer({ outcomes }))
+    const batch = new AnswerBatch<RegisterOutcome>(
+      request.registrations.length,
+      (outcomes, onceAcknowledged) => respond.answer(answerOf(outcomes, onceAcknowledged))
+    )
+    const reader = request.ackReader
     for (const [index, registration] of request.registrations.entries()) {
-      this.#registerOne(registration, (outcome) => batch.settle(index, outcome))
+      this.#registerOne(
+        registration,
+        (outcome) => batch.settle(index, outcome),
+        reader && { reader, expect: (outcome, subject) => batch.expect(index, outcome, subject) }
+      )
     }
   }
 
-  #registerOne(registration: Registration, answer: (outcome: RegisterOutcome) => void): void {
+  #registerOne(
+    registration: Registration,
+    answer: (outcome: RegisterOutcome) => void,
+    early: Early<RegisterOutcome> | undefined
+  ): void {
     const { buses } = this.#options
     const worker = buses.worker(registration.shard)
     if (worker === undefined) return answer(this.#notOwner(registration.shard))
@@ -103,6 +105,7 @@ export class ExecutorPort {
         if (Result.isSuccess(spec)) outcome = { _tag: "Registered", spec: spec.success }
         else buses.publish(bus, { event: { _tag: "TASK_FATAL", id: taskInstanceId, reason: spec.failure } })
       },
+      early: early && { reader: early.reader, send: (subject) => early.expect(outcome, subject) },
       settled: (settlement) => answer(settlement === "Recorded" ? outcome : this.#notOwner(registration.shard))
     })
     // a full bus: not now; the executor tries again or gives the assignment back
@@ -110,12 +113,22 @@ export class ExecutorPort {
   }
 
   readonly facts = (request: typeof FactRequest.Type, respond: Responder<typeof FactAnswer.Type>): void => {
-    const batch = new Batch<FactOutcome>(request.facts.length, (outcomes) => respond.answer({ outcomes }))
-    for (const [index, report] of request.facts.entries()) this.fact(report, (outcome) => batch.settle(index, outcome))
+    const batch = new AnswerBatch<FactOutcome>(
+      request.facts.length,
+      (outcomes, onceAcknowledged) => respond.answer(answerOf(outcomes, onceAcknowledged))
+    )
+    const reader = request.ackReader
+    for (const [index, report] of request.facts.entries()) {
+      this.fact(
+        report,
+        (outcome) => batch.settle(index, outcome),
+        reader && { reader, expect: (outcome, subject) => batch.expect(index, outcome, subject) }
+      )
+    }
   }
 
   /** One fact, from a request or from the shard's inbox. */
-  fact(report: FactReport, answer: (outcome: FactOutcome) => void): void {
+  fact(report: FactReport, answer: (outcome: FactOutcome) => void, early?: Early<FactOutcome>): void {
     const { buses } = this.#options
     const worker = buses.worker(report.shard)
     if (worker === undefined) return answer(this.#notOwner(report.shard))
@@ -128,6 +141,7 @@ export class ExecutorPort {
       decided: (state) => {
         outcome = this.#factOutcome(state, report, worker.session)
       },
+      early: early && { reader: early.reader, send: (subject) => early.expect(outcome, subject) },
       settled: (settlement) => {
         if (settlement === "Lost") return answer(this.#notOwner(report.shard))
         // the answer that carried a task over may have been lost: a report without an offer shows that nothing waits for it any more

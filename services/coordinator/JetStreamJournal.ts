@@ -26,7 +26,7 @@ export const make = (
 ): JournalAppend => {
   const subject = Subject.journal(ledger)
   return {
-    append: (body, expectedLastSequence, timeoutMs, done) =>
+    append: (body, expectedLastSequence, timeoutMs, done, reply) =>
       Append.appendUnsafe(
         nats,
         subject,
@@ -34,7 +34,8 @@ export const make = (
         expectedLastSequence,
         timeoutMs,
         (outcome) =>
-          done(outcome._tag === "Fenced" ? { _tag: "Fenced", lastSequence: outcome.lastSequence ?? 0 } : outcome)
+          done(outcome._tag === "Fenced" ? { _tag: "Fenced", lastSequence: outcome.lastSequence ?? 0 } : outcome),
+        reply === undefined ? undefined : { reply }
       ),
     last: (done) =>
       run(

@@ -7,12 +7,13 @@ export type AppendOutcome =
   | { readonly _tag: "Unknown"; readonly reason: string }
 
 export interface JournalAppend {
-  /** One guarded append; `done` is called once, within `timeoutMs`. */
+  /** One guarded append; `done` is called once, within `timeoutMs`. `reply`: the subject that the acknowledgement goes to, when an executor reads it too. */
   readonly append: (
     body: string,
     expectedLastSequence: number,
     timeoutMs: number,
-    done: (outcome: AppendOutcome) => void
+    done: (outcome: AppendOutcome) => void,
+    reply?: string
   ) => void
   /** The ledger's newest message: its sequence and the `id` of its body. Retried with back-off until the broker answers. */
   readonly last: (done: (last: { readonly sequence: number; readonly id: string | undefined }) => void) => void

@@ -1,15 +1,21 @@
 import { assert, it } from "@effect/vitest"
+import { MemberId, StartupId } from "../../shared/protocol/Token.ts"
 import type { AppendOutcome, JournalAppend } from "./JournalAppend.ts"
 import { Ledger, type LedgerEnd, type Turn } from "./Ledger.ts"
 
 /** A broker that does what the test says: each append waits until it is answered by hand. */
 const scripted = () => {
   const appends: Array<
-    { readonly body: string; readonly expected: number; readonly done: (outcome: AppendOutcome) => void }
+    {
+      readonly body: string
+      readonly expected: number
+      readonly done: (outcome: AppendOutcome) => void
+      readonly reply: string | undefined
+    }
   > = []
   const reads: Array<(last: { readonly sequence: number; readonly id: string | undefined }) => void> = []
   const journal: JournalAppend = {
-    append: (body, expected, _timeoutMs, done) => void appends.push({ body, expected, done }),
+    append: (body, expected, _timeoutMs, done, reply) => void appends.push({ body, expected, done, reply }),
     last: (done) => void reads.push(done)
   }
   return { journal, appends, reads }
@@ -26,7 +32,7 @@ const setUp = (broker: ReturnType<typeof scripted>) => {
   })
   const ledger = new Ledger({
     journal: broker.journal,
-    startup: "s",
+    startup: StartupId.make("s"),
     openedAt: 10,
     source: { collect: () => waiting.length === 0 ? undefined : turnOf(waiting.splice(0)) },
     onEnd: (end) => void ends.push(end)
@@ -168,4 +174,34 @@ it("an append of unknown outcome is not settled, let alone repeated, before the 
   assert.strictEqual(broker.appends[1]?.body, broker.appends[0]?.body)
   broker.appends[1]?.done({ _tag: "Acked", sequence: 11 })
   assert.deepStrictEqual(log, ["1@11"])
+})
+
+it("answers that go ahead of the append leave before it, under the subject of its acknowledgement; a repetition has none", async () => {
+  const broker = scripted()
+  const log: Array<string> = []
+  const turns: Array<Turn> = [{
+    records: ["1"],
+    early: {
+      reader: MemberId.make("executor-1"),
+      send: (subject) => void log.push(`${subject} ${broker.appends.length}`)
+    },
+    acked: (sequence) => void log.push(`acked ${sequence}`),
+    lost: () => void log.push("lost")
+  }]
+  const ledger = new Ledger({
+    journal: broker.journal,
+    startup: StartupId.make("s"),
+    openedAt: 10,
+    source: { collect: () => turns.shift() },
+    onEnd: () => {}
+  })
+  ledger.wake()
+  await microtasks()
+  assert.deepStrictEqual(log, ["heddle.ack.executor-1.s.1 0"], "before the append")
+  assert.strictEqual(broker.appends[0]?.reply, "heddle.ack.executor-1.s.1")
+  broker.appends[0]?.done({ _tag: "Unknown", reason: "time-out" })
+  broker.reads[0]?.({ sequence: 10, id: undefined })
+  assert.strictEqual(broker.appends[1]?.reply, undefined, "whoever waited has asked again")
+  broker.appends[1]?.done({ _tag: "Acked", sequence: 11 })
+  assert.deepStrictEqual(log, ["heddle.ack.executor-1.s.1 0", "acked 11"])
 })

@@ -8,12 +8,20 @@
  *
  * Plain synchronous code around one callback: this is the hottest path of the process.
  */
+import * as Subject from "../../shared/protocol/Subject.ts"
+import type { MemberId, StartupId } from "../../shared/protocol/Token.ts"
 import type { JournalAppend } from "./JournalAppend.ts"
 
 /** One message's worth of records, collected in one go. `acked` runs in order, once, after the broker has the message. */
 export interface Turn {
   /** JSON text of each record. */
   readonly records: ReadonlyArray<string>
+  /** Answers that may go ahead of the append: they hold once `reader` has seen its acknowledgement (docs/design/session-protocol.md). */
+  readonly early?: {
+    readonly reader: MemberId
+    /** Sends them; `subject` is where the acknowledgement will come. */
+    readonly send: (subject: string) => void
+  }
   readonly acked: (sequence: number) => void
   /** The ledger ended before the broker had it, as far as is known. */
   readonly lost: () => void
@@ -39,7 +47,7 @@ export class Ledger {
   readonly #journal: JournalAppend
   readonly #source: TurnSource
   readonly #onEnd: (end: LedgerEnd) => void
-  readonly #startup: string
+  readonly #startup: StartupId
   /** Records of ownership changes (ADOPTED, RELEASED): they go before the next turns. */
   readonly #control: Array<Turn> = []
   #lastSequence: number
@@ -56,7 +64,7 @@ export class Ledger {
   constructor(options: {
     readonly journal: JournalAppend
     readonly source: TurnSource
-    readonly startup: string
+    readonly startup: StartupId
     /** Sequence of this ledger's OPENED. */
     readonly openedAt: number
     readonly onEnd: (end: LedgerEnd) => void
@@ -148,10 +156,12 @@ export class Ledger {
     }
     this.#state = "InFlight"
     const id = `${this.#startup}:${++this.#appends}`
-    this.#send(turn, id, `{"v":1,"id":"${id}","records":[${turn.records.join(",")}]}`)
+    const reply = turn.early && Subject.acknowledgement(turn.early.reader, this.#startup, this.#appends)
+    if (reply !== undefined) turn.early?.send(reply)
+    this.#send(turn, id, `{"v":1,"id":"${id}","records":[${turn.records.join(",")}]}`, reply)
   }
 
-  #send(turn: Turn, id: string, body: string): void {
+  #send(turn: Turn, id: string, body: string, reply?: string): void {
     this.#journal.append(body, this.#lastSequence, appendTimeoutMs, (outcome) => {
       switch (outcome._tag) {
         case "Acked":
@@ -161,7 +171,7 @@ export class Ledger {
           // Fenced too: our own append may have been stored under an answer that was lost, and its repetition refused.
           return this.#settle(turn, id, body)
       }
-    })
+    }, reply)
   }
 
   /** Reads the ledger's last message until it is known whether `id` is in it. The reader waits and retries by itself; it only ends with an answer. */

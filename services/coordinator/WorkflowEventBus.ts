@@ -5,7 +5,7 @@
  * process stopped owning the shard). The queue is bounded: a full bus refuses, and the sender tries again. Follows design/03 section 1.
  */
 import type { LifecycleEvent } from "../../shared/protocol/Journal.ts"
-import type { InstanceId, Shard } from "../../shared/protocol/Token.ts"
+import type { InstanceId, MemberId, Shard } from "../../shared/protocol/Token.ts"
 import type { WorkflowResult } from "../../shared/protocol/Workflow.ts"
 import * as Chain from "./engine/Chain.ts"
 import type { Alert } from "./engine/EngineEffect.ts"
@@ -21,6 +21,8 @@ export interface PendingEvent {
   readonly event: LifecycleEvent | undefined
   /** After the turn, before the append: reads from the new state what the answer will be. */
   readonly decided?: (state: WorkflowState) => void
+  /** The answer may go ahead of the append, to an executor that reads the append's acknowledgement: called after `decided`, at most once; `settled` follows all the same. */
+  readonly early?: { readonly reader: MemberId; readonly send: (subject: string) => void } | undefined
   /** After the append, or when it can no longer happen. */
   readonly settled?: (settlement: Settlement) => void
 }

@@ -7,7 +7,14 @@
  */
 import { hash as cryptoHash } from "node:crypto"
 import type { Entry, LifecycleEvent } from "../../shared/protocol/Journal.ts"
-import { EpochMs, type InstanceId, type SessionId, type Shard, StreamSequence } from "../../shared/protocol/Token.ts"
+import {
+  EpochMs,
+  type InstanceId,
+  type MemberId,
+  type SessionId,
+  type Shard,
+  StreamSequence
+} from "../../shared/protocol/Token.ts"
 import * as Chain from "./engine/Chain.ts"
 import * as Decide from "./engine/Decide.ts"
 import type { EngineEffect } from "./engine/EngineEffect.ts"
@@ -29,6 +36,22 @@ interface Outcome {
   readonly state: WorkflowEventBus["state"]
   readonly entry: { readonly n: number; readonly text: string } | undefined
   readonly effects: ReadonlyArray<EngineEffect>
+}
+
+/** The answers that may go ahead of the append: those of one executor, since the acknowledgement goes to one. The others wait for the coordinator to see it. */
+const earlyOf = (outcomes: ReadonlyArray<Outcome>): Turn["early"] => {
+  let reader: MemberId | undefined
+  const answers: Array<NonNullable<PendingEvent["early"]>> = []
+  for (const { handled } of outcomes) {
+    for (const { early } of handled) {
+      if (early === undefined) continue
+      reader ??= early.reader
+      if (early.reader === reader) answers.push(early)
+    }
+  }
+  return reader === undefined
+    ? undefined
+    : { reader, send: (subject) => answers.forEach((answer) => answer.send(subject)) }
 }
 
 export interface TurnListener {
@@ -153,8 +176,10 @@ export class WorkflowEventBusCoordinator implements TurnSource {
       this.#recorded(outcomes, undefined)
       return this.collect(limits)
     }
+    const early = earlyOf(outcomes)
     return {
       records,
+      ...(early === undefined ? {} : { early }),
       acked: (sequence) => this.#recorded(outcomes, sequence),
       lost: () => {
         for (const { handled } of outcomes) for (const pending of handled) pending.settled?.("Lost")

@@ -185,7 +185,11 @@ export class PoolDirectory {
   }
 
   exists(pool: PoolRef): boolean {
-    return this.entries.get(poolKey(pool))?.spec !== undefined
+    return this.specOf(pool) !== undefined
+  }
+
+  specOf(pool: PoolRef): PoolSpec | undefined {
+    return this.entries.get(poolKey(pool))?.spec
   }
 
   ownerOf(pool: PoolRef): PoolOwnership | undefined {

@@ -136,6 +136,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
   })
 
   const envs = new EnvDirectory(directory, alarm.now)
+  const changes = new PoolSources.Changes()
   const bucket = Kv.bucket(nats, Streams.bucketName.pools)
   const putSpec = (pool: PoolRef, text: string): void => {
     const spec = PoolRpcs.decodeSpec(text)
@@ -220,9 +221,15 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
         scalePolicies: host.scalePolicies
       }, (live) =>
         Effect.gen(function*() {
-          yield* Effect.addFinalizer(() => Effect.sync(() => directory.withdrawn(live)))
+          yield* Effect.addFinalizer(() =>
+            Effect.sync(() => {
+              directory.withdrawn(live)
+              changes.tell()
+            })
+          )
           if (live.isPersistent) live.scheduler.setHeld(isHeld)
           directory.serving(live)
+          changes.tell()
           const event = before === undefined ? undefined : failovers.get(before.startup)
           if (event !== undefined) tellProgress(event, pool)
         })).pipe(
@@ -280,6 +287,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
     Stream.runForEach(bucket.watch(""), (event) =>
       Effect.sync(() => {
         poolChanged(directory, envs, putSpec, event)
+        changes.tell()
         // Which pools others want to hear of may have changed.
         if (event._tag !== "UpToDate" && !event.key.startsWith("owner.")) {
           for (const { live } of directory.pools) live?.tell()
@@ -288,7 +296,11 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
   )
   yield* supervised(
     "the watch of the registry",
-    Stream.runForEach(Registry.watch(nats), (event) => Effect.sync(() => memberChanged(directory, event)))
+    Stream.runForEach(Registry.watch(nats), (event) =>
+      Effect.sync(() => {
+        memberChanged(directory, event)
+        changes.tell()
+      }))
   )
   const system = yield* Consume.consume(nats, Streams.name.system, {
     filter: [Subject.system("SCHEDULER_FAILOVER"), Subject.system("WORKER_FAILOVER")],
@@ -300,6 +312,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
     if (event.success._tag === "SCHEDULER_FAILOVER") {
       failovers.set(event.success.startup, event.success.id)
       directory.schedulerDead(event.success.startup)
+      changes.tell()
     } else if (event.success._tag === "WORKER_FAILOVER") directory.executorDead(event.success.startup)
   }).pipe(Effect.mapError(unavailable))
   yield* supervised("the system event bus", system.failure)
@@ -313,8 +326,9 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
       return yield* unavailable({ message: `pool ${poolKey(pool)} could not be made: ${outcome.reason}` })
     }
   }
+  const sink = PoolSources.sink(nats, { directory, envs, member: config.member, changes })
   for (const source of host.poolSources.values()) {
-    yield* supervised(`the pool source ${source.name}`, Effect.scoped(source.run(PoolSources.sink(nats))))
+    yield* supervised(`the pool source ${source.name}`, Effect.scoped(source.run(sink)))
   }
   return PoolSchedulerService.of({ identity, directory })
 })

@@ -93,6 +93,7 @@ export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
   }
 
   const reporter = new Reporter({
+    member: identity.member,
     wire,
     later,
     ownerOf,

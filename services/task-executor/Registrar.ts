@@ -21,7 +21,7 @@ export const triesMax = 6
 const backoffFirstMs = 50
 const backoffMaxMs = 2_000
 
-const register = Wire.question(RegisterAnswer)
+const register = Wire.questionOfOwner(RegisterAnswer)
 
 export interface RegistrarOptions {
   readonly identity: Identity
@@ -102,7 +102,8 @@ export class Registrar {
       registrations += `${registrations === "" ? "" : ","}${registrationText(attempt)}`
     }
     const subject = Subject.member(owner, "register")
-    this.options.wire.ask(register, subject, `{"registrations":[${registrations}]}`, timeoutMs, (result) => {
+    const body = `{"registrations":[${registrations}],"ackReader":"${this.options.identity.member}"}`
+    this.options.wire.ask(register, subject, body, timeoutMs, (result) => {
       if (Result.isFailure(result)) return this.again(pendings, result.failure._tag !== "Nobody")
       const { outcomes } = result.success
       const elsewhere: Array<Pending> = []

@@ -35,9 +35,11 @@ const redirectsMax = 3
 const backoffFirstMs = 100
 const backoffMaxMs = 5_000
 
-const facts = Wire.question(FactAnswer)
+const facts = Wire.questionOfOwner(FactAnswer)
 
 export interface ReporterOptions {
+  /** This executor. */
+  readonly member: MemberId
   readonly wire: Wire.Wire
   readonly later: Later
   readonly ownerOf: (shard: Shard) => MemberId | undefined
@@ -171,7 +173,8 @@ export class Reporter {
     else lane.waiting.splice(0, taken)
     if (batch.length === 0) return
     lane.inFlight++
-    this.options.wire.ask(facts, Subject.member(owner, "facts"), `${body}]}`, timeoutMs, (result) => {
+    body += `],"ackReader":"${this.options.member}"}`
+    this.options.wire.ask(facts, Subject.member(owner, "facts"), body, timeoutMs, (result) => {
       lane.inFlight--
       for (const attempt of batch) attempt.isInFlight = false
       if (Result.isFailure(result)) { for (const attempt of batch) this.failed(attempt, result.failure, owner) }

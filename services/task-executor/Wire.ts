@@ -11,6 +11,7 @@ import type { Message } from "../../shared/jetstream/Message.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import type { Acknowledgements } from "./Acknowledgements.ts"
 
 export type AskFailure =
   /** It reached nobody: not done. */
@@ -22,8 +23,14 @@ export type AskFailure =
 /** A kind of question: what its answer must look like. Made once, at module scope. */
 export interface Question<A> {
   readonly read: (message: Message) => Result.Result<A, ContractError>
+  /** The subject whose acknowledgement the answer waits for, if it came ahead of the append. */
+  readonly onceAcknowledged?: (answer: A) => string | undefined
 }
 export const question = <A>(answer: Decode.Decodable<A>): Question<A> => ({ read: Rpc.answerReader(answer) })
+/** A question whose answer may come ahead of the append that makes it true: `done` hears of it when the broker has acknowledged that. */
+export const questionOfOwner = <A extends { readonly onceAcknowledged?: string }>(
+  answer: Decode.Decodable<A>
+): Question<A> => ({ read: Rpc.answerReader(answer), onceAcknowledged: (given) => given.onceAcknowledged })
 
 export interface Wire {
   /** `body`: JSON text. */
@@ -40,16 +47,20 @@ export interface Wire {
 
 const storeTimeoutMs = 5_000
 
-export const make = (nats: Connection): Wire => ({
+export const make = (nats: Connection, acknowledgements: Pick<Acknowledgements, "wait">): Wire => ({
   ask: (question, subject, body, timeoutMs, done) =>
     nats.requestUnsafe(subject, body, { timeoutMs }, (result) => {
       if (Result.isSuccess(result)) {
         const answer = question.read(result.success)
-        return done(
-          Result.isSuccess(answer)
-            ? Result.succeed(answer.success)
-            : Result.fail<AskFailure>({ _tag: "Refused", error: answer.failure })
-        )
+        if (Result.isFailure(answer)) return done(Result.fail<AskFailure>({ _tag: "Refused", error: answer.failure }))
+        const after = question.onceAcknowledged?.(answer.success)
+        if (after === undefined) return done(Result.succeed(answer.success))
+        return acknowledgements.wait(after, (isStored) =>
+          done(
+            isStored
+              ? Result.succeed(answer.success)
+              : Result.fail<AskFailure>({ _tag: "Unknown", reason: "the append of the answer was not acknowledged" })
+          ))
       }
       const error = result.failure
       const isUnsent = error._tag === "NoResponders" || error._tag === "MessageTooLarge" ||

@@ -21,8 +21,10 @@ import { timestamp } from "../../shared/protocol/Time.ts"
 import { type MemberId, StartupId } from "../../shared/protocol/Token.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
 import * as ShardMap from "../../shared/registry/ShardMap.ts"
+import * as Acknowledgements from "./Acknowledgements.ts"
 import * as Control from "./Control.ts"
 import * as Executor from "./Executor.ts"
+import * as Later from "./Later.ts"
 import * as Pools from "./Pools.ts"
 import * as Wire from "./Wire.ts"
 
@@ -64,7 +66,8 @@ const make = Effect.fnUntraced(function*(config: TaskExecutorConfig) {
   const unavailable = (error: { readonly message: string }) =>
     new ContractError({ code: "Unavailable", message: `the task executor cannot start: ${error.message}` })
   const shards = yield* ShardMap.make(nats).pipe(Effect.mapError(unavailable))
-  const wire = Wire.make(nats)
+  const later = yield* Later.make((cause) => nats.fail("the task executor could not take in an acknowledgement", cause))
+  const wire = Wire.make(nats, yield* Acknowledgements.make(nats, config.member, later))
   let current: { readonly startup: StartupId; readonly executor: Executor.Executor } | undefined
   const ready = yield* Deferred.make<void, ContractError>()
 

@@ -61,6 +61,9 @@ export const outcomeOf = (result: Result.Result<Message, RequestError>): AppendO
     : { _tag: "Unknown", reason: `${error.err_code ?? 0} ${error.description ?? ""}` }
 }
 
+/** Whether this message, seen on a `reply` that several read, says that an append is stored. */
+export const isStored = (message: Message): boolean => outcomeOf(Result.succeed(message))._tag === "Acked"
+
 /**
  * Appends `body` to the literal `subject` if its last sequence is `expectedSequence` (0: the subject is empty). `done` is called exactly once, without a fiber.
  * One append in flight per subject is the caller's duty.
@@ -72,13 +75,21 @@ export const appendUnsafe = (
   expectedSequence: number,
   timeoutMs: number,
   done: (outcome: AppendOutcome) => void,
-  headers?: Headers
+  options?: {
+    readonly headers?: Headers
+    /** Where the acknowledgement goes, when others read it too (`Connection.readReplies`). */
+    readonly reply?: string
+  }
 ): void => {
   const guard = { [expectedLastSubjectSequence]: String(expectedSequence) }
   nats.requestUnsafe(
     subject,
     body,
-    { timeoutMs, headers: headers === undefined ? guard : { ...headers, ...guard } },
+    {
+      timeoutMs,
+      headers: options?.headers === undefined ? guard : { ...options.headers, ...guard },
+      ...(options?.reply === undefined ? {} : { reply: options.reply })
+    },
     (result) => done(outcomeOf(result))
   )
 }
@@ -93,7 +104,7 @@ export const append = (
 ): Effect.Effect<AppendOutcome> =>
   Effect.callback<AppendOutcome>((resume) => {
     appendUnsafe(nats, subject, body, expectedSequence, options?.timeoutMs ?? 5_000, (outcome) =>
-      resume(Effect.succeed(outcome)), options?.headers)
+      resume(Effect.succeed(outcome)), options?.headers === undefined ? undefined : { headers: options.headers })
   })
 
 /** What became of an append whose outcome was unknown. */

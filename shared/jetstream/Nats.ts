@@ -77,6 +77,8 @@ export interface PublishOptions {
 }
 export interface RequestOptions {
   readonly headers?: Headers
+  /** Where the answer goes, once: a subject that `readReplies` has and that others may read too. Default: one that only this connection reads. */
+  readonly reply?: string
   /** Default `requestTimeoutDefaultMs`. */
   readonly timeoutMs?: number
 }
@@ -120,6 +122,8 @@ export interface Connection {
     options: RequestOptions,
     done: (result: Result.Result<Message, RequestError>) => void
   ) => void
+  /** Answers on `subject` (with wildcards) settle the requests that named one of its subjects as `reply`. Returns when the server knows it. */
+  readonly readReplies: (subject: string) => Effect.Effect<void, never, Scope.Scope>
   /** Returns when the server knows the subscription. `handler` is synchronous; if it throws, `failure` fails. Survives reconnects. */
   readonly subscribe: (
     subject: string,
@@ -246,7 +250,7 @@ const dial = Effect.fn("Nats.dial")(function*(options: ConnectOptions) {
           : `no NATS server at ${url} within ${waitMs / 1000} s: ${
             reasonOf(attempt.failure.cause)
           }. Start one (\`heddle dev\`) or set HEDDLE_NATS_URL; \`heddle doctor\` shows more.`,
-        details: { url }
+        details: { url, refused }
       })
     }
     yield* Effect.sleep(200)
@@ -301,12 +305,12 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
       const now = clock.currentTimeMillisUnsafe()
       if (now < nextDeadline) continue
       nextDeadline = Infinity // handlers called below may ask again, which lowers it
-      for (const [id, request] of pending) {
+      for (const [reply, request] of pending) {
         if (request.deadline > now) {
           if (request.deadline < nextDeadline) nextDeadline = request.deadline
           continue
         }
-        pending.delete(id)
+        pending.delete(reply)
         settle(request, Result.fail(new RequestTimeout({ subject: request.subject, timeoutMs: request.timeoutMs })))
       }
     }
@@ -334,14 +338,12 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
 
   const requestUnsafe: Connection["requestUnsafe"] = (subject, body, requestOptions, done) => {
     const timeoutMs = requestOptions.timeoutMs ?? requestTimeoutDefaultMs
-    const id = (counter++).toString(36)
+    const reply = requestOptions.reply ?? prefix + (counter++).toString(36)
     if (
       !publish(
         subject,
         body,
-        requestOptions.headers === undefined
-          ? { reply: prefix + id }
-          : { reply: prefix + id, headers: requestOptions.headers }
+        requestOptions.headers === undefined ? { reply } : { reply, headers: requestOptions.headers }
       )
     ) {
       const bytesMax = raw.info?.max_payload ?? Infinity
@@ -356,7 +358,7 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
       return
     }
     const deadline = clock.currentTimeMillisUnsafe() + timeoutMs
-    pending.set(id, { subject, deadline, timeoutMs, done })
+    pending.set(reply, { subject, deadline, timeoutMs, done })
     if (deadline < nextDeadline) nextDeadline = deadline
     sweeper ??= runFork(sweep)
   }
@@ -374,18 +376,18 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
       }
     })
 
-  subscribeRaw(`${prefix}*`, (_, message) => {
-    const id = message.subject.slice(prefix.length)
-    const request = pending.get(id)
+  const answered = (_: Error | null, message: Msg): void => {
+    const request = pending.get(message.subject)
     if (request === undefined) return // its deadline has passed
-    pending.delete(id)
+    pending.delete(message.subject)
     settle(
       request,
       message.headers?.code === 503
         ? Result.fail(new NoResponders({ subject: request.subject }))
         : Result.succeed(wrap(message))
     )
-  })
+  }
+  subscribeRaw(`${prefix}*`, answered)
 
   const subscribeUnsafe: Connection["subscribeUnsafe"] = (subject, handler, subscribeOptions) => {
     const subscription = subscribeRaw(
@@ -463,6 +465,14 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
       Effect.acquireRelease(
         Effect.sync(() => subscribeUnsafe(subject, handler, subscribeOptions)),
         (subscription) => Effect.sync(subscription.unsubscribe)
+      ).pipe(Effect.andThen(flush), Effect.asVoid),
+    readReplies: (subject) =>
+      Effect.acquireRelease(
+        Effect.sync(() => subscribeRaw(subject, answered)),
+        (subscription) =>
+          Effect.sync(() => {
+            if (!subscription.isClosed() && !raw.isClosed()) subscription.unsubscribe()
+          })
       ).pipe(Effect.andThen(flush), Effect.asVoid),
     inbox: () => createInbox(options.inboxPrefix),
     flush,

@@ -12,6 +12,7 @@ import type { EnvRef, EnvSpec } from "../protocol/Env.ts"
 import type { ContractError } from "../protocol/ErrorCode.ts"
 import type { PoolSpec } from "../protocol/Pool.ts"
 import type { PoolRef } from "../protocol/Sandbox.ts"
+import type { MemberId, PoolName } from "../protocol/Token.ts"
 
 /** The source cannot run as it is configured; its service goes down with this reason. */
 export class PoolSourceFailed extends Schema.TaggedError<PoolSourceFailed>()("PoolSourceFailed", {
@@ -19,7 +20,13 @@ export class PoolSourceFailed extends Schema.TaggedError<PoolSourceFailed>()("Po
   message: Schema.String
 }) {}
 
-/** What a source does to the mesh: the same as the rpcs of the same names. */
+/** Whether somebody serves a pool, as this replica sees it. `Absent`: there is no such pool. */
+export type PoolStanding =
+  | { readonly _tag: "Absent" }
+  | { readonly _tag: "NoOwner" }
+  | { readonly _tag: "Served"; readonly owner: MemberId; readonly isDraining: boolean }
+
+/** What a source does to the mesh: the same as the rpcs of the same names. And what it can show of it, which costs nothing to ask. */
 export interface PoolSink {
   readonly pools: Effect.Effect<ReadonlyArray<PoolSpec>, ContractError>
   readonly applyPool: (spec: PoolSpec) => Effect.Effect<void, ContractError>
@@ -28,6 +35,11 @@ export interface PoolSink {
   readonly envs: Effect.Effect<ReadonlyArray<EnvSpec>, ContractError>
   readonly applyEnv: (spec: EnvSpec) => Effect.Effect<void, ContractError>
   readonly removeEnv: (env: EnvRef) => Effect.Effect<void, ContractError>
+  readonly standing: (pool: PoolRef) => PoolStanding
+  /** The pools that belong to an env now. Undefined: this replica knows no such env (yet). */
+  readonly members: (env: EnvRef) => ReadonlyArray<PoolName> | undefined
+  /** Calls back when an answer of `standing` or `members` may be another one, until the scope ends. The listener is synchronous and does not throw. */
+  readonly changes: (listener: () => void) => Effect.Effect<void, never, Scope.Scope>
 }
 
 /** What a plugin contributes under `poolSources`. */

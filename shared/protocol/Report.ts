@@ -17,7 +17,12 @@ export const Registration = Schema.Struct({
   placement: Placement
 })
 export type Registration = typeof Registration.Type
-export const RegisterRequest = Schema.Struct({ registrations: Schema.Array(Registration) })
+/** The executor that reads `heddle.ack.<ackReader>.>`: its answer may go ahead of the append that makes it true (`onceAcknowledged`). */
+const ackReader = Schema.optionalKey(MemberId)
+/** The answer holds once the broker has acknowledged an append on this subject (`Subject.acknowledgement`). Only for who gave `ackReader`; without an acknowledgement nothing was answered. */
+const onceAcknowledged = Schema.optionalKey(Schema.String)
+
+export const RegisterRequest = Schema.Struct({ registrations: Schema.Array(Registration), ackReader })
 
 /** What an executor needs to run one attempt; `with`, `params` and `env` have their expressions filled in. */
 export const TaskSpec = Schema.Struct({
@@ -42,7 +47,7 @@ export const RegisterOutcome = Schema.Union([
   Schema.TaggedStruct("NotOwner", { owner: Schema.NullOr(MemberId) })
 ])
 export type RegisterOutcome = typeof RegisterOutcome.Type
-export const RegisterAnswer = Schema.Struct({ outcomes: Schema.Array(RegisterOutcome) })
+export const RegisterAnswer = Schema.Struct({ outcomes: Schema.Array(RegisterOutcome), onceAcknowledged })
 
 export const Outputs = Schema.Record(Schema.String, Schema.Unknown)
 export type Outputs = typeof Outputs.Type
@@ -79,7 +84,7 @@ export const FactReport = Schema.Struct({
   together: Schema.optionalKey(Schema.Literals([true]))
 })
 export type FactReport = typeof FactReport.Type
-export const FactRequest = Schema.Struct({ facts: Schema.Array(FactReport) })
+export const FactRequest = Schema.Struct({ facts: Schema.Array(FactReport), ackReader })
 
 export const FactOutcome = Schema.Union([
   /** In the journal. `next`: tasks already registered in the sandbox that was offered, to run in this order; several only when `together` was said. */
@@ -89,7 +94,7 @@ export const FactOutcome = Schema.Union([
   Schema.TaggedStruct("NotOwner", { owner: Schema.NullOr(MemberId) })
 ])
 export type FactOutcome = typeof FactOutcome.Type
-export const FactAnswer = Schema.Struct({ outcomes: Schema.Array(FactOutcome) })
+export const FactAnswer = Schema.Struct({ outcomes: Schema.Array(FactOutcome), onceAcknowledged })
 
 /** `ask` only asks. Each task is answered; an unknown one too, so that the coordinator can settle it. */
 export const ControlRequest = Schema.Struct({

@@ -3,7 +3,7 @@
  */
 import type { LaneName } from "./Lane.ts"
 import type { PoolRef } from "./Sandbox.ts"
-import type { ClaimId, InstanceId, Ledger, MemberId, Shard, TaskInstanceId } from "./Token.ts"
+import type { ClaimId, InstanceId, Ledger, MemberId, Shard, StartupId, TaskInstanceId } from "./Token.ts"
 
 /** Requests of the contract; every service that answers one is a NATS micro service (ADR-32). */
 export const rpc = {
@@ -79,6 +79,15 @@ export const system = (kind: string) => `heddle.system.${kind}`
 export const member = (id: MemberId, verb: "register" | "facts" | "job-state" | "control") =>
   `heddle.member.${id}.${verb}`
 export const forwarded = (id: MemberId, subject: string) => `heddle.member.${id}.forwarded.${subject}`
+
+/**
+ * Where the broker acknowledges a coordinator's append whose answers went ahead of it: read by the coordinator and by `reader`, the executor that holds them
+ * (docs/design/session-protocol.md). `append` counts within the coordinator's life.
+ */
+export const acknowledgement = (reader: MemberId, startup: StartupId, append: number) =>
+  `heddle.ack.${reader}.${startup}.${append}`
+export const acknowledgementsFor = (reader: MemberId) => `heddle.ack.${reader}.>`
+export const acknowledgementsOf = (startup: StartupId) => `heddle.ack.*.${startup}.*`
 
 export const header = {
   msgId: "Nats-Msg-Id",

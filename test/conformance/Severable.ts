@@ -106,6 +106,7 @@ export const severable = (nats: Connection, onMessage: (passing: Passing) => boo
         nats.flush
       ),
     subscribeUnsafe,
+    readReplies: nats.readReplies,
     inbox: nats.inbox,
     flush: Effect.suspend(() => isCut ? Effect.succeed(false) : nats.flush),
     onReconnect: nats.onReconnect,

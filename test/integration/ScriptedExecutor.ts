@@ -4,6 +4,8 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import * as Acknowledgements from "../../services/task-executor/Acknowledgements.ts"
+import * as Later from "../../services/task-executor/Later.ts"
 import * as Consume from "../../shared/jetstream/Consume.ts"
 import * as Decode from "../../shared/jetstream/Decode.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
@@ -47,6 +49,8 @@ export interface ScriptedExecutor {
   readonly ran: ReadonlyArray<TaskSpec>
   /** Everything else that registration answered. */
   readonly refused: ReadonlyArray<string>
+  /** Subjects that answers to registrations waited for, since they came ahead of the append. */
+  readonly early: ReadonlyArray<string>
   readonly report: (spec: TaskSpec, owner: MemberId, fact: TaskFact) => void
   readonly running: ReadonlyMap<string, { readonly spec: TaskSpec; readonly owner: MemberId }>
 }
@@ -54,7 +58,8 @@ export interface ScriptedExecutor {
 export const make = (
   nats: Connection,
   name: string,
-  script: Script
+  script: Script,
+  options?: { readonly readsAcknowledgements?: boolean }
 ): Effect.Effect<ScriptedExecutor, Consume.ConsumeFailed, Scope.Scope> =>
   Effect.gen(function*() {
     const member = MemberId.make(name)
@@ -64,6 +69,11 @@ export const make = (
     const running = new Map<string, { readonly spec: TaskSpec; readonly owner: MemberId }>()
     const keyOf = (spec: Pick<TaskSpec, "instance" | "taskInstanceId">) => `${spec.instance}/${spec.taskInstanceId}`
     let sequence = 0
+    const early: Array<string> = []
+    const acknowledgements = options?.readsAcknowledgements === true
+      ? yield* Acknowledgements.make(nats, member, yield* Later.make((cause) => nats.fail("the double broke", cause)))
+      : undefined
+    const ackReader = acknowledgements === undefined ? {} : { ackReader: member }
 
     const report = (spec: TaskSpec, owner: MemberId, fact: TaskFact): void => {
       const one: FactReport = {
@@ -124,14 +134,25 @@ export const make = (
           }))
         )
         delivery.ack()
-        nats.requestUnsafe(Subject.member(owner, "register"), JSON.stringify({ registrations }), {}, (answer) => {
-          const outcomes = Result.isSuccess(answer) ? decodeRegister(answer.success.text) : undefined
-          if (outcomes === undefined || Result.isFailure(outcomes)) return void refused.push("no answer")
-          for (const outcome of outcomes.success.outcomes) {
-            if (outcome._tag === "Registered") begin(outcome.spec, owner)
-            else refused.push(outcome._tag)
+        nats.requestUnsafe(
+          Subject.member(owner, "register"),
+          JSON.stringify({ registrations, ...ackReader }),
+          {},
+          (answer) => {
+            const outcomes = Result.isSuccess(answer) ? decodeRegister(answer.success.text) : undefined
+            if (outcomes === undefined || Result.isFailure(outcomes)) return void refused.push("no answer")
+            const take = (): void => {
+              for (const outcome of outcomes.success.outcomes) {
+                if (outcome._tag === "Registered") begin(outcome.spec, owner)
+                else refused.push(outcome._tag)
+              }
+            }
+            const after = outcomes.success.onceAcknowledged
+            if (after === undefined) return take()
+            early.push(after)
+            acknowledgements?.wait(after, (isStored) => isStored ? take() : void refused.push("not acknowledged"))
           }
-        })
+        )
       }
     )
     yield* nats.subscribe(Subject.member(member, "control"), (message) => {
@@ -148,5 +169,5 @@ export const make = (
         if (known !== undefined) report(known.spec, request.success.owner, { _tag: "KILLED" })
       }
     })
-    return { member, startup, ran, refused, report, running }
+    return { member, startup, ran, refused, early, report, running }
   })

@@ -80,6 +80,37 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
       assert.strictEqual(conflict.code, "Conflict")
     }))
 
+  it.effect("an executor that reads acknowledgements is answered ahead of the append, another one is not", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      const own = yield* coordinator("co-early")
+      for (const readsAcknowledgements of [true, false]) {
+        const scope = yield* Scope.make()
+        const name = `ex-early-${readsAcknowledgements}`
+        const executor = yield* ScriptedExecutor.make(
+          nats,
+          name,
+          () => ({ _tag: "SUCCEEDED", outputs: {} }),
+          { readsAcknowledgements }
+        ).pipe(Scope.provide(scope))
+        const { instanceId } = yield* Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, { inline: diamond })
+        const result = yield* Rpc.call(
+          nats,
+          Subject.rpc.workflow("result"),
+          WorkflowResult,
+          { instanceId, wait: "10s" },
+          { timeoutMs: 12_000 }
+        )
+        assert.strictEqual(result.state, "SUCCEEDED")
+        assert.strictEqual(executor.ran.length, 4)
+        assert.deepStrictEqual(executor.refused, [])
+        if (readsAcknowledgements) assert.match(executor.early[0] ?? "", /^heddle\.ack\.ex-early-true\.[a-z0-9]+\.\d+$/)
+        else assert.deepStrictEqual(executor.early, [])
+        yield* Scope.close(scope, Exit.void)
+      }
+      yield* own.stop
+    }))
+
   it.effect("a second coordinator takes over what the first one released, and what it left without a word", () =>
     Effect.gen(function*() {
       const nats = yield* connect

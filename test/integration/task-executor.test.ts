@@ -52,7 +52,11 @@ const connected = Effect.gen(function*() {
 })
 
 /** Both sides that an executor talks to. The coordinator registers everything; the pool hands out what the test puts in. */
-const otherSides = Effect.fnUntraced(function*(nats: Connection, options: { readonly hasCoordinator?: boolean } = {}) {
+const otherSides = Effect.fnUntraced(function*(nats: Connection, options: {
+  readonly hasCoordinator?: boolean
+  /** Answers to facts go ahead of an append: this is the subject of its acknowledgement. */
+  readonly onceAcknowledged?: string
+} = {}) {
   const facts = yield* Queue.unbounded<FactReport>()
   const settled = yield* Queue.unbounded<SettleRequest>()
   const specs = new Map<string, object>()
@@ -64,6 +68,7 @@ const otherSides = Effect.fnUntraced(function*(nats: Connection, options: { read
     while (waiting.length > 0 && parked.length > 0) parked.shift()?.()
   }
   const accept = (request: typeof FactRequest.Type) => ({
+    ...(options.onceAcknowledged === undefined ? {} : { onceAcknowledged: options.onceAcknowledged }),
     outcomes: request.facts.map((fact) => {
       Queue.offerUnsafe(facts, fact)
       return superseded.has(fact.taskInstanceId) ? { _tag: "Superseded" } : { _tag: "Accepted" }
@@ -312,6 +317,36 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("tas
       const body = stored._tag === "Some" ? JSON.parse(stored.value.text) : {}
       assert.strictEqual(body._tag, "Fact")
       assert.deepInclude(body.report, { taskInstanceId, executor: "x1", sequence: 1 })
+    }))
+
+  it.effect("an answer that goes ahead of the append holds when the broker has acknowledged that; after a refusal the fact is told again", () =>
+    Effect.gen(function*() {
+      const nats = yield* connected
+      yield* Streams.ensure(nats)
+      const onceAcknowledged = "heddle.ack.x1.s.7"
+      const sides = yield* otherSides(nats, { onceAcknowledged })
+      yield* Layer.build(executorLayer(nats))
+      const sandbox = { uid: "s", name: "s", namespace: "default", provider: "inline", labels: {} }
+      const inbox = Read.lastMessage(nats, Streams.name.commands, Subject.command(shard, instance))
+      const before = yield* inbox
+
+      const good = sides.submit(sandbox, "noop", { outputs: {} })
+      yield* sides.fact
+      yield* nats.flush
+      nats.publish(onceAcknowledged, JSON.stringify({ stream: "HEDDLE_JOURNAL", seq: 4 }))
+      yield* sides.settled("released", good.claimId)
+      assert.deepStrictEqual(yield* inbox, before, "it was told once")
+
+      nats.publish(
+        onceAcknowledged,
+        JSON.stringify({ error: { code: 400, err_code: 10071, description: "wrong last sequence: 9" } })
+      )
+      yield* nats.flush
+      const bad = sides.submit(sandbox, "noop", { outputs: {} })
+      yield* sides.settled("released", bad.claimId)
+      const stored = yield* inbox
+      const body = stored._tag === "Some" ? JSON.parse(stored.value.text) : {}
+      assert.strictEqual(body.report?.taskInstanceId, bad.taskInstanceId, "nobody knows what became of the append")
     }))
 
   it.effect("a registration that is taken away ends the tasks of that life; the next life has another startup id", () =>

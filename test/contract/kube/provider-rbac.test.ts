@@ -98,7 +98,10 @@ const objects = (at: Stage, token: string) =>
       applyPool: () => Effect.void,
       removePool: () => Effect.void,
       applyEnv: () => Effect.void,
-      removeEnv: () => Effect.void
+      removeEnv: () => Effect.void,
+      standing: () => ({ _tag: "Absent" }),
+      members: () => [],
+      changes: () => Effect.void
     }
     const made = (name: string) =>
       [
