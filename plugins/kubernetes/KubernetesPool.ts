@@ -64,6 +64,8 @@ export interface Agents {
   readonly natsUrl: string
   /** Of a token. */
   readonly ttlMs: number
+  /** How much longer than its token is good an agent may be silent. */
+  readonly lateMs: number
 }
 
 export interface KubernetesPoolOptions {
@@ -83,8 +85,6 @@ const writeBudgetMs = 4_500
 /** Reads and writes in turns that one read-back or release makes before it says `Unknown`. */
 const turnsMax = 8
 const deletionsMax = 10_000
-/** Beyond the life of its token, an agent may be late with its question. */
-export const agentLateMs = 60_000
 const decodeTokenRequest = Schema.decodeUnknownOption(AgentTokenRequest)
 
 interface Pending {
@@ -215,7 +215,7 @@ export class KubernetesPool implements ProviderPool {
     if (agents === undefined || pod.annotations[annotation.agentUser] === undefined) return undefined
     const heard = this.agentHeard.get(pod.uid)
     const since = heard ?? this.firstSeen.get(pod.uid)
-    if (since === undefined || this.now() - since < agents.ttlMs + agentLateMs) return undefined
+    if (since === undefined || this.now() - since < agents.ttlMs + agents.lateMs) return undefined
     return heard === undefined
       ? "its agent has never asked for a token here: does its first container start services/sandbox-agent, and does it reach NATS?"
       : "its agent has not asked for a token for longer than one is good"

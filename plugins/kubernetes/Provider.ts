@@ -16,6 +16,9 @@ import { isDnsLabel, isLabelValue, labelsProblem } from "./Names.ts"
 
 const noExec = "this heddle cannot run processes in pods yet: reach the sandbox by its address"
 
+/** Beyond the life of its token, an agent may be late with its question. */
+const agentLateMs = 60_000
+
 /** A pool whose names or labels Kubernetes would refuse. */
 const contextProblems = (
   { labels, pool }: PoolProvider.OpenContext,
@@ -79,7 +82,12 @@ export const make = (options: ProviderOptions): PoolProvider.PoolProvider => {
           })
         }
         const agents = config.exec === "agent" && config.agent !== undefined && tokens !== undefined
-          ? { tokens, natsUrl: config.agent.natsUrl, ttlMs: config.agent.tokenTtl ?? agentTokenTtlDefaultMs }
+          ? {
+            tokens,
+            natsUrl: config.agent.natsUrl,
+            ttlMs: config.agent.tokenTtl ?? agentTokenTtlDefaultMs,
+            lateMs: agentLateMs
+          }
           : undefined
         const client = yield* cluster.client
         return yield* KubernetesPool.make({
