@@ -24,14 +24,16 @@ interface Waiting {
 }
 
 export class Acknowledgements {
-  readonly #later: Later
+  readonly #later: Pick<Later, "after" | "nowMs">
+  readonly #waitMs: number
   /** In order of their deadlines, since each waits equally long. */
   readonly #waiting = new Map<string, Waiting>()
   readonly #overtakers = new Map<string, boolean>()
   #isSweeping = false
 
-  constructor(later: Later) {
+  constructor(later: Pick<Later, "after" | "nowMs">, forMs = waitMs) {
     this.#later = later
+    this.#waitMs = forMs
   }
 
   /** Waits for the acknowledgement on `subject`. */
@@ -40,7 +42,7 @@ export class Acknowledgements {
     if (known !== undefined) return done(known)
     const waiting = this.#waiting.get(subject)
     if (waiting !== undefined) return void waiting.done.push(done)
-    this.#waiting.set(subject, { until: this.#later.nowMs() + waitMs, done: [done] })
+    this.#waiting.set(subject, { until: this.#later.nowMs() + this.#waitMs, done: [done] })
     this.#sweepLater()
   }
 
@@ -70,7 +72,7 @@ export class Acknowledgements {
   #sweepLater(): void {
     if (this.#isSweeping) return
     this.#isSweeping = true
-    this.#later.after(waitMs, () => {
+    this.#later.after(this.#waitMs, () => {
       this.#isSweeping = false
       const now = this.#later.nowMs()
       for (const [subject, { done, until }] of this.#waiting) {
@@ -87,10 +89,11 @@ export class Acknowledgements {
 export const make = (
   nats: Connection,
   member: MemberId,
-  later: Later
+  later: Pick<Later, "after" | "nowMs">,
+  forMs?: number
 ): Effect.Effect<Acknowledgements, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const acknowledgements = new Acknowledgements(later)
+    const acknowledgements = new Acknowledgements(later, forMs)
     yield* nats.onDisconnect(() => acknowledgements.lost())
     yield* nats.subscribe(
       Subject.acknowledgementsFor(member),

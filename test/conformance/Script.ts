@@ -7,6 +7,8 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import * as Acknowledgements from "../../services/task-executor/Acknowledgements.ts"
+import * as Wire from "../../services/task-executor/Wire.ts"
 import * as Append from "../../shared/jetstream/Append.ts"
 import * as Consume from "../../shared/jetstream/Consume.ts"
 import * as Decode from "../../shared/jetstream/Decode.ts"
@@ -36,11 +38,15 @@ import {
 } from "../../shared/protocol/Token.ts"
 
 const decodeLane = Decode.decoder(LaneBatch)
-const decodeRegister = Decode.decoder(RegisterAnswer)
-const decodeFacts = Decode.decoder(FactAnswer)
+const register = Wire.questionOfOwner(RegisterAnswer)
+const facts = Wire.questionOfOwner(FactAnswer)
 const decodeControl = Decode.decoder(ControlRequest)
 const decodeWithdraw = Decode.decoder(Withdraw)
 const answerTimeoutMs = 1_000
+const realTime = {
+  nowMs: () => performance.now(),
+  after: (delayMs: number, run: () => void) => void setTimeout(run, delayMs)
+}
 
 /** What becomes of one attempt. */
 export type Act =
@@ -112,12 +118,15 @@ export class Script {
   readonly #childPlans = new Map<string, Record<string, Plan[string]>>()
   readonly #counts = new Map<string, number>()
   readonly #nats: Connection
+  /** Asks as a real executor does: answers may come ahead of the append. */
+  #wire: Wire.Wire
   #control: Subscription | undefined
   #lives = 1
   #sequence = 0
 
   constructor(nats: Connection, name: string) {
     this.#nats = nats
+    this.#wire = Wire.make(nats, new Acknowledgements.Acknowledgements(realTime, answerTimeoutMs))
     this.member = MemberId.make(name)
     this.startup = StartupId.make(`${name}-1`)
   }
@@ -205,11 +214,9 @@ export class Script {
         }
       )
     if (owner === undefined) return inbox()
-    this.#nats.requestUnsafe(Subject.member(owner, "facts"), JSON.stringify({ facts: [one] }), {
-      timeoutMs: answerTimeoutMs
-    }, (answer) => {
-      const decoded = Result.isSuccess(answer) ? decodeFacts(answer.success.text) : undefined
-      const outcome = decoded !== undefined && Result.isSuccess(decoded) ? decoded.success.outcomes[0] : undefined
+    const body = JSON.stringify({ facts: [one], ackReader: this.member })
+    this.#wire.ask(facts, Subject.member(owner, "facts"), body, answerTimeoutMs, (answer) => {
+      const outcome = Result.isSuccess(answer) ? answer.success.outcomes[0] : undefined
       if (outcome === undefined || outcome._tag === "NotOwner") return inbox()
       note(outcome._tag)
       this.reporting.delete(key)
@@ -254,14 +261,14 @@ export class Script {
   }
 
   register(waiting: Waiting, tries = 0): void {
-    const registration = this.registrationOf(waiting)
-    this.#nats.requestUnsafe(
+    const body = JSON.stringify({ registrations: [this.registrationOf(waiting)], ackReader: this.member })
+    this.#wire.ask(
+      register,
       Subject.member(waiting.owner, "register"),
-      JSON.stringify({ registrations: [registration] }),
-      { timeoutMs: answerTimeoutMs },
+      body,
+      answerTimeoutMs,
       (answer) => {
-        const decoded = Result.isSuccess(answer) ? decodeRegister(answer.success.text) : undefined
-        const outcome = decoded !== undefined && Result.isSuccess(decoded) ? decoded.success.outcomes[0] : undefined
+        const outcome = Result.isSuccess(answer) ? answer.success.outcomes[0] : undefined
         this.registered.push({
           instance: waiting.entry.instance,
           id: waiting.entry.taskInstanceId,
@@ -318,6 +325,8 @@ export class Script {
   }
 
   readonly run: Effect.Effect<void, Consume.ConsumeFailed, Scope.Scope> = Effect.gen({ self: this }, function*() {
+    const acknowledgements = yield* Acknowledgements.make(this.#nats, this.member, realTime, answerTimeoutMs)
+    this.#wire = Wire.make(this.#nats, acknowledgements)
     yield* Consume.consume(
       this.#nats,
       Streams.name.ready,
