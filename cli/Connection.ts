@@ -78,9 +78,13 @@ export const provide = <A, E, R>(use: Effect.Effect<A, E, R | Link>) =>
     const natsUrl = yield* url
     const timeoutMs = yield* requestTimeoutMs
     const open = Layer.build(
-      Nats.layer({ url: natsUrl, name: "heddle-cli", connectWaitMs: Math.min(timeoutMs, 2_000) })
+      Nats.layerConfig({ url: natsUrl, name: "heddle-cli", connectWaitMs: Math.min(timeoutMs, 2_000) })
     ).pipe(
-      Effect.map((context) => Context.get(context, Nats)),
+      Effect.catchTag("ConfigError", (error) =>
+        Effect.fail(Globals.usage(`The environment is not valid: ${error.message}`))),
+      Effect.map((context) =>
+        Context.get(context, Nats)
+      ),
       Scope.provide(scope)
     )
     return yield* Effect.provideService(use, Link, Link.of({ nats: yield* Effect.cached(open) }))

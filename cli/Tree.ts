@@ -62,7 +62,7 @@ export const root = Command.make("heddle").pipe(
         Backfill.backfill
       ]
     },
-    { group: "Afterwards", commands: [Recorded.replay] },
+    { group: "Afterwards", commands: [Recorded.replay, Recorded.at, Recorded.diff] },
     {
       group: "Operations",
       commands: [

@@ -6,22 +6,17 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
-import { createHash } from "node:crypto"
 import * as Chain from "../../services/coordinator/engine/Chain.ts"
 import * as Replay from "../../services/coordinator/engine/Replay.ts"
-import * as View from "../../services/coordinator/engine/View.ts"
-import * as WorkflowGraph from "../../services/coordinator/engine/WorkflowGraph.ts"
-import * as Kv from "../../shared/jetstream/Kv.ts"
-import * as Streams from "../../shared/jetstream/Streams.ts"
-import { Definition, type DefinitionRef, DefinitionStored } from "../../shared/protocol/Definition.ts"
-import { SessionId, StreamSequence } from "../../shared/protocol/Token.ts"
 import * as Connection from "../Connection.ts"
 import { CliFailure, Ended } from "../ExitCode.ts"
 import * as Globals from "../Globals.ts"
-import * as Journal from "../Journal.ts"
+import type * as Journal from "../Journal.ts"
+import * as Moment from "../Moment.ts"
 import { Output } from "../Output.ts"
 import * as ReplayStep from "../ReplayStep.ts"
+import * as RunFile from "../RunFile.ts"
+import * as RunRecord from "../RunRecord.ts"
 import * as RunResult from "../RunResult.ts"
 import * as RunWatch from "../RunWatch.ts"
 
@@ -33,79 +28,12 @@ export interface Input {
   readonly verify: boolean
 }
 
-const sha256 = (text: string) => createHash("sha256").update(text).digest("hex")
-
-/** Whether an entry is in the part that was asked for. */
-const untilOf = (text: string) =>
-  Effect.gen(function*() {
-    if (/^\d+$/.test(text)) return (recorded: Journal.Recorded) => recorded.sequence <= Number(text)
-    const at = Date.parse(text)
-    if (Number.isNaN(at)) {
-      return yield* Globals.usage(
-        `--until ${JSON.stringify(text)} is neither a sequence nor a time.`,
-        "write 1234, or 2026-11-21T10:00:00Z."
-      )
-    }
-    return (recorded: Journal.Recorded) => recorded.entry.at <= at
-  })
-
 const speedOf = (text: string) => {
   const factor = text === "max" ? Infinity : Number(text)
   return factor > 0
     ? Effect.succeed(factor)
     : Effect.fail(Globals.usage(`--speed ${JSON.stringify(text)} is no speed.`, "write 1, 10 or max."))
 }
-
-const decodeStored = Schema.decodeUnknownOption(Schema.fromJsonString(DefinitionStored))
-
-/** As the coordinator keeps definitions: versions for ever, those that came with a start by their hash. */
-const keyOf = (ref: DefinitionRef) =>
-  ref.version === 0
-    ? `inline.${ref.namespace}.${ref.name}.${ref.hash}`
-    : `version.${ref.namespace}.${ref.name}.${ref.version}`
-
-/** The graph that the instance pins: from its first entry, or from the bucket of definitions. */
-const graphOf = Effect.fnUntraced(function*(entries: ReadonlyArray<Journal.Recorded>) {
-  const start = entries[0]?.entry.cause.find((event) => event._tag === "WORKFLOW_START")
-  if (start === undefined) {
-    return yield* new CliFailure({
-      exit: 1,
-      message: "The journal does not begin with the start of this instance: its oldest entries have expired."
-    })
-  }
-  const { definition: ref, inline } = start.start
-  const bucket = Kv.bucket(yield* Connection.nats, Streams.bucketName.definitions)
-  const stored = inline === undefined
-    ? yield* bucket.get(keyOf(ref)).pipe(
-      Effect.map(Option.flatMap((entry) => decodeStored(entry.value))),
-      Effect.mapError((error) =>
-        new CliFailure({ exit: 1, message: `The definitions cannot be read: ${error.message}` })
-      )
-    )
-    : Option.none()
-  const source: unknown = inline ?? Option.getOrUndefined(stored)?.definition
-  if (source === undefined) {
-    return yield* new CliFailure({
-      exit: 1,
-      message:
-        `The definition ${ref.name}@${ref.version} is not in the bucket ${Streams.bucketName.definitions} any more.`
-    })
-  }
-  const definition = yield* Schema.decodeUnknownEffect(Definition)(source).pipe(
-    Effect.mapError((error) =>
-      new CliFailure({ exit: 1, message: `The definition ${ref.name}@${ref.version} cannot be read: ${error.message}` })
-    )
-  )
-  return yield* Effect.fromResult(WorkflowGraph.compile(definition, ref)).pipe(
-    Effect.mapError((problems) =>
-      new CliFailure({
-        exit: 1,
-        message: `The definition ${ref.name}@${ref.version} is not valid any more.`,
-        problems: problems.map((problem) => `${problem.path}: ${problem.message}`)
-      })
-    )
-  )
-})
 
 const waitForEnter = Effect.callback<void>((resume) => {
   const done = () => {
@@ -126,10 +54,10 @@ const waitForEnter = Effect.callback<void>((resume) => {
 const stepOf = ({ entry, ledger, sequence }: Journal.Recorded) => ({ seq: sequence, ledger, ...entry })
 
 /** Chain and decisions; lines for people, and whether all is as it should be. */
-const verifyAll = Effect.fnUntraced(function*(all: ReadonlyArray<Journal.Recorded>) {
-  const entries = all.map((recorded) => recorded.entry)
-  const chain = Chain.verifyChain(entries, sha256)
-  const graph = yield* graphOf(all)
+const verifyAll = Effect.fnUntraced(function*(run: RunRecord.RunRecord) {
+  const entries = run.entries.map((recorded) => recorded.entry)
+  const chain = Chain.verifyChain(entries, RunFile.sha256)
+  const graph = yield* RunRecord.graphOf(run)
   const differences = Replay.verify(entries, graph)
   return { chain, differences, isGood: chain === undefined && differences.length === 0 }
 })
@@ -137,18 +65,16 @@ const verifyAll = Effect.fnUntraced(function*(all: ReadonlyArray<Journal.Recorde
 export const run = (input: Input) =>
   Effect.gen(function*() {
     const output = yield* Output
-    const instance = yield* Globals.checkToken("The instance", input.instance)
-    const isWanted = Option.isSome(input.until) ? yield* untilOf(input.until.value) : () => true
+    const until = Option.isSome(input.until) ? yield* Moment.upTo("--until", input.until.value) : undefined
     const speed = Option.isSome(input.speed) ? yield* speedOf(input.speed.value) : Infinity
-    const all = yield* Journal.read(instance)
-    const shown = all.filter(isWanted)
+    const recordedRun = yield* RunRecord.read(input.instance)
+    const { entries: all, instance } = recordedRun
+    const shown = until === undefined ? all : until(all)
     if (shown.length === 0) {
       return yield* new CliFailure({
         exit: 3,
         message: `Nothing of ${instance} had happened yet.`,
-        fix: `the first entry is of ${new Date(all[0]?.entry.at ?? 0).toISOString()}, sequence ${
-          all[0]?.sequence ?? 0
-        }.`
+        fix: `the first entry is of ${new Date(all[0].entry.at).toISOString()}, sequence ${all[0].sequence}.`
       })
     }
     const states: ReplayStep.States = new Map()
@@ -170,15 +96,10 @@ export const run = (input: Input) =>
       }
     }
     // The picture needs the graph, which may be in a store that nobody answers for; the steps do not.
-    const graph = yield* Effect.result(graphOf(all))
-    const state = Result.isSuccess(graph)
-      ? Replay.replay(shown.map((recorded) => recorded.entry), graph.success)
-      : undefined
+    const graph = yield* Effect.result(RunRecord.graphOf(recordedRun))
     const last = shown.at(-1)
-    const view = state === undefined || last === undefined
-      ? undefined
-      : View.view(state, SessionId.make(0), StreamSequence.make(last.sequence))
-    const verified = input.verify ? yield* verifyAll(all) : undefined
+    const view = Result.isSuccess(graph) ? RunRecord.viewAt(shown, graph.success) : undefined
+    const verified = input.verify ? yield* verifyAll(recordedRun) : undefined
     if (isDocument) {
       yield* output.value({
         instanceId: instance,

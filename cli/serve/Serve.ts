@@ -76,7 +76,7 @@ export const run = (input: Input) =>
       finishMs: undefined
     }
     yield* Interruption.isOrderlyEnd
-    const connected = yield* Layer.build(Nats.layer({ url, name: `heddle-${input.service}` }))
+    const connected = yield* Layer.build(Nats.layerConfig({ url, name: `heddle-${input.service}` }))
     const nats = yield* Effect.provide(Nats, connected)
     const host = yield* plugins
     const agentTokens = yield* AgentToken.config(nats)

@@ -136,6 +136,23 @@ export const workflows = Command.make("workflows").pipe(
       Command.withDescription("What the tasks wrote"),
       Command.withExamples([example("workflows logs i-7 --task count --follow", "One task, live")])
     ),
+    Command.make("export", {
+      instance,
+      file: text("file", "path", "Where to write it; standard output when not given").pipe(Flag.withAlias("f"))
+    }, Lazy.handler(() => import("../command/Export.ts").then((_) => _.run))).pipe(
+      Command.withDescription(
+        "The journal of a run and its definition as one file (JSON Lines), for `replay`, `at`, `diff` and `workflows import` on any machine"
+      ),
+      Command.withExamples([example("workflows export i-7 -f i-7.jsonl", "Send it to a colleague")])
+    ),
+    Command.make("import", {
+      file: argument("file", "Of `heddle workflows export`; - for standard input")
+    }, Lazy.handler(() => import("../command/Import.ts").then((_) => _.run))).pipe(
+      Command.withDescription(
+        "A run out of a file into this mesh, verified first: `get`, `history`, `diff` and `fork` know it here. Importing it again changes nothing"
+      ),
+      Command.withExamples([example("workflows import i-7.jsonl", "Then: heddle workflows get i-7")])
+    ),
     command("pause", "Pause: running tasks that can pause do, nothing new starts", "pause", "i-7 --reason maintenance"),
     command("resume", "Go on after a pause", "resume", "i-7"),
     command("stop", "Stop: active tasks are killed", "stop", "i-7 --reason 'wrong day' --wait"),

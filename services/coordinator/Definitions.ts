@@ -21,6 +21,7 @@ import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { namespaceDefault } from "../../shared/protocol/Pool.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
 import type { DefinitionName, Namespace } from "../../shared/protocol/Token.ts"
+import * as ContentHash from "./engine/ContentHash.ts"
 import * as Semaphore from "./engine/Semaphore.ts"
 import * as WorkflowGraph from "./engine/WorkflowGraph.ts"
 
@@ -45,14 +46,7 @@ const decodeDefinition = Decode.valueDecoder(Definition)
 const unavailable = (error: JetStreamFailed) =>
   new ContractError({ code: "Unavailable", message: `the store of definitions does not answer: ${error.message}` })
 
-/** Hash of a definition's content as it was written; the same text of fields gives the same hash whatever the order of keys was. */
-export const contentHash = (definition: unknown): string =>
-  cryptoHash("sha256", JSON.stringify(definition, sortedKeys), "hex").slice(0, 32)
-
-const sortedKeys = (_key: string, value: unknown): unknown =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
-    ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0))
-    : value
+const sha256 = (text: string): string => cryptoHash("sha256", text, "hex")
 
 const namespaceOf = (definition: Definition): Namespace => definition.metadata.namespace ?? namespaceDefault
 
@@ -93,7 +87,7 @@ export class Definitions {
     const decoded = decodeDefinition(value)
     if (Result.isFailure(decoded)) return Result.fail(withGraphProblems(decoded.failure, value))
     const definition = decoded.success
-    const hash = contentHash(value)
+    const hash = ContentHash.contentHash(value, sha256)
     const ref = { namespace: namespaceOf(definition), name: definition.metadata.name, version: 0, hash }
     const graph = WorkflowGraph.compile(definition, ref)
     if (Result.isFailure(graph)) {
