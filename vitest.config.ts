@@ -41,7 +41,8 @@ export default defineConfig({
       {
         test: {
           name: "e2e-deno",
-          include: ["test/e2e/{dev,examples,failover}.test.ts"],
+          include: ["test/e2e/*.test.ts"],
+          exclude: ["test/e2e/ProcessUsage.test.ts"],
           env: { HEDDLE_E2E_RUNTIME: "deno" },
           environment: "node",
           testTimeout: 180_000,

@@ -42,7 +42,10 @@ import { Namespace, PoolName } from "../shared/protocol/Token.ts"
 import { finalStatuses, StartAnswer, WorkflowView } from "../shared/protocol/Workflow.ts"
 
 const root = join(import.meta.dirname, "..")
-const heddle = join(root, "bin", "heddle.mjs")
+/** What starts `heddle` with the runtime that runs this. */
+const cli = process.versions["deno"] === undefined
+  ? [join(root, "bin", "heddle.mjs")]
+  : ["run", "-A", join(root, "cli", "heddle.ts")]
 /** The whole demo, which never hangs; `--limit <seconds>` for a machine that is busy with other things. */
 const limitAt = process.argv.indexOf("--limit")
 const limitMs = (limitAt < 0 ? 58 : Number(process.argv[limitAt + 1]) || 58) * 1_000
@@ -87,7 +90,7 @@ const serve = Effect.fnUntraced(function*(natsUrl: string, name: string, args: R
   const child = yield* Effect.acquireRelease(
     Effect.sync(() => {
       const started = spawn(process.execPath, [
-        heddle,
+        ...cli,
         "serve",
         ...args,
         "--member",
@@ -108,7 +111,8 @@ const serve = Effect.fnUntraced(function*(natsUrl: string, name: string, args: R
     }),
     (process) =>
       Effect.gen(function*() {
-        if (!hasEnded(process)) process.kill("SIGTERM")
+        // not SIGTERM: Deno takes a process that was sent a signal for ended
+        process.stdin.end()
         yield* ended(process).pipe(Effect.timeoutOption("12 seconds"))
         if (!hasEnded(process)) process.kill("SIGKILL")
         yield* ended(process)
@@ -247,7 +251,7 @@ const ReplayLine = Schema.fromJsonString(Schema.Union([
 /** `heddle replay INSTANCE --verify`, a line for each step. */
 const replay = Effect.fnUntraced(function*(natsUrl: string, instanceId: string) {
   const lines = yield* Effect.callback<ReadonlyArray<string>, DemoFailed>((resume) => {
-    const child = spawn(process.execPath, [heddle, "replay", instanceId, "--verify", "-o", "jsonl"], {
+    const child = spawn(process.execPath, [...cli, "replay", instanceId, "--verify", "-o", "jsonl"], {
       cwd: root,
       env: environment(natsUrl),
       stdio: ["ignore", "pipe", "pipe"]

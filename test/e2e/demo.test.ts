@@ -1,15 +1,27 @@
-/** `npm run demo`, two copies side by side: each ends by itself with code 0, shows every phase, and leaves nothing behind. */
+/** `npm run demo` and `deno task demo`, two copies side by side: each ends by itself with code 0, shows every phase, and leaves nothing behind. */
 import { assert, describe, it } from "@effect/vitest"
 import { readdirSync } from "node:fs"
+import { join } from "node:path"
+import { root } from "../../infra/bootstrap/nats-server.mjs"
 import { Command } from "./Command.ts"
+import { runtimeAsked } from "./Mesh.ts"
+
+const isDeno = runtimeAsked() === "deno"
+const deno = join(root, "node_modules", ".bin", "deno")
+// Deno looks for packages in its cache even if there is nothing to fetch; the user's is as good as any.
+const denoFolder = process.env["HOME"] === undefined
+  ? undefined
+  : { DENO_DIR: join(process.env["HOME"], ".cache", "deno") }
 
 /** Not a timed test: on two busy cores, beside other tests, two copies need more than the minute of one. */
 const limitS = 150
 
-describe("npm run demo", () => {
+describe(isDeno ? "deno task demo" : "npm run demo", () => {
   it("two copies at once: code 0, every phase, no process and no file left", async () => {
     const demo = () =>
-      new Command(process.execPath, () => ["infra/bootstrap/run.mjs", "demo", "--limit", String(limitS)])
+      isDeno
+        ? new Command(deno, () => ["task", "demo", "--limit", String(limitS)], denoFolder)
+        : new Command(process.execPath, () => ["infra/bootstrap/run.mjs", "demo", "--limit", String(limitS)])
     await using first = demo()
     await using second = demo()
     for (const command of [first, second]) {
