@@ -7,7 +7,7 @@
  * published then); requests in flight when it breaks fail with `ConnectionLost{sent: true}`, since their answers may be lost. The connection itself is renewed for ever.
  * Follows docs/design/modules.md "shared/jetstream", guides nats.md sections 2.3 and 8.
  */
-import { connect, createInbox, credsAuthenticator } from "@nats-io/transport-node"
+import { connect, createInbox, credsAuthenticator, PermissionViolationError } from "@nats-io/transport-node"
 import type { ConnectionOptions, Msg, NatsConnection, Subscription as RawSubscription } from "@nats-io/transport-node"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
@@ -18,11 +18,13 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Record from "effect/Record"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
-import { readFile } from "node:fs/promises"
+import { readFileSync } from "node:fs"
 import { ContractError } from "../protocol/ErrorCode.ts"
 import { encodeHeaders, type Headers, Message } from "./Message.ts"
 
@@ -98,6 +100,8 @@ export const requestTimeoutDefaultMs = 5_000
 export const sweepIntervalMs = 100
 export const connectWaitDefaultMs = 10_000
 const drainWaitMs = 2_000
+/** Kinds of subjects that a log tells about as forbidden. */
+const forbiddenMax = 64
 const flushWaitMs = 2_000
 
 export interface Connection {
@@ -150,15 +154,22 @@ export interface Connection {
   readonly clock: Clock.Clock
 }
 
-export interface ConnectOptions {
+/** Who connects: at most one of a file, its text, user and password, a token. None: what the URL names, or nobody. */
+export interface Identity {
+  /** Path of a `.creds` file (JWT and nkey). Read again at each reconnect, so that it may be renewed in place. */
+  readonly credentials?: string
+  /** The text of such a file, instead of its path. */
+  readonly credentialsText?: string
+  readonly user?: string
+  readonly password?: Redacted.Redacted<string>
+  readonly token?: Redacted.Redacted<string>
+}
+
+export interface ConnectOptions extends Identity {
   /** `nats://[user:password@]host:port`, or several with commas. */
   readonly url: string
   /** Shown by `nats server report connections`. */
   readonly name: string
-  /** Path of a `.creds` file (JWT and nkey). */
-  readonly credentials?: string
-  /** The text of such a file, instead of its path. */
-  readonly credentialsText?: string
   /** Where answers arrive, for an identity that may not subscribe to every inbox; `_INBOX` when not given. */
   readonly inboxPrefix?: string
   /** How long to try before the first connection, default 10 s. */
@@ -169,17 +180,37 @@ export class Nats extends Context.Service<Nats, Connection>()("heddle/jetstream/
   static readonly layer = (options: ConnectOptions): Layer.Layer<Nats, ContractError> =>
     Layer.effect(Nats, open(options))
 
-  /** `HEDDLE_NATS_URL` (default `nats://127.0.0.1:4222`), `HEDDLE_NATS_CREDS`. */
-  static readonly layerConfig = (name: string): Layer.Layer<Nats, ContractError | Config.ConfigError> =>
-    Layer.effect(
-      Nats,
-      Effect.gen(function*() {
-        const url = yield* Config.String("HEDDLE_NATS_URL").pipe(Config.withDefault("nats://127.0.0.1:4222"))
-        const credentials = yield* Config.option(Config.String("HEDDLE_NATS_CREDS"))
-        return yield* open({ url, name, ...(Option.isSome(credentials) ? { credentials: credentials.value } : {}) })
-      })
-    )
+  /** With the identity that `identityConfig` reads. */
+  static readonly layerConfig = (
+    options: Omit<ConnectOptions, keyof Identity>
+  ): Layer.Layer<Nats, ContractError | Config.ConfigError> =>
+    Layer.effect(Nats, Effect.flatMap(identityConfig, (identity) => open({ ...options, ...identity })))
 }
+
+const unclear = (message: string): ContractError => new ContractError({ code: "InvalidMessage", message })
+
+/** `HEDDLE_NATS_CREDS`; or `HEDDLE_NATS_USER` and `HEDDLE_NATS_PASSWORD`; or `HEDDLE_NATS_TOKEN`. More than one of them is a mistake, and said so. */
+export const identityConfig = Effect.gen(function*() {
+  const set = yield* Config.all({
+    credentials: Config.option(Config.String("HEDDLE_NATS_CREDS")),
+    user: Config.option(Config.String("HEDDLE_NATS_USER")),
+    password: Config.option(Config.Redacted("HEDDLE_NATS_PASSWORD")),
+    token: Config.option(Config.Redacted("HEDDLE_NATS_TOKEN"))
+  })
+  const identity: Identity = Record.getSomes<string, string | Redacted.Redacted<string>>(set)
+  const names = [
+    ...(identity.credentials === undefined ? [] : ["HEDDLE_NATS_CREDS"]),
+    ...(identity.user === undefined && identity.password === undefined ? [] : ["HEDDLE_NATS_USER"]),
+    ...(identity.token === undefined ? [] : ["HEDDLE_NATS_TOKEN"])
+  ]
+  if (names.length > 1) {
+    return yield* unclear(`${names.join(" and ")} are set: a process has one identity at NATS. Unset all but one.`)
+  }
+  if ((identity.user === undefined) !== (identity.password === undefined)) {
+    return yield* unclear("HEDDLE_NATS_USER and HEDDLE_NATS_PASSWORD belong together: set both, or none of them.")
+  }
+  return identity
+})
 
 interface Pending {
   readonly subject: string
@@ -199,31 +230,77 @@ const reasonOf = (cause: unknown): string => {
   return `${cause.message || cause.name}${inner}`
 }
 
-const connectionOptions = async (options: ConnectOptions): Promise<ConnectionOptions> => {
-  const urls = options.url.split(",").map((text) => text.trim()).filter((text) => text !== "")
-  const first = URL.canParse(urls[0] ?? "") ? new URL(urls[0] ?? "") : undefined
-  const user = first === undefined ? "" : decodeURIComponent(first.username)
-  const pass = first === undefined ? "" : decodeURIComponent(first.password)
-  return {
-    servers: urls.map((text) => withoutSecrets(text).replace(/^(nats|tls):\/\//, "")),
-    name: options.name,
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: 200,
-    reconnectJitter: 100,
-    pingInterval: 10_000,
-    maxPingOut: 2,
-    timeout: 2_000,
-    ...(user !== "" && pass !== "" ? { user, pass } : user === "" ? {} : { token: user }),
-    ...(first?.protocol === "tls:" ? { tls: {} } : {}),
-    ...(options.inboxPrefix === undefined ? {} : { inboxPrefix: options.inboxPrefix }),
-    ...(options.credentialsText === undefined
-      ? {}
-      : { authenticator: credsAuthenticator(new TextEncoder().encode(options.credentialsText)) }),
-    ...(options.credentials === undefined
-      ? {}
-      : { authenticator: credsAuthenticator(await readFile(options.credentials)) })
-  }
+/** What is said about who was refused; no secret is in it. */
+const identityText = ({ credentials, credentialsText, token, url, user }: ConnectOptions): string => {
+  if (credentials !== undefined) return `the credentials of ${credentials}`
+  if (credentialsText !== undefined) return "these credentials"
+  if (user !== undefined) return `user ${JSON.stringify(user)}`
+  if (token !== undefined) return "this token"
+  return /\/\/[^@/]*@/.test(url) ? "the user of the URL" : "a connection without credentials"
 }
+
+/** The bytes of a credentials file, and again at each call while it can be read. */
+const credentialsOf = (path: string) =>
+  Effect.try({
+    try: () => {
+      let bytes = readFileSync(path)
+      credsAuthenticator(bytes)("")
+      return () => {
+        try {
+          bytes = readFileSync(path)
+        } catch {
+          // It is just being replaced, or was taken away: what it said last may still be good.
+        }
+        return bytes
+      }
+    },
+    catch: (cause) =>
+      unclear(
+        `HEDDLE_NATS_CREDS names ${path}, which is no credentials file: ${
+          reasonOf(cause)
+        }. Name the file that \`nsc generate creds\` makes.`
+      )
+  })
+
+const connectionOptions = (options: ConnectOptions): Effect.Effect<ConnectionOptions, ContractError> =>
+  Effect.gen(function*() {
+    const urls = options.url.split(",").map((text) => text.trim()).filter((text) => text !== "")
+    const first = URL.canParse(urls[0] ?? "") ? new URL(urls[0] ?? "") : undefined
+    const urlUser = first === undefined ? "" : decodeURIComponent(first.username)
+    const urlPass = first === undefined ? "" : decodeURIComponent(first.password)
+    const { credentials, credentialsText, password, token, user } = options
+    if (urlUser !== "" && identityText(options) !== "the user of the URL") {
+      return yield* unclear(
+        `the URL of the NATS server names a user, and there is ${
+          identityText(options)
+        }: a process has one identity at NATS. Take the user out of the URL, or unset the other.`
+      )
+    }
+    const credentialsFile = credentials === undefined ? undefined : yield* credentialsOf(credentials)
+    return {
+      servers: urls.map((text) => withoutSecrets(text).replace(/^(nats|tls):\/\//, "")),
+      name: options.name,
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: 200,
+      reconnectJitter: 100,
+      pingInterval: 10_000,
+      maxPingOut: 2,
+      timeout: 2_000,
+      ...(urlUser !== "" && urlPass !== ""
+        ? { user: urlUser, pass: urlPass }
+        : urlUser === ""
+        ? {}
+        : { token: urlUser }),
+      ...(user === undefined || password === undefined ? {} : { user, pass: Redacted.value(password) }),
+      ...(token === undefined ? {} : { token: Redacted.value(token) }),
+      ...(first?.protocol === "tls:" ? { tls: {} } : {}),
+      ...(options.inboxPrefix === undefined ? {} : { inboxPrefix: options.inboxPrefix }),
+      ...(credentialsText === undefined
+        ? {}
+        : { authenticator: credsAuthenticator(new TextEncoder().encode(credentialsText)) }),
+      ...(credentialsFile === undefined ? {} : { authenticator: credsAuthenticator(credentialsFile) })
+    }
+  })
 
 class DialFailed extends Data.TaggedError("DialFailed")<{ readonly cause: unknown }> {}
 
@@ -232,9 +309,10 @@ const dial = Effect.fn("Nats.dial")(function*(options: ConnectOptions) {
   const clock = yield* Clock.Clock
   const waitMs = options.connectWaitMs ?? connectWaitDefaultMs
   const until = clock.currentTimeMillisUnsafe() + waitMs
+  const raw = yield* connectionOptions(options)
   while (true) {
     const attempt = yield* Effect.tryPromise({
-      try: async () => connect(await connectionOptions(options)),
+      try: () => connect(raw),
       catch: (cause) => new DialFailed({ cause })
     }).pipe(Effect.result)
     if (Result.isSuccess(attempt)) return attempt.success
@@ -244,9 +322,9 @@ const dial = Effect.fn("Nats.dial")(function*(options: ConnectOptions) {
       return yield* new ContractError({
         code: "Unavailable",
         message: refused
-          ? `NATS at ${url} refuses this identity: ${
+          ? `NATS at ${url} refuses ${identityText(options)}: ${
             reasonOf(attempt.failure.cause)
-          }. Check user, password or HEDDLE_NATS_CREDS; \`heddle doctor\` shows more.`
+          }. Set HEDDLE_NATS_CREDS to a credentials file, or HEDDLE_NATS_USER and HEDDLE_NATS_PASSWORD, or HEDDLE_NATS_TOKEN, as that server knows them.`
           : `no NATS server at ${url} within ${waitMs / 1000} s: ${
             reasonOf(attempt.failure.cause)
           }. Start one (\`heddle dev\`) or set HEDDLE_NATS_URL; \`heddle doctor\` shows more.`,
@@ -416,9 +494,23 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
     Effect.acquireRelease(Effect.sync(() => handlers.add(handler)), () => Effect.sync(() => handlers.delete(handler)))
       .pipe(Effect.asVoid)
 
+  // What is published without the right to is dropped by the server, which tells nobody but the connection.
+  const forbidden = new Set<string>()
+  const tellForbidden = ({ operation, subject }: PermissionViolationError): void => {
+    const what = subject.split(".").slice(0, 3).join(".")
+    if (forbidden.size >= forbiddenMax || forbidden.has(`${operation} ${what}`)) return
+    forbidden.add(`${operation} ${what}`)
+    runFork(
+      Effect.logError(
+        `NATS does not let this process ${operation} on ${subject}, nor maybe on others that begin with ${what}: give its user that permission (docs/design/permissions.md)`
+      )
+    )
+  }
   const watchStatus = async (): Promise<void> => {
     for await (const status of raw.status()) {
-      if (status.type === "disconnect") {
+      if (status.type === "error" && status.error instanceof PermissionViolationError) {
+        tellForbidden(status.error)
+      } else if (status.type === "disconnect") {
         failPending()
         for (const handler of disconnectHandlers) guarded("disconnect", handler)
       } else if (status.type === "reconnect") {

@@ -57,6 +57,11 @@ export interface MeshOptions {
   readonly runtimeFlags?: (name: string) => ReadonlyArray<string>
   /** More variables of the services' environment. */
   readonly env?: Readonly<Record<string, string>>
+  /** The same for each service of one role: who it is at a broker that asks. */
+  readonly envOf?: (role: Role) => Readonly<Record<string, string>>
+  /** Further configuration of the broker, as nats.conf has it, and who this program is there. */
+  readonly brokerConfig?: string
+  readonly identity?: Nats.Identity
   /** Opens the broker's HTTP monitor: `monitorUrl`. */
   readonly hasMonitor?: boolean
   readonly readyWithinMs?: number
@@ -184,13 +189,16 @@ export class Mesh {
       this.tellDeath = reject
     })
     this.died.catch(() => undefined) // who waits for something else sees it through `alive` and `until`
-    this.nats = ManagedRuntime.make(Nats.Nats.layer({ url: server.url, name: "heddle-test-mesh" }))
+    this.nats = ManagedRuntime.make(
+      Nats.Nats.layer({ url: server.url, name: "heddle-test-mesh", ...options.identity })
+    )
   }
 
   /** A mesh that answers: every process is a member, and every pool holds its size of idle sandboxes. */
   static async start(options: MeshOptions = {}): Promise<Mesh> {
     const server = await Broker.startBroker({
       ...(options.sync === "always" ? { sync: "always" } : {}),
+      ...(options.brokerConfig === undefined ? {} : { config: options.brokerConfig }),
       hasMonitor: options.hasMonitor ?? false
     })
     const mesh = new Mesh(options, server)
@@ -432,7 +440,7 @@ export class Mesh {
   }
 
   private spawnService(name: string, role: Role): ChildProcess {
-    const { env, grace, program: started, runtime = runtimeAsked(), runtimeFlags, slots, ttl } = this.options
+    const { env, envOf, grace, program: started, runtime = runtimeAsked(), runtimeFlags, slots, ttl } = this.options
     const flags = runtimeFlags?.(name) ?? []
     const [program, ...before] = runtime === "deno"
       ? [join(root, "node_modules", ".bin", "deno"), "run", "-A", ...flags]
@@ -463,7 +471,8 @@ export class Mesh {
           ...Object.fromEntries(own),
           NODE_COMPILE_CACHE: join(root, ".heddle", "cache", "compile"),
           XDG_CONFIG_HOME: this.folder,
-          ...env
+          ...env,
+          ...envOf?.(role)
         }
       })
     } finally {

@@ -8,9 +8,10 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Broker from "../../shared/testing/Broker.ts"
 
-export interface SignedBroker {
-  readonly url: string
-  /** Of a user of the mesh's account who may do everything in it. */
+export interface Signed {
+  /** For the server: operator, account, the account's keys. */
+  readonly config: string
+  /** Of a user of the mesh's account who may do everything in it: the text of a credentials file. */
   readonly credentials: string
   /** Seed of a signing key of that account, and the account. */
   readonly seed: Redacted.Redacted<string>
@@ -19,39 +20,46 @@ export interface SignedBroker {
   readonly otherSeed: Redacted.Redacted<string>
 }
 
-export const scoped: Effect.Effect<SignedBroker, never, Scope.Scope> = Effect.gen(function*() {
-  const made = yield* Effect.promise(async () => {
-    const operator = createOperator()
-    const [account, signer, other, system] = [createAccount(), createAccount(), createAccount(), createAccount()]
-    const user = createUser()
-    const accountJwt = await encodeAccount("mesh", account, {
-      signing_keys: [signer.getPublicKey(), other.getPublicKey()],
-      limits: {
-        mem_storage: -1,
-        disk_storage: -1,
-        streams: -1,
-        consumer: -1,
-        conn: -1,
-        subs: -1,
-        data: -1,
-        payload: -1
-      }
-    }, { signer: operator })
-    const systemJwt = await encodeAccount("SYS", system, {}, { signer: operator })
-    const operatorJwt = await encodeOperator("test", operator, { system_account: system.getPublicKey() })
-    return {
-      config: `operator: ${operatorJwt}
+/** New keys, and what a server must know of them. */
+export const keys = async (): Promise<Signed> => {
+  const operator = createOperator()
+  const [account, signer, other, system] = [createAccount(), createAccount(), createAccount(), createAccount()]
+  const user = createUser()
+  const accountJwt = await encodeAccount("mesh", account, {
+    signing_keys: [signer.getPublicKey(), other.getPublicKey()],
+    limits: {
+      mem_storage: -1,
+      disk_storage: -1,
+      streams: -1,
+      consumer: -1,
+      conn: -1,
+      subs: -1,
+      data: -1,
+      payload: -1
+    }
+  }, { signer: operator })
+  const systemJwt = await encodeAccount("SYS", system, {}, { signer: operator })
+  const operatorJwt = await encodeOperator("test", operator, { system_account: system.getPublicKey() })
+  return {
+    config: `operator: ${operatorJwt}
 resolver: MEMORY
 resolver_preload: {
   ${account.getPublicKey()}: ${accountJwt}
   ${system.getPublicKey()}: ${systemJwt}
 }`,
-      account: account.getPublicKey(),
-      seed: Redacted.make(new TextDecoder().decode(signer.getSeed())),
-      otherSeed: Redacted.make(new TextDecoder().decode(other.getSeed())),
-      credentials: new TextDecoder().decode(fmtCreds(await encodeUser("mesh", user, account), user))
-    }
-  })
+    account: account.getPublicKey(),
+    seed: Redacted.make(new TextDecoder().decode(signer.getSeed())),
+    otherSeed: Redacted.make(new TextDecoder().decode(other.getSeed())),
+    credentials: new TextDecoder().decode(fmtCreds(await encodeUser("mesh", user, account), user))
+  }
+}
+
+export interface SignedBroker extends Signed {
+  readonly url: string
+}
+
+export const scoped: Effect.Effect<SignedBroker, never, Scope.Scope> = Effect.gen(function*() {
+  const made = yield* Effect.promise(keys)
   const broker = yield* Effect.acquireRelease(
     Effect.promise(() => Broker.startBroker({ config: made.config })),
     (running) => Effect.promise(() => running.stop())

@@ -181,7 +181,7 @@ it.live(
           (yield* signed(others, a)).token,
           yield* AgentToken.credentialsWith(ticket.credentials, ofAnother)
         ]
-      ) assert.match((yield* open(credentials)).message, /refuses this identity/)
+      ) assert.match((yield* open(credentials)).message, /refuses these credentials/)
       const bad = yield* Effect.flip(AgentToken.make({ seed: Redacted.make("no key") }, mesh).ticket(a, 60_000))
       assert.match(bad.message, /no token for an agent/)
       assert.match(
