@@ -141,8 +141,8 @@ export class ApiServer {
     }
   }
 
-  #write(response: ServerResponse, text: string): void {
-    response.writeHead(200, { "content-type": "text/plain" })
+  #write(response: ServerResponse, text: string, type = "text/plain"): void {
+    response.writeHead(200, { "content-type": type })
     response.end(text)
   }
 
@@ -176,6 +176,13 @@ export class ApiServer {
     const text = needsBody ? await readBody(request) : Buffer.alloc(0)
     const user = cluster.userOf(request.headers.authorization)
     const found = Route.route(method, path, search, contentType, cluster.find)
+    // Of the second version there is nothing: an empty document, as clients ask that have found no kind in the third.
+    if (path === "/openapi/v2" && method === "GET") {
+      const type = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+      if (request.headers.accept?.includes(type) !== true) throw Refusal.noSuchPath()
+      this.#write(response, "", "application/octet-stream")
+      return
+    }
     if (found._tag === "Discovery") {
       const body = Discovery.answer(
         cluster.store,
