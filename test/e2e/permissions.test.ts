@@ -1,0 +1,193 @@
+/**
+ * A mesh whose users have exactly the permissions of shared/jetstream/Permissions.ts: it does its work, through failovers too, and nobody is ever refused anything; what they may not do
+ * the server refuses.
+ */
+import { assert, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { root } from "../../infra/bootstrap/nats-server.mjs"
+import * as Nats from "../../shared/jetstream/Nats.ts"
+import * as Permissions from "../../shared/jetstream/Permissions.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
+import { Namespace, PoolName } from "../../shared/protocol/Token.ts"
+import { Command } from "./Command.ts"
+import { Mesh } from "./Mesh.ts"
+
+const pool = { namespace: Namespace.make("default"), name: PoolName.make("boxes") }
+const passwordOf = (role: Permissions.PermissionRole) => `${role}-password`
+const envOf = (user: Permissions.PermissionRole) => ({
+  HEDDLE_NATS_USER: user,
+  HEDDLE_NATS_PASSWORD: passwordOf(user)
+})
+const isRole = (role: string): role is Permissions.PermissionRole => Permissions.roles.some((one) => one === role)
+const brokerConfig = `authorization { ${Permissions.usersConfig((role) => JSON.stringify(passwordOf(role)))} }`
+
+const shell = (name: string, run: string, dependsOn: ReadonlyArray<string> = []) => ({
+  name,
+  type: "shell",
+  pool: pool.name,
+  dependsOn,
+  with: { run }
+})
+
+it("the configuration in the documents is the one that is tested", () => {
+  const written = readFileSync(join(root, "docs", "design", "permissions.conf"), "utf8")
+  assert.strictEqual(
+    written.slice(written.indexOf("users:")),
+    Permissions.usersConfig((role) => `$${role.toUpperCase().replaceAll("-", "_")}_PASSWORD`)
+  )
+})
+
+it("a mesh with exactly these permissions does all of its work, and nobody is refused anything", async () => {
+  await using mesh = await Mesh.start({
+    ttl: "2s",
+    grace: "500ms",
+    coordinators: 2,
+    poolSchedulers: 2,
+    executors: 2,
+    pools: [{ name: pool.name, provider: "local", size: 3 }],
+    brokerConfig,
+    identity: { user: "client", password: Redacted.make(passwordOf("client")) },
+    envOf: (role) => isRole(role) ? envOf(role) : {}
+  })
+  const result = (instanceId: string, state: string) =>
+    mesh.until(
+      `${instanceId} is ${state}`,
+      async () =>
+        JSON.stringify(await mesh.ask(Subject.rpc.workflow("result"), { instanceId, wait: "2s" })).includes(
+          `"${state}"`
+        )
+    )
+  const heddle = async (...args: ReadonlyArray<string>) => {
+    await using command = new Command(
+      process.execPath,
+      () => [join(root, "cli", "heddle.ts"), "--nats", mesh.natsUrl, ...args],
+      envOf("client")
+    )
+    const { code, error, out } = await command.end(60_000)
+    assert.strictEqual(code, 0, `${args.join(" ")}: ${error}`)
+    assert.notInclude(error, "does not let")
+    return out
+  }
+
+  // Runs of a stored definition, by hand and by a schedule; with output, sub-workflow, alert.
+  await mesh.ask(Subject.rpc.definition("put"), {
+    metadata: { name: "stored" },
+    spec: { tasks: [shell("one", "echo out; echo a=1 >> \"$HEDDLE_OUTPUTS\""), shell("two", "true", ["one"])] }
+  })
+  await mesh.ask(Subject.rpc.workflow("start"), { instanceId: "w-1", definition: "stored" })
+  await result("w-1", "SUCCEEDED")
+  await mesh.ask(Subject.rpc.schedule("put"), {
+    metadata: { name: "often" },
+    spec: { cron: "0 0 1 1 *", workflow: { definition: "stored" } }
+  })
+  assert.include(await heddle("claim", pool.name, "--exec", "--", "echo", "hello"), "hello")
+  for (
+    const args of [
+      ["doctor"],
+      ["members"],
+      ["pools", "ls"],
+      ["workflows", "ls"],
+      ["workflows", "get", "w-1"],
+      ["workflows", "history", "w-1"],
+      ["workflows", "logs", "w-1"],
+      ["workflows", "export", "w-1"],
+      ["at", "0s", "workflow", "w-1"],
+      ["at", "0s", "pool", pool.name],
+      ["definitions", "ls"],
+      ["claims", "ls", pool.name],
+      ["schedules", "ls"],
+      ["schedules", "trigger", "often"],
+      ["backfill", "ls"],
+      ["groups", "ls"],
+      ["failovers"],
+      ["envs", "ls"]
+    ]
+  ) await heddle(...args)
+
+  // Failovers: of an executor in the middle of a task, of a coordinator, of a pool scheduler.
+  await mesh.ask(Subject.rpc.workflow("start"), {
+    instanceId: "w-2",
+    inline: { metadata: { name: "long" }, spec: { tasks: [shell("long", "[ $HEDDLE_ATTEMPT -gt 1 ] || sleep 300")] } }
+  })
+  let executor = ""
+  await mesh.until("the task runs", async () => {
+    const seen = /"executor":"(task-executor-\d)"/.exec(
+      JSON.stringify(await mesh.ask(Subject.rpc.workflow("get"), { instanceId: "w-2" }))
+    )
+    executor = seen?.[1] ?? ""
+    return executor !== ""
+  })
+  await mesh.kill(executor)
+  await mesh.kill("coordinator-1")
+  await result("w-2", "SUCCEEDED")
+  await mesh.kill("pool-scheduler-1")
+  await mesh.until(
+    "a claim is answered by the other one",
+    async () => JSON.stringify(await mesh.ask(Subject.rpc.pool(pool, "claim"), {})).includes("\"Claimed\"")
+  )
+  for (
+    const name of [
+      "coordinator-1",
+      "coordinator-2",
+      "pool-scheduler-1",
+      "pool-scheduler-2",
+      "failover-1",
+      "task-executor-1",
+      "task-executor-2"
+    ]
+  ) {
+    assert.deepStrictEqual(mesh.log(name).split("\n").filter((line) => line.includes("does not let")), [], name)
+  }
+}, 180_000)
+
+it("what a role may not do, the server refuses", async () => {
+  await using mesh = await Mesh.start({
+    brokerConfig,
+    identity: { user: "client", password: Redacted.make(passwordOf("client")) },
+    envOf: (role) => isRole(role) ? envOf(role) : {}
+  })
+  const forbidden = {
+    "task-executor": [
+      "heddle.journal.x",
+      "heddle.pool.default.boxes.event",
+      "heddle.rpc.workflow.start",
+      "$JS.API.STREAM.DELETE.HEDDLE_JOURNAL",
+      "$KV.heddle_shards.shard.0",
+      "$JS.API.STREAM.MSG.GET.HEDDLE_JOURNAL",
+      "heddle.member.a.control"
+    ],
+    client: [
+      "heddle.journal.x",
+      "heddle.member.a.facts",
+      "$KV.heddle_pools.x",
+      "$JS.API.STREAM.PURGE.HEDDLE_JOURNAL",
+      "heddle.system.x",
+      "heddle.wf.0.i.history"
+    ],
+    failover: ["heddle.journal.x", "heddle.rpc.workflow.start"],
+    "pool-scheduler": ["heddle.journal.x", "$KV.heddle_shards.shard.0"],
+    coordinator: [
+      "$JS.API.STREAM.DELETE.HEDDLE_JOURNAL",
+      "heddle.sandbox.a.b.c.to.exec",
+      "heddle.pool.default.boxes.event"
+    ]
+  } satisfies Record<Permissions.PermissionRole, ReadonlyArray<string>>
+  for (const role of Permissions.roles) {
+    await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+      const nats = yield* Nats.open({
+        url: mesh.natsUrl,
+        name: role,
+        user: role,
+        password: Redacted.make(passwordOf(role))
+      })
+      for (const subject of forbidden[role]) {
+        const answer = yield* Effect.flip(nats.request(subject, "{}", { timeoutMs: 300 }))
+        // Somebody or nobody may listen there: a message that was let through is answered, or told to have no listener.
+        assert.strictEqual(answer._tag, "RequestTimeout", `${role} on ${subject}`)
+      }
+    })))
+  }
+}, 60_000)
