@@ -138,6 +138,8 @@ export const messages = [
   { name: "AgentAnswer", schema: SandboxAgent.AgentAnswer, text: "Whether the agent runs the program." },
   { name: "AgentControl", schema: SandboxAgent.AgentControl },
   { name: "AgentEnd", schema: SandboxAgent.AgentEnd },
+  { name: "AgentTokenRequest", schema: SandboxAgent.AgentTokenRequest },
+  { name: "AgentTokenAnswer", schema: SandboxAgent.AgentTokenAnswer },
   { name: "ErrorBody", schema: ErrorCode.ErrorBody },
   { name: "ErrorAnswer", schema: ErrorCode.ErrorAnswer }
 ] as const satisfies ReadonlyArray<Message>
@@ -472,7 +474,14 @@ export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: Reado
         request: "AgentExec",
         answer: "AgentAnswer",
         text:
-          "Runs a program. Its stdin is then taken as bytes on `<base>.to.input.<exec>`, `AgentControl` on `<base>.to.control.<exec>`; its output comes on `<base>.from.output.<exec>`, behind a kind byte and a number of 32 bits, at last an `AgentEnd`."
+          "Runs a program. Its stdin is then taken as bytes on `<base>.to.input.<exec>`, behind a number of 32 bits, `AgentControl` on `<base>.to.control.<exec>`; its output comes on `<base>.from.output.<exec>`, behind a kind byte and a number of 32 bits, at last an `AgentEnd`."
+      },
+      {
+        subject: SandboxAgent.agentSubject.token(agent),
+        request: "AgentTokenRequest",
+        answer: "AgentTokenAnswer",
+        text:
+          "Asked by the agent, answered by the pool's owner in the agent's inbox and nowhere else: a token for its key."
       }
     ]
   }
