@@ -47,8 +47,8 @@ export default defineConfig({
           environment: "node",
           testTimeout: 180_000,
           hookTimeout: 120_000,
-          fileParallelism: false,
-          // not beside the others: they would only wait for each other's processes
+          // two files side by side, since they mostly wait; not beside the other projects: they would only wait for each other's processes
+          maxWorkers: 2,
           sequence: { groupOrder: 1 }
         }
       }

@@ -159,9 +159,16 @@ const main = async () => {
   const [ingress, admin, node, handlers] = await Promise.all([freePort(), freePort(), freePort(), freePort()])
   const data = mkdtempSync(join(tmpdir(), "heddle-peer-restate-"))
   const children = []
-  const stopped = (signal) => {
+  /** The data folder goes last: a server that is still ending writes into it. */
+  const end = async () => {
     for (const child of children) child.kill("SIGKILL")
+    await Promise.all(
+      children.map((child) => child.exitCode === null && child.signalCode === null ? once(child, "exit") : undefined)
+    )
     rmSync(data, { recursive: true, force: true })
+  }
+  const stopped = async (signal) => {
+    await end()
     process.exit(signal === "SIGINT" ? 130 : 143)
   }
   process.once("SIGINT", stopped).once("SIGTERM", stopped)
@@ -205,11 +212,7 @@ const main = async () => {
     process.stdout.write(`${"Restate (fsync)".padEnd(20)}${"in process".padStart(12)}${"dispatched".padStart(14)}\n`)
     process.stdout.write(`${Object.entries(local).map(row).join("\n")}\n`)
   } finally {
-    for (const child of children) child.kill("SIGKILL")
-    await Promise.all(
-      children.map((child) => child.exitCode === null && child.signalCode === null ? once(child, "exit") : undefined)
-    )
-    rmSync(data, { recursive: true, force: true })
+    await end()
   }
 }
 
