@@ -30,14 +30,19 @@ export interface Access {
 export const failed = (message: string, cause?: unknown): ProviderError =>
   new ProviderError({ provider: "kubernetes", message, ...(cause === undefined ? {} : { cause }) })
 
+/** This one module of the client, not its 900 generated models; it takes half a second of CPU the first time. */
+const loadClient = Effect.tryPromise({
+  try: () => import("@kubernetes/client-node/dist/config.js"),
+  catch: (cause) => failed("@kubernetes/client-node cannot be loaded", cause)
+})
+
+/** Loads the client's code, so that whoever opens a pool next does not wait for it. A failure is told when one is opened. */
+export const prepare: Effect.Effect<void> = Effect.ignore(loadClient)
+
 /** As kubectl finds it, or as the plugin's config says. */
 export const access = (config: PluginConfig): Effect.Effect<Access, ProviderError> =>
   Effect.gen(function*() {
-    // This one module of the client, not its 900 generated models.
-    const { KubeConfig } = yield* Effect.tryPromise({
-      try: () => import("@kubernetes/client-node/dist/config.js"),
-      catch: (cause) => failed("@kubernetes/client-node cannot be loaded", cause)
-    })
+    const { KubeConfig } = yield* loadClient
     return yield* Effect.try({
       try: (): Access => {
         const kube = new KubeConfig()

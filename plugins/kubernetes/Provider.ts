@@ -45,11 +45,12 @@ export interface ProviderOptions {
   readonly cluster: Cluster
   readonly resetHook?: KubernetesPool.ResetHook
   readonly connect?: PoolProvider.PoolProvider["connect"]
+  readonly prepare?: Effect.Effect<void>
   readonly informer?: KubernetesPool.KubernetesPoolOptions["informer"]
 }
 
 export const make = (options: ProviderOptions): PoolProvider.PoolProvider => {
-  const { cluster, connect, informer, resetHook } = options
+  const { cluster, connect, informer, prepare, resetHook } = options
   const configProblems = (config: Config): ReadonlyArray<Problem> => {
     const found = problems(config)
     return config.reset.method === "exec" && resetHook === undefined
@@ -60,6 +61,7 @@ export const make = (options: ProviderOptions): PoolProvider.PoolProvider => {
     name: "kubernetes",
     capabilities: { handOff: false, synchronous: false, persistent: true },
     config: Config,
+    ...(prepare === undefined ? {} : { prepare }),
     open: (context, config) =>
       Effect.gen(function*() {
         const namespace = config.namespace ?? context.pool.namespace

@@ -19,6 +19,7 @@ export default definePlugin({
         const pods = PodExec.make(cluster)
         return Provider.make({
           cluster,
+          prepare: Cluster.prepare,
           resetHook: pods.resetHook,
           connect: (sandbox) =>
             AgentExec.isAddress(sandbox.address) ? AgentExec.connect(sandbox) : pods.connect(sandbox)

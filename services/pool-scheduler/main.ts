@@ -138,10 +138,20 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
   const envs = new EnvDirectory(directory, alarm.now)
   const changes = new PoolSources.Changes()
   const bucket = Kv.bucket(nats, Streams.bucketName.pools)
+  /** Providers whose pools may become ours: what the first pool would load is loaded before. */
+  const prepared = new Set<string>()
+  const prepareFor = (provider: string): void => {
+    if (prepared.has(provider)) return
+    prepared.add(provider)
+    const prepare = host.poolProviders.get(provider)?.prepare
+    if (prepare !== undefined) fork(prepare)
+  }
   const putSpec = (pool: PoolRef, text: string): void => {
     const spec = PoolRpcs.decodeSpec(text)
-    if (Result.isSuccess(spec)) directory.specPut(pool, spec.success, text)
-    else {fork(
+    if (Result.isSuccess(spec)) {
+      prepareFor(spec.success.provider)
+      directory.specPut(pool, spec.success, text)
+    } else {fork(
         Effect.logError(`the spec of pool ${poolKey(pool)} cannot be read and is left alone: ${spec.failure.message}`)
       )}
   }

@@ -215,6 +215,8 @@ export interface PoolProvider {
   /** Problems of a pool's `config`, empty when it is good; asked when a pool is applied. */
   validate(config: unknown): ReadonlyArray<Problem>
   open(context: OpenContext, config: unknown): Effect.Effect<ProviderPool, ProviderError, Scope.Scope>
+  /** Loads what the first `open` would load: run once by a scheduler that knows of a pool of this provider, so that a take-over does not wait for it. */
+  readonly prepare?: Effect.Effect<void>
   /** The executor's and the CLI's side. Needs nothing but what stands in `sandbox`: it may be another process, on another machine. */
   connect(sandbox: Sandbox): Effect.Effect<SandboxClient, SandboxLost, Scope.Scope>
 }
@@ -226,6 +228,7 @@ export const make = <Config>(options: {
   readonly config: Schema.Codec<Config, unknown>
   readonly open: (context: OpenContext, config: Config) => Effect.Effect<ProviderPool, ProviderError, Scope.Scope>
   readonly connect: PoolProvider["connect"]
+  readonly prepare?: Effect.Effect<void>
 }): PoolProvider => {
   const decode = Schema.decodeUnknownResult(options.config, { errors: "all" })
   const problemsOf = (config: unknown): { readonly config: Config } | { readonly problems: ReadonlyArray<Problem> } => {
@@ -238,6 +241,7 @@ export const make = <Config>(options: {
     name: options.name,
     capabilities: options.capabilities,
     connect: options.connect,
+    ...(options.prepare === undefined ? {} : { prepare: options.prepare }),
     validate: (config) => {
       const decoded = problemsOf(config)
       return "problems" in decoded ? decoded.problems : []
