@@ -1,5 +1,6 @@
 /** What `npm run bench -- claims` tells: one value that is printed as tables and written as JSON. */
 import type { Row } from "./ClaimCore.ts"
+import type { Claims, Fleet } from "./ClaimFleet.ts"
 import type { Compared } from "./ClaimKube.ts"
 import type { Large } from "./ClaimLarge.ts"
 import * as Samples from "./Samples.ts"
@@ -13,15 +14,50 @@ export interface ClaimReport {
   readonly runs: number
   readonly core: ReadonlyArray<Row>
   readonly kube: ReadonlyArray<Compared>
+  /** On simulated sandboxes, and on pods. */
+  readonly fleets: ReadonlyArray<Fleet>
   readonly large?: Large
 }
 
 const right = (title: string): Table.Column => ({ title, align: "right" })
 const left = (title: string): Table.Column => ({ title, align: "left" })
 
+const fleetRows = (fleet: Fleet): ReadonlyArray<ReadonlyArray<string>> => {
+  const { api, idle, start, takeOver } = fleet
+  const text = Samples.format
+  const claims = (what: string, { cpuUs, p50, p99, perSecond }: Claims) => [
+    what,
+    `${text(cpuUs)} us CPU, ${text(perSecond)}/s, p50 ${text(p50)} ms, p99 ${text(p99)} ms`
+  ]
+  return [
+    [
+      "start: ready / all answer / all idle / all done",
+      `${[start.readyMs, start.answeringMs, start.idleMs, start.wholeMs].map(text).join(" / ")} ms`
+    ],
+    ["CPU of the start: service / broker", `${text(start.cpuMs)} / ${text(start.brokerCpuMs)} ms`],
+    ["memory after it: peak RSS / heap in use", `${text(start.rssMb)} / ${text(start.heapMb)} MB`],
+    ["subscriptions, consumers, keys", `${start.subscriptions}, ${start.consumers}, ${start.keys}`],
+    ["messages at the start: sent / received", `${start.messagesSent} / ${start.messagesReceived}`],
+    ["idle, a second: service / broker", `${text(idle.cpuMs)} / ${text(idle.brokerCpuMs)} ms CPU`],
+    ["idle, a second: sent / received", `${text(idle.sent)} / ${text(idle.received)} messages`],
+    claims("claim and release, over all pools", fleet.spread),
+    claims("in one of them", fleet.onePool),
+    claims(`in one of ${fleet.large}`, fleet.largePool),
+    [
+      "owner killed, until each pool grants a claim",
+      `p50 ${text(takeOver.p50Ms)}, p99 ${text(takeOver.p99Ms)}, most ${text(takeOver.mostMs)} ms (target 5,000); ${
+        text(takeOver.cpuMs)
+      } ms CPU`
+    ],
+    ...(api === undefined ? [] : [
+      ["API server at the start: requests, open watches", `${api.start.requests}, ${api.start.watching}`]
+    ])
+  ]
+}
+
 /** What is printed. */
 export const render = (report: ClaimReport): string => {
-  const { core, kube: compared, large: big } = report
+  const { core, fleets, kube: compared, large: big } = report
   const ms = (value: number): string => Samples.format(value)
   const lines = [
     `${report.at}, ${report.machine.cores} cores, ${report.machine.cpu}, load ${
@@ -73,6 +109,17 @@ export const render = (report: ClaimReport): string => {
       `${big.sandboxes} sandboxes in ${big.pools} pools: ready after ${ms(big.readyMs)} ms, ${
         ms(big.heapBytesEach)
       } bytes of the scheduler's heap each, ${ms(big.claimUs)} us for a claim and its release`
+    ]),
+    ...fleets.flatMap((fleet) => [
+      "",
+      Table.render([
+        left(
+          `a process of its own, ${fleet.sandboxes} ${
+            fleet.api === undefined ? "simulated sandboxes" : "pods"
+          } in ${fleet.pools} pools`
+        ),
+        left("")
+      ], fleetRows(fleet))
     ])
   ]
   return lines.join("\n")

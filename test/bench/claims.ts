@@ -1,14 +1,17 @@
 /**
- * Claims: `npm run bench -- claims [--quick] [--runs N] [--json FILE] [core|kube|large]`. What one costs in the scheduler, on Kubernetes' API, and among 100,000 sandboxes.
+ * Claims: `npm run bench -- claims [--quick] [--runs N] [--json FILE] [--profile-dir DIR] [core|kube|large]`. What one costs in the scheduler, on Kubernetes' API, and among
+ * 100,000 sandboxes: in one process without a broker, and in a pool-scheduler process of its own, whose start, idle cost and take-over are measured too.
  *
  * The claim path over NATS is the scenario `claims` of the group (`npm run bench -- claim`). Targets of the issue are in the tables; nothing fails for being missed, since a
  * figure depends on the machine. docs/design/performance.md, "Claims on Kubernetes".
  */
 import { spawnSync } from "node:child_process"
-import { writeFileSync } from "node:fs"
+import { mkdirSync, writeFileSync } from "node:fs"
 import { cpus, loadavg } from "node:os"
+import { join } from "node:path"
 import { parseArgs } from "node:util"
 import * as ClaimCore from "./ClaimCore.ts"
+import * as ClaimFleet from "./ClaimFleet.ts"
 import * as ClaimKube from "./ClaimKube.ts"
 import * as ClaimLarge from "./ClaimLarge.ts"
 import * as ClaimReport from "./ClaimReport.ts"
@@ -21,6 +24,8 @@ const { positionals, values } = parseArgs({
     quick: { type: "boolean", default: false },
     runs: { type: "string" },
     json: { type: "string" },
+    /** CPU profiles of the service of `large` are written there. */
+    "profile-dir": { type: "string" },
     /** How `large` starts itself: with a heap that can be collected on demand. */
     collected: { type: "boolean", default: false }
   }
@@ -47,6 +52,26 @@ const large = (): ClaimLarge.Large => {
   return JSON.parse(stdout)
 }
 
+/** The service as a process of its own; with a latency on pods of the API-server double. */
+const fleet = (kubeLatencyMs?: number): Promise<ClaimFleet.Fleet> => {
+  const size = isQuick
+    ? { pools: 3, each: 5, large: 10, claims: 30, idleMs: 200, ttl: "1s" }
+    : kubeLatencyMs === undefined
+    ? { pools: 200, each: 500, large: 20_000, claims: 20_000, idleMs: 20_000 }
+    : { pools: 40, each: 500, large: 2_000, claims: 4_000, idleMs: 20_000 }
+  const folder = values["profile-dir"]
+  const profiles = folder === undefined
+    ? undefined
+    : join(folder, kubeLatencyMs === undefined ? "simulated" : "kubernetes")
+  if (profiles !== undefined) mkdirSync(profiles, { recursive: true })
+  return ClaimFleet.run({
+    ...size,
+    log,
+    ...(kubeLatencyMs === undefined ? {} : { kubeLatencyMs }),
+    ...(profiles === undefined ? {} : { profiles })
+  })
+}
+
 if (values.collected) {
   const result = isQuick ? ClaimLarge.run(4, 10, 40) : ClaimLarge.run(200, 500, 100_000)
   process.stdout.write(JSON.stringify(result))
@@ -59,6 +84,7 @@ if (values.collected) {
     }
   }
   const big = wants("large") ? large() : undefined
+  const fleets = wants("large") ? [await fleet(), await fleet(isQuick ? 1 : 5)] : []
   const report: ClaimReport.ClaimReport = {
     at: new Date().toISOString(),
     machine: {
@@ -70,6 +96,7 @@ if (values.collected) {
     runs,
     core,
     kube: compared,
+    fleets,
     ...(big === undefined ? {} : { large: big })
   }
   process.stdout.write(`${ClaimReport.render(report)}\n`)

@@ -56,6 +56,12 @@ describe("bench", () => {
         for (const value of [claims.perSecond, claims.p99, patches.perSecond, patches.p99]) assert.isAbove(value, 0)
       }
       assert.deepInclude(report.large, { pools: 4, sandboxes: 40 })
+      assert.deepStrictEqual(report.fleets.map(({ pools, start }) => [pools, start.keys]), [[3, 6], [3, 6]])
+      for (const { largePool, onePool, spread, takeOver } of report.fleets) {
+        for (const { perSecond } of [spread, onePool, largePool]) assert.isAbove(perSecond, 0)
+        assert.isAbove(takeOver.mostMs, 0)
+      }
+      assert.deepStrictEqual(report.fleets.map(({ api }) => api?.start.watching), [undefined, 3])
     } finally {
       rmSync(folder, { recursive: true, force: true })
     }

@@ -31,7 +31,7 @@ const scenarios: ReadonlyArray<Scenario> = [
 const usage = `npm run bench -- [scenario ...] [flags]
 
 npm run bench -- claims [core|kube|large ...] [--quick] [--runs N] [--json FILE]: what a claim costs in the scheduler, on the Kubernetes API
-  beside plain PATCHes, and among 100,000 sandboxes; over NATS it is the scenario "claims" of the group "claim"
+  beside plain PATCHes, and among 100,000 sandboxes (--profile-dir DIR: CPU profiles of that service); over NATS it is the scenario "claims" of the group "claim"
 npm run bench -- engine [decide|replay|compile|completion ...]: the workflow engine alone, without a mesh
 npm run bench -- memory: heap of a coordinator's process per live instance of ten tasks, and per one that waits long
 
