@@ -22,7 +22,9 @@ const Event = Schema.Struct({
   claimId: Schema.String,
   holder: Schema.optionalKey(Schema.String),
   leaseExpiresAt: Schema.optionalKey(Time),
-  sandbox: Schema.optionalKey(Schema.Union([Schema.String, Schema.Struct({ name: Schema.String })]))
+  /** Its uid; `name` is what people call it. */
+  sandbox: Schema.optionalKey(Schema.Union([Schema.String, Schema.Struct({ name: Schema.String })])),
+  name: Schema.optionalKey(Schema.String)
 })
 const decode = Schema.decodeUnknownOption(Event)
 
@@ -45,7 +47,9 @@ export const parse = (sequence: number, text: string): ReadonlyArray<Seen> =>
       at: timeText(event.at),
       kind: event.kind ?? event._tag ?? "",
       claimId: event.claimId,
-      sandbox: event.sandbox === undefined
+      sandbox: event.name !== undefined
+        ? event.name
+        : event.sandbox === undefined
         ? ""
         : typeof event.sandbox === "string"
         ? event.sandbox

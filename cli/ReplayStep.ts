@@ -16,7 +16,9 @@ export const causeText = (event: LifecycleEvent): string => {
   const by = "by" in event && event.by !== undefined ? ` told by ${event.by.executor}` : ""
   switch (event._tag) {
     case "WORKFLOW_START":
-      return `WORKFLOW_START of ${event.start.definition.name}@${event.start.definition.version}`
+      return `WORKFLOW_START of ${event.start.definition.name}@${event.start.definition.version}${
+        event.start.fork === undefined ? "" : `, a fork of ${event.start.fork.instance} at ${event.start.fork.seq}`
+      }`
     case "WORKFLOW_RECOVER":
       return `WORKFLOW_RECOVER (${event.mode})${reasonOf(event)}`
     case "WORKFLOW_PAUSE":

@@ -138,7 +138,8 @@ const taskRow = (task: TaskView, nowMs: number) => {
     note: task.state === undefined
       ? task.why ?? ""
       : task.state === "SUCCEEDED"
-      ? ""
+      // a dry run, or taken over from another one
+      ? task.attempts.length === 0 ? task.why ?? "" : ""
       : newest(task)?.reason ?? task.why ?? newest(task)?.sandbox ?? ""
   }
 }
@@ -165,7 +166,9 @@ export const picture = (view: View, style: Output.Style, nowMs: number, rowsMax:
     style.state(view.state)
   }  ${span(view.startedAt, finalStatuses.has(view.state) ? view.endedAt : undefined, nowMs)}${
     view.runNumber > 1 ? `  run ${view.runNumber}` : ""
-  }${view.reason === undefined ? "" : `  ${view.reason}`}`
+  }${view.forkOf === undefined ? "" : `  fork of ${view.forkOf.instanceId} at ${view.forkOf.seq}`}${
+    view.reason === undefined ? "" : `  ${view.reason}`
+  }`
   const body = Output.table(
     [
       { title: "TASK", value: (row) => row.name },

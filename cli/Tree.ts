@@ -54,6 +54,7 @@ export const root = Command.make("heddle").pipe(
       group: "Workflows",
       commands: [
         Workflows.run,
+        Workflows.fork,
         Workflows.workflows,
         Tasks.tasks,
         Groups.groups,

@@ -6,40 +6,30 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { randomUUID } from "node:crypto"
 import { DefinitionRefText } from "../../shared/protocol/Definition.ts"
 import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
-import { StartAnswer, StartRequest, WorkflowResult } from "../../shared/protocol/Workflow.ts"
+import { StartAnswer, StartRequest } from "../../shared/protocol/Workflow.ts"
 import * as Connection from "../Connection.ts"
 import * as DefinitionCheck from "../DefinitionCheck.ts"
-import { CliFailure, Ended } from "../ExitCode.ts"
+import { CliFailure } from "../ExitCode.ts"
 import * as Globals from "../Globals.ts"
-import { Output } from "../Output.ts"
 import * as Pairs from "../Pairs.ts"
-import * as RunResult from "../RunResult.ts"
-import * as RunWatch from "../RunWatch.ts"
+import * as StartedRun from "../StartedRun.ts"
 import * as WorkflowFile from "../WorkflowFile.ts"
 import * as YamlSource from "../YamlSource.ts"
 
-export interface Input {
+export interface Input extends StartedRun.Input {
   readonly workflow: string
   readonly param: ReadonlyArray<string>
   readonly paramsFile: Option.Option<string>
   readonly id: Option.Option<string>
-  readonly wait: boolean
-  readonly watch: boolean
-  readonly logs: boolean
-  readonly waitTimeout: Option.Option<string>
   readonly priority: Option.Option<number>
   readonly pool: Option.Option<string>
   readonly startNode: ReadonlyArray<string>
   readonly dependType: Option.Option<"TASK_ONLY" | "TASK_PRE" | "TASK_POST">
   readonly dryRun: boolean
 }
-
-/** `nightly@3` -> `nightly-1f0c93a2`: told apart at a glance, and no more than 63 long. */
-const instanceIdOf = (name: string) => `${name.replace(/@.*$/, "").slice(0, 50)}-${randomUUID().slice(0, 8)}`
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
@@ -80,16 +70,13 @@ const located =
 
 export const run = (input: Input) =>
   Effect.gen(function*() {
-    const output = yield* Output
     const file = WorkflowFile.isFile(input.workflow) ? yield* WorkflowFile.read(input.workflow) : undefined
     const inline = file === undefined ? undefined : yield* DefinitionCheck.definitionOf(file)
     const params = {
       ...(Option.isSome(input.paramsFile) ? yield* paramsOfFile(input.paramsFile.value) : {}),
       ...(yield* Pairs.values("--param", input.param))
     }
-    const timeoutMs = Option.isSome(input.waitTimeout)
-      ? yield* Globals.durationMs("--wait-timeout", input.waitTimeout.value)
-      : undefined
+    const timeoutMs = yield* StartedRun.timeoutOf(input)
     const namespace = yield* Globals.namespaceToken()
     const name = inline === undefined ? input.workflow : String(inline.metadata.name)
     if (inline === undefined) {
@@ -100,7 +87,9 @@ export const run = (input: Input) =>
         )
       ))
     }
-    const instanceId = Option.isSome(input.id) ? yield* Globals.checkToken("--id", input.id.value) : instanceIdOf(name)
+    const instanceId = Option.isSome(input.id)
+      ? yield* Globals.checkToken("--id", input.id.value)
+      : StartedRun.idOf(name)
     const body = {
       ...(inline === undefined ? { definition: input.workflow } : { inline }),
       instanceId,
@@ -115,31 +104,9 @@ export const run = (input: Input) =>
     yield* Schema.decodeUnknownEffect(StartRequest, { errors: "all" })(body).pipe(
       Effect.mapError((error) => Globals.usage(`The start is not valid: ${error.message}`))
     )
-    const starting = Connection.call(Subject.rpc.workflow("start"), StartAnswer, body).pipe(
-      Effect.mapError(located(file))
+    yield* StartedRun.follow(
+      Connection.call(Subject.rpc.workflow("start"), StartAnswer, body).pipe(Effect.mapError(located(file))),
+      input,
+      timeoutMs
     )
-    const isWatched = input.watch || input.logs
-    if (!input.wait && !isWatched) {
-      const answer = yield* starting
-      return yield* output.value(answer, () =>
-        output.screen.isTty
-          ? `${answer.instanceId}\n${output.style.dim(`Look on: heddle workflows watch ${answer.instanceId}`)}`
-          : answer.instanceId)
-    }
-    const answer = yield* starting
-    if (output.format === "table" && !isWatched) {
-      yield* output.note(`heddle: ${answer.instanceId} started`)
-    }
-    yield* RunWatch.watch(answer.instanceId, {
-      logs: input.logs,
-      timeoutMs,
-      show: isWatched ? RunWatch.showOf(output) : "nothing"
-    })
-    const result = yield* Connection.call(Subject.rpc.workflow("result"), WorkflowResult, {
-      instanceId: answer.instanceId,
-      wait: 2_000
-    }, { extraMs: 2_000 })
-    yield* output.event(result, () => RunResult.describe(result, output.style))
-    const exit = RunResult.exitOf(result.state)
-    return exit === 0 ? undefined : yield* new Ended({ exit })
   }).pipe(Connection.provide)

@@ -18,11 +18,8 @@ import {
   text
 } from "./Parts.ts"
 
-export const run = Command.make("run", {
-  workflow: argument("workflow", "A file (YAML or JSON), or the name[@version] of a stored definition"),
-  param,
-  paramsFile: text("params-file", "path", "Parameters from a YAML or JSON file"),
-  id: text("id", "instanceId", "Idempotency key: the same id again answers the same instance"),
+/** Of what starts a run. */
+const following = {
   wait: flag("wait", "Wait for the end; exit code 1 when the run did not succeed"),
   watch: flag("watch", "Show every task as it changes, then the result"),
   logs: flag("logs", "Like --watch, with the output of the tasks"),
@@ -30,7 +27,15 @@ export const run = Command.make("run", {
     "wait-timeout",
     "duration",
     "With --wait or --watch: give up after this (exit code 5); the run goes on"
-  ),
+  )
+}
+
+export const run = Command.make("run", {
+  workflow: argument("workflow", "A file (YAML or JSON), or the name[@version] of a stored definition"),
+  param,
+  paramsFile: text("params-file", "path", "Parameters from a YAML or JSON file"),
+  id: text("id", "instanceId", "Idempotency key: the same id again answers the same instance"),
+  ...following,
   priority: priority("0 lowest to 9 highest"),
   pool: text("pool", "name", "Pool of tasks that name none"),
   startNode: Flag.String("start-node").pipe(
@@ -52,6 +57,33 @@ export const run = Command.make("run", {
     example("run examples/hello.yaml --watch", "Run a file and look on"),
     example("run nightly@3 --param day=2026-11-21 --id nightly-2026-11-21", "A stored version, at most once"),
     example("run examples/repo-report.yaml --param root=$PWD --wait -o json", "Wait, print the result as JSON")
+  ])
+)
+
+export const fork = Command.make("fork", {
+  instance,
+  at: text(
+    "at",
+    "sequence|time",
+    "As it was then: a stream sequence (`replay` shows them), a time (RFC 3339) or so long ago (10m); now when not given"
+  ),
+  param,
+  id: text("id", "instanceId", "Idempotency key: the same id again answers the same instance"),
+  ...following,
+  priority: priority("0 lowest to 9 highest; that of the original when not given"),
+  pool: text("pool", "name", "Pool of tasks that name none; that of the original when not given"),
+  dryRun: flag("dry-run", "Go through the graph without running a task")
+}, Lazy.handler(() => import("../command/Fork.ts").then((_) => _.run))).pipe(
+  Command.withShortDescription("A new run that begins with the results of another one"),
+  Command.withDescription(
+    "Starts a new instance of the same definition that takes over what had ended well in another one, at its end or at any point of its past, and runs the rest: "
+      + "what failed, was under way or came later. Its params are those of the original, also the computed ones, but for those that are given. "
+      + "The original stays as it is; `workflows get` shows what a run is a fork of."
+  ),
+  Command.withExamples([
+    example("fork nightly-2026-11-21 --watch", "Try again what failed, beside the original"),
+    example("fork i-7 --at 1234 --param day=2026-11-20", "From a step that replay showed, with another day"),
+    example("fork i-7 --at 10m --dry-run --wait", "What would be left to do")
   ])
 )
 

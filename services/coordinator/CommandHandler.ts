@@ -75,11 +75,16 @@ export class CommandHandler {
     return Effect.gen(function*() {
       const request = yield* Effect.fromResult(decodeStart(message.request))
       const reference = WorkflowRpc.parseReference(request)
-      if ((reference === undefined) === (request.inline === undefined)) return yield* WorkflowRpc.oneOfBoth
+      const problem = WorkflowRpc.problemOfStart(request)
+      if (problem !== undefined) return yield* problem
+      const extra = { replyTo, team: undefined }
+      if (request.fork !== undefined) {
+        return yield* instances.fork(instance, { ...request, instanceId: instance }, request.fork, extra)
+      }
       const graph = reference === undefined
         ? yield* definitions.keepInline((message.request as { readonly inline?: unknown }).inline) // decoded above
         : yield* definitions.resolve(reference.namespace, reference.name, reference.version)
-      return yield* instances.start(instance, graph, { ...request, instanceId: instance }, { replyTo, team: undefined })
+      return yield* instances.start(instance, graph, { ...request, instanceId: instance }, extra)
     })
   }
 }

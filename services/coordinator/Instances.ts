@@ -8,22 +8,27 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Random } from "effect/Random"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import { hash as cryptoHash } from "node:crypto"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
+import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import type { DefinitionRef } from "../../shared/protocol/Definition.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { LifecycleEvent, Parent, StartData } from "../../shared/protocol/Journal.ts"
 import { shardOf } from "../../shared/protocol/Shard.ts"
 import type { ChildStart } from "../../shared/protocol/Signal.ts"
+import * as Subject from "../../shared/protocol/Subject.ts"
 import { DefinitionName, InstanceId, type Shard, StreamSequence } from "../../shared/protocol/Token.ts"
 import {
   finalStatuses,
+  type ForkRequest,
   type StartRequest,
   type WorkflowResult,
   type WorkflowView
 } from "../../shared/protocol/Workflow.ts"
 import type { Definitions } from "./Definitions.ts"
 import * as Decide from "./engine/Decide.ts"
+import * as Fork from "./engine/Fork.ts"
 import * as Initial from "./engine/Initial.ts"
 import * as Requests from "./engine/Requests.ts"
 import * as Semaphore from "./engine/Semaphore.ts"
@@ -36,6 +41,8 @@ import type { PassiveInstances } from "./PassiveInstances.ts"
 import { WorkflowEventBus } from "./WorkflowEventBus.ts"
 import type { WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
 
+/** Params and results that a fork may take over: they stand in its first entry. */
+export const forkBytesMax = 256 * 1024
 /** Live instances of one coordinator; a start beyond it is refused with Overloaded. */
 export const liveMax = 200_000
 const alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -56,6 +63,14 @@ export interface InstancesOptions {
 export const fingerprint = (request: StartRequest): string => {
   const { instanceId: _, ...content } = request
   return cryptoHash("sha256", JSON.stringify(content), "hex").slice(0, 32)
+}
+
+/** What a start has beside its request. `fork`: of an original, what `Fork.startOf` gave. */
+interface StartExtra {
+  readonly replyTo: string | undefined
+  readonly team: StartData["team"]
+  readonly parent?: Parent
+  readonly fork?: ReturnType<typeof Fork.startOf>
 }
 
 export const noSuchInstance = (instance: InstanceId) =>
@@ -100,7 +115,7 @@ export class Instances {
     instance: InstanceId,
     graph: WorkflowGraph,
     request: StartRequest,
-    extra: { readonly replyTo: string | undefined; readonly team: StartData["team"]; readonly parent?: Parent },
+    extra: StartExtra,
     answer: (result: ContractError | undefined) => void
   ): void {
     const { buses, finished, passives, runMaxMs } = this.#options
@@ -143,9 +158,11 @@ export class Instances {
       return answer(new ContractError({ code: "InvalidMessage", message, path, details: problems }))
     }
     const bus = new WorkflowEventBus(Initial.initial(graph, instance, shard))
+    const params = extra.fork === undefined ? request.params : { ...extra.fork.params, ...request.params }
     const start: StartData = {
+      ...extra.fork,
       definition: graph.definition,
-      ...(request.params === undefined ? {} : { params: request.params }),
+      ...(params === undefined ? {} : { params }),
       ...(request.startNodes === undefined ? {} : { startNodes: request.startNodes }),
       ...(request.dependType === undefined ? {} : { dependType: request.dependType }),
       ...(request.dryRun === undefined ? {} : { dryRun: request.dryRun }),
@@ -171,7 +188,7 @@ export class Instances {
     instance: InstanceId,
     graph: WorkflowGraph,
     request: StartRequest,
-    extra: { readonly replyTo: string | undefined; readonly team: StartData["team"]; readonly parent?: Parent }
+    extra: StartExtra
   ) {
     const { buses, nats } = this.#options
     const shard = this.shardOf(instance)
@@ -192,6 +209,49 @@ export class Instances {
         (error) => resume(error === undefined ? Effect.void : Effect.fail(error))
       )
     )
+  }).bind(this)
+
+  /** A start with the results of another instance, of whatever shard, as it was at a sequence of its journal. */
+  readonly fork = Effect.fnUntraced(function*(
+    this: Instances,
+    instance: InstanceId,
+    request: StartRequest,
+    of: typeof ForkRequest.Type,
+    extra: StartExtra
+  ) {
+    const { definitions, nats } = this.#options
+    const { instanceId: original, seq } = of
+    const invalid = (path: string, message: string) => new ContractError({ code: "InvalidMessage", message, path })
+    for (const field of ["startNodes", "dependType", "namespace"] as const) {
+      if (request[field] !== undefined) {
+        return yield* invalid(field, `a fork has the ${field} of its original: leave it out`)
+      }
+    }
+    if (original.startsWith(Semaphore.idPrefix)) return yield* noSuchInstance(original)
+    // its owner writes the history a moment after the journal; when it is asked for it, before it answers
+    yield* Rpc.call(nats, Subject.rpc.workflow("history"), Schema.Unknown, { instanceId: original, limit: 1 })
+    const shard = this.shardOf(original)
+    const all = yield* InstanceLoader.entries(nats, shard, original)
+    const found = seq === undefined ? all : all.filter(({ sequence }) => sequence <= seq)
+    const [first] = all
+    if (found.length === 0) {
+      return yield* invalid("fork.seq", `${original} had not begun: its first entry is ${first?.sequence ?? 0}`)
+    }
+    const restored = yield* InstanceLoader.restored(definitions, shard, original, found)
+    if (Option.isNone(restored)) {
+      return yield* conflict(`the record of ${original} does not reach back to its start: it can't be forked`)
+    }
+    const { sequence, state } = restored.value
+    const fork = Fork.startOf(state, StreamSequence.make(sequence))
+    const bytes = JSON.stringify(fork).length
+    if (bytes > forkBytesMax) {
+      return yield* new ContractError({
+        code: "PayloadTooLarge",
+        message:
+          `the results of ${original} have ${bytes} bytes, ${forkBytesMax} at most: fork it at an earlier sequence`
+      })
+    }
+    yield* this.start(instance, state.graph, request, { ...extra, fork })
   }).bind(this)
 
   /** The child that a parent asks for: started when there is none of this id, else told to go on (or to say where it stands). */

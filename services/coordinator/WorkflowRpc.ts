@@ -91,11 +91,15 @@ const noName = (header: string, text: string) =>
     message: `header ${header}: "${text.slice(0, 80)}" is no name of 1 to 63 letters, digits, '_' or '-'`
   })
 
-export const oneOfBoth = new ContractError({
-  code: "InvalidMessage",
-  message: "name either `definition` (name or name@version) or `inline`, one of them",
-  path: "definition"
-})
+/** What a start must name: one of three. */
+export const problemOfStart = ({ definition, fork, inline }: StartRequest): ContractError | undefined =>
+  [definition, fork, inline].filter((source) => source !== undefined).length === 1
+    ? undefined
+    : new ContractError({
+      code: "InvalidMessage",
+      message: "name `definition` (name or name@version), `inline` or `fork`, one of them",
+      path: "definition"
+    })
 
 /** `name` or `name@version`. */
 export const parseReference = (
@@ -173,11 +177,10 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
     inFlightMax: 16_384,
     handler: (request, respond, { message, subject }) => {
       const reference = parseReference(request)
-      if ((reference === undefined) === (request.inline === undefined)) {
-        return respond.refuse(oneOfBoth)
-      }
+      const problem = problemOfStart(request)
+      if (problem !== undefined) return respond.refuse(problem)
       const instance = request.instanceId ??
-        instances.newId(reference?.name ?? request.inline?.metadata.name ?? "workflow")
+        instances.newId(reference?.name ?? request.inline?.metadata.name ?? request.fork?.instanceId ?? "workflow")
       if (!isOurs(instance)) {
         const problem = passOn(
           message,
@@ -195,6 +198,10 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
       const extra = { replyTo, team: teamHeader }
       const answered = (error: ContractError | undefined): void =>
         error === undefined ? respond.answer(`{"instanceId":"${instance}"}`) : respond.refuse(error)
+      const { fork } = request
+      if (fork !== undefined) {
+        return respond.run(Effect.as(instances.fork(instance, request, fork, extra), { instanceId: instance }))
+      }
       const graph = instances.cached(request, reference)
       if (graph !== undefined && request.instanceId === undefined) {
         return instances.startNow(instance, graph, request, extra, answered)

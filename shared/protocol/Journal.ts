@@ -31,6 +31,18 @@ import { DependType, Intent, WorkflowStatus } from "./Workflow.ts"
 export const Parent = Schema.Struct({ instance: InstanceId, task: TaskInstanceId, depth: Schema.Int })
 export type Parent = typeof Parent.Type
 
+/** What a fork takes over of one task of its original; `why`: of one that never ran there. */
+export const Taken = Schema.Struct({
+  task: TaskName,
+  as: Schema.Literals(["SUCCEEDED", "FORCED_SUCCESS", "FORBIDDEN", "SKIPPED", "NOT_TAKEN"]),
+  why: Schema.optionalKey(Schema.String),
+  outputs: Schema.optionalKey(Outputs)
+})
+export type Taken = typeof Taken.Type
+/** The instance that a run is a fork of, as it was at `seq` of the journal, and what is taken over. */
+export const Fork = Schema.Struct({ instance: InstanceId, seq: StreamSequence, tasks: Schema.Array(Taken) })
+export type Fork = typeof Fork.Type
+
 /** What a run was asked to be. `inline`: the definition as it was sent, for one that no store holds. `replyTo`: also publish the result there. */
 export const StartData = Schema.Struct({
   definition: DefinitionRef,
@@ -44,6 +56,7 @@ export const StartData = Schema.Struct({
   team: Schema.optionalKey(Token),
   replyTo: Schema.optionalKey(Schema.String),
   parent: Schema.optionalKey(Parent),
+  fork: Schema.optionalKey(Fork),
   /** The longest that the run may take, whatever its definition says: the coordinator's setting at the time of the start. */
   runMaxMs: Schema.optionalKey(Schema.Int),
   /** Fingerprint of the request, for a start that is repeated with the same instance id. */

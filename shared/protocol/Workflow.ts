@@ -45,10 +45,17 @@ export type Intent = typeof Intent.Type
 export const DependType = Schema.Literals(["TASK_ONLY", "TASK_PRE", "TASK_POST"])
 export type DependType = typeof DependType.Type
 
-/** With the header `Heddle-Reply-To`, the `WorkflowResult` is also published to that subject when the run rests. */
+/** Another instance, as it was at `seq` of the journal (`replay` shows them); without: as it is. */
+export const ForkRequest = Schema.Struct({ instanceId: InstanceId, seq: Schema.optionalKey(StreamSequence) })
+
+/**
+ * One of `definition`, `inline` and `fork`. A fork has the definition of its original, its params (but for those given here) and its settings, and begins with the results of the
+ * tasks that had ended well. With the header `Heddle-Reply-To`, the `WorkflowResult` is also published to that subject when the run rests.
+ */
 export const StartRequest = Schema.Struct({
   definition: Schema.optionalKey(DefinitionRefText),
   inline: Schema.optionalKey(Definition),
+  fork: Schema.optionalKey(ForkRequest),
   namespace: Schema.optionalKey(Namespace),
   params: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown)),
   instanceId: Schema.optionalKey(InstanceId),
@@ -121,6 +128,8 @@ export const WorkflowView = Schema.Struct({
   reason: Schema.optionalKey(Schema.String),
   /** The instance whose sub-workflow this is. */
   parent: Schema.optionalKey(InstanceId),
+  /** The instance whose results it began with, and up to which sequence of the journal. */
+  forkOf: Schema.optionalKey(Schema.Struct({ instanceId: InstanceId, seq: StreamSequence })),
   tasks: Schema.Array(TaskView)
 })
 export type WorkflowView = typeof WorkflowView.Type

@@ -2,10 +2,11 @@
  * What the corpus holds: for each feature a script of runs. `make.ts` writes the journals of those that have no file yet; a file is never written again, so a script
  * here may be changed only until its file is committed, and says afterwards how the file was made.
  */
+import * as Fork from "../../services/coordinator/engine/Fork.ts"
 import type { Spec } from "../../services/coordinator/engine/ScriptedRun.ts"
 import * as Semaphore from "../../services/coordinator/engine/Semaphore.ts"
 import type { LifecycleEvent } from "../../shared/protocol/Journal.ts"
-import { InstanceId, Namespace, RequestId, TaskName } from "../../shared/protocol/Token.ts"
+import { InstanceId, Namespace, RequestId, StreamSequence, TaskName } from "../../shared/protocol/Token.ts"
 import type { Recorder, Run } from "./Recorder.ts"
 
 type Task = Spec["tasks"][number]
@@ -481,6 +482,31 @@ export const features: Readonly<Record<string, (journal: Recorder) => void>> = {
     run.turn({ _tag: "WORKFLOW_RECOVER", mode: "rerun", request: RequestId.make("r-1") })
     run.turn({ _tag: "WORKFLOW_RECOVER", mode: "rerun", request: RequestId.make("r-1") })
     complete(run, "a", { again: true })
+  },
+  fork: (journal) => {
+    const spec: Spec = {
+      params: { number: 2 },
+      tasks: [
+        shell("a"),
+        {
+          name: "gate",
+          type: "switch",
+          dependsOn: ["a"],
+          with: { cases: [{ when: "true", next: "b" }], default: "c" }
+        },
+        shell("b", { dependsOn: ["gate"] }),
+        shell("c", { dependsOn: ["gate"] }),
+        shell("d", { dependsOn: ["b"] })
+      ]
+    }
+    const original = journal.run("fork-0", spec)
+    complete(original, "a", { rows: 3 })
+    complete(original, "b")
+    original.fail("d")
+    original.pass(60_000)
+    const taken = Fork.startOf(original.state, StreamSequence.make(journal.lines.length))
+    const fork = journal.run("fork-1", spec, { ...taken, params: { number: 4 } })
+    complete(fork, "d", { again: true })
   },
   "force-start": (journal) => {
     const spec: Spec = { tasks: [shell("load", { group: { name: "warehouse", slots: 1 } })] }

@@ -191,4 +191,62 @@ layer(Broker.layer(), { timeout: 120_000, excludeTestServices: true })("recorded
       assert.strictEqual(early.code, 3)
       assert.match(early.error, /does not reach back to 2026-11-20T09:00:00\.000Z: it begins at 2026-11-20T10:00:00/u)
     }))
+
+  it.effect("fork: what ended well is taken over, the rest runs, with other params, at a point of the past, once for one id", () =>
+    Effect.gen(function*() {
+      const { url } = yield* Broker
+      const { nats } = yield* mesh(url, "co-5")
+      yield* coordinator("co-6")
+      yield* Rpc.call(nats, Subject.rpc.definition("put"), DefinitionPut, definition)
+      yield* start(nats, "f-1", { fail: true, n: 5 })
+      const args = ["fork", "f-1", "--param", "fail=false", "--id", "f-2", "--wait"]
+      assert.nestedPropertyVal(yield* json(0, url, ...args), "state", "SUCCEEDED")
+      assert.nestedPropertyVal(yield* json(0, url, ...args), "instanceId", "f-2")
+      const forked = yield* json(0, url, "workflows", "get", "f-2")
+      assert.deepNestedInclude(forked, {
+        "forkOf.instanceId": "f-1",
+        params: { n: 5, fail: false },
+        outputs: { a: 5, b: 5 },
+        "tasks[0].state": "SUCCEEDED",
+        "tasks[0].attempts": [],
+        "tasks[1].attempts.length": 1
+      })
+      const shown = yield* heddle(url, "workflows", "get", "f-2")
+      assert.match(shown.out, /^f-2 {2}nightly@\d+ {2}SUCCEEDED .* fork of f-1 at \d+/u)
+      assert.match(shown.out, /a +noop +SUCCEEDED +- +taken over from f-1/u)
+      const again = yield* heddle(url, "fork", "f-1", "--id", "f-2")
+      assert.strictEqual(again.code, 4, "the same id with other params")
+
+      const { steps } = (yield* json(0, url, "replay", "f-1")) as {
+        readonly steps: ReadonlyArray<{ readonly seq: number }>
+      }
+      const first = String(steps[0]?.seq)
+      assert.nestedPropertyVal(
+        yield* json(0, url, "fork", "f-1", "--at", first, "-p", "fail=false", "-p", "n=6", "--id", "f-3", "--wait"),
+        "outputs.a",
+        6
+      )
+      assert.strictEqual((yield* heddle(url, "replay", "f-3", "--verify")).code, 0)
+      assert.nestedPropertyVal(
+        yield* json(0, url, "fork", "f-2", "--at", "now", "--id", "f-4", "--wait"),
+        "state",
+        "SUCCEEDED"
+      )
+      const early = yield* heddle(url, "fork", "f-1", "--at", "1h")
+      assert.strictEqual(early.code, 3)
+      assert.match(early.error, /had not begun/u)
+      assert.strictEqual((yield* heddle(url, "fork", "nobody")).code, 3)
+      assert.strictEqual((yield* heddle(url, "fork", "./f-1.jsonl")).code, 2)
+      const both = yield* Effect.flip(
+        Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, {
+          definition: "nightly",
+          fork: { instanceId: "f-1" }
+        })
+      )
+      assert.strictEqual(both.code, "InvalidMessage")
+      const nodes = yield* Effect.flip(
+        Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, { fork: { instanceId: "f-1" }, startNodes: ["a"] })
+      )
+      assert.strictEqual(nodes.path, "startNodes")
+    }))
 })

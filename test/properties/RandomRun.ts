@@ -12,13 +12,14 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Chain from "../../services/coordinator/engine/Chain.ts"
 import * as Decide from "../../services/coordinator/engine/Decide.ts"
+import * as Fork from "../../services/coordinator/engine/Fork.ts"
 import * as Replay from "../../services/coordinator/engine/Replay.ts"
 import * as Requests from "../../services/coordinator/engine/Requests.ts"
 import { id, ScriptedRun, sha256, type Spec, textOf } from "../../services/coordinator/engine/ScriptedRun.ts"
 import * as Snapshot from "../../services/coordinator/engine/Snapshot.ts"
 import { activeUnits, type Unit } from "../../services/coordinator/engine/Turn.ts"
 import type { Entry, LifecycleEvent, StartData } from "../../shared/protocol/Journal.ts"
-import { InstanceId, RequestId, TaskName } from "../../shared/protocol/Token.ts"
+import { InstanceId, RequestId, StreamSequence, TaskName } from "../../shared/protocol/Token.ts"
 
 const small = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum }))
 const upTo = <S extends Schema.Top>(item: S, length: number) => Schema.Array(item).check(Schema.isMaxLength(length))
@@ -378,6 +379,28 @@ const isVerified = (draw: Draw): void => {
   )
 }
 
+/** Of a run at any point of its past: a fork takes over only what ended well, runs no task of it, and comes to rest. */
+const forks = (draw: Draw): void => {
+  const self = play(draw)
+  const count = 1 + draw.script.length % Math.max(1, self.entries.length)
+  const then = Replay.replay(self.entries.slice(0, count), self.graph)
+  if (then?.start === undefined) return
+  const start = Fork.startOf(then, StreamSequence.make(count))
+  const fork = new ScriptedRun(self.graph, { quick: true, instance: "fork-1" }).start(start)
+  drain(fork)
+  must(fork.state.endedAt !== undefined, `the fork is ${fork.state.status} for ever: ${fork.summary}`)
+  const tasks = new Map(fork.view.tasks.map((task) => [task.name, task]))
+  for (const { as, outputs, task } of start.fork.tasks) {
+    const found = tasks.get(task)
+    if (found === undefined) throw new Error(`broken: ${task} was taken over, and is not there`)
+    must(found.attempts.length === 0, `${task} was taken over, and runs`)
+    must(JSON.stringify(found.outputs ?? {}) === JSON.stringify(outputs ?? {}), `${task} has other outputs`)
+    must((as === "SUCCEEDED" || as === "FORCED_SUCCESS") === (found.state !== undefined), `${task} is ${found.state}`)
+  }
+  const [difference] = Replay.verify(fork.entries, fork.graph)
+  must(difference === undefined, `verify of the fork differs: ${JSON.stringify(difference)}`)
+}
+
 /** `decide` is pure: a state that came in is never changed. */
 const leavesAlone = (draw: Draw): void => {
   const self = play(draw)
@@ -391,10 +414,11 @@ const leavesAlone = (draw: Draw): void => {
 }
 
 export const properties: ReadonlyArray<Property> = [
-  { name: "small", draws: draw(8, 40), size: 40, share: 70, holds: endsWell },
+  { name: "small", draws: draw(8, 40), size: 40, share: 65, holds: endsWell },
   { name: "medium", draws: draw(40, 80), size: 80, share: 18, holds: endsWell },
   { name: "large", draws: draw(200, 200), size: 200, share: 3, holds: endsWell },
   { name: "verify", draws: draw(20, 40), size: 40, share: 5, holds: isVerified },
+  { name: "forks", draws: draw(20, 40), size: 40, share: 5, holds: forks },
   { name: "pure", draws: draw(20, 40), size: 40, share: 4, holds: leavesAlone }
 ]
 

@@ -6,7 +6,7 @@
  * throws: the journal belongs to another definition.
  */
 import type { Placement } from "../../../shared/protocol/Dispatch.ts"
-import type { Entry, LifecycleEvent, Transition } from "../../../shared/protocol/Journal.ts"
+import type { Entry, LifecycleEvent, StartData, Transition } from "../../../shared/protocol/Journal.ts"
 import type { EpochMs, TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import type { TaskStatus } from "../../../shared/protocol/Workflow.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
@@ -417,7 +417,12 @@ const abandoned = (state: WorkflowState, at: EpochMs): WorkflowState => {
   return { ...state, tasks, active: 0, killedChains: state.killedChains + state.active }
 }
 
-const hasOutputs = ({ execution, items, status }: TaskState): boolean =>
+/** How many tasks a run begins with that have outputs. */
+const outputsOfFork = (tasks: WorkflowState["tasks"], start: StartData | undefined): number =>
+  start?.fork === undefined ? 0 : ChunkedVector.toArray(tasks).filter(hasOutputs).length
+
+const hasOutputs = ({ execution, items, status, taken }: TaskState): boolean =>
+  taken !== undefined ||
   (status === "SUCCEEDED" || status === "FORCED_SUCCESS") && (items !== undefined || execution?.outputs !== undefined)
 
 const reopened = (items: Items): Items => ({ ...items, next: 0, active: 0, failed: 0, halted: 0 })
@@ -435,6 +440,7 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
       const event = turn.cause[transition.of]
       if (event?._tag !== "WORKFLOW_START") throw new Error(`STARTED: cause ${transition.of} is no WORKFLOW_START`)
       const { start } = event
+      const tasks = WorkflowExecutionGraph.table(state.graph, start)
       return {
         ...state,
         status: "RUNNING",
@@ -449,10 +455,14 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         parent: start.parent === undefined
           ? undefined
           : { instance: start.parent.instance, task: start.parent.task },
-        tasks: WorkflowExecutionGraph.table(state.graph, start)
+        tasks,
+        withOutputs: outputsOfFork(tasks, start)
       }
     }
-    case "RERUN":
+    case "RERUN": {
+      const tasks = state.start === undefined
+        ? state.graph.fresh
+        : WorkflowExecutionGraph.table(state.graph, state.start)
       return {
         ...initial(state.graph, state.instance, state.shard),
         status: "RUNNING",
@@ -466,8 +476,10 @@ export const evolve = (state: WorkflowState, transition: Transition, turn: TurnC
         parent: state.parent,
         serial: state.serial,
         requests: state.requests,
-        tasks: state.start === undefined ? state.graph.fresh : WorkflowExecutionGraph.table(state.graph, state.start)
+        tasks,
+        withOutputs: outputsOfFork(tasks, state.start)
       }
+    }
     case "RECOVERED":
       return recovered(state, transition)
     case "WORKFLOW": {

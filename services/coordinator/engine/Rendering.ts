@@ -20,6 +20,7 @@ const nothing: Readonly<Record<string, unknown>> = {}
 
 /** A task's outputs: a fan-out's are `{items: [...]}`, in the order of its list. */
 export const outputsOf = (task: TaskState): Readonly<Record<string, unknown>> => {
+  if (task.taken !== undefined) return task.taken
   if (task.items !== undefined) {
     return task.status === "SUCCEEDED" || task.status === "FORCED_SUCCESS"
       ? { items: ChunkedVector.toArray(task.items.executions).map((item) => item?.outputs ?? {}) }

@@ -80,7 +80,8 @@ const TaskStateJson = Schema.Struct({
   why: optionalKey(Schema.String),
   execution: optionalKey(ExecutionJson),
   items: optionalKey(ItemsJson),
-  attemptFloor: optionalKey(Schema.Int)
+  attemptFloor: optionalKey(Schema.Int),
+  taken: optionalKey(JsonRecord)
 })
 const TicketJson = Schema.Struct({ from: InstanceId, ticket: Schema.String, priority: Priority, replace: Yes })
 const SemaphoreJson = Schema.Struct({

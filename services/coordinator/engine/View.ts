@@ -103,6 +103,9 @@ export const view = (state: WorkflowState, session: SessionId, seq: StreamSequen
   ...times(state),
   ...(state.reason === undefined ? {} : { reason: state.reason }),
   ...(state.parent === undefined ? {} : { parent: state.parent.instance }),
+  ...(state.start?.fork === undefined
+    ? {}
+    : { forkOf: { instanceId: state.start.fork.instance, seq: state.start.fork.seq } }),
   tasks: state.graph.nodes.flatMap((node) => {
     const task = ChunkedVector.get(state.tasks, node.index)
     return (task.marks & Mark.Outside) === 0 ? [taskView(state, node, task)] : []

@@ -8,6 +8,7 @@ import type { Problem } from "../../../shared/protocol/ErrorCode.ts"
 import type { StartData } from "../../../shared/protocol/Journal.ts"
 import type { TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
+import * as Fork from "./Fork.ts"
 import { nodeAt, type TaskNode, type WorkflowGraph } from "./WorkflowGraph.ts"
 import { Mark, type TaskState, type WorkflowState } from "./WorkflowState.ts"
 
@@ -41,15 +42,27 @@ export const reach = (
 
 /** The table before the first task is triggered. */
 export const table = (graph: WorkflowGraph, start: StartData): WorkflowState["tasks"] => {
-  if (start.startNodes === undefined || start.startNodes.length === 0) return graph.fresh
-  const inside = reach(graph, start)
+  const isWhole = start.startNodes === undefined || start.startNodes.length === 0
+  if (isWhole && start.fork === undefined) return graph.fresh
+  const inside = isWhole ? undefined : reach(graph, start)
+  const taken = Fork.tasksOf(graph, start.fork)
   return ChunkedVector.fromArray(
     graph.nodes.map((node) => {
       const state = ChunkedVector.get(graph.fresh, node.index)
-      if (!inside.has(node.index)) return { ...state, marks: Mark.Outside, pending: 0 }
-      let pending = 0
-      for (const predecessor of node.predecessors) if (inside.has(predecessor)) pending += 1
-      return { ...state, pending }
+      if (inside !== undefined && !inside.has(node.index)) return { ...state, marks: Mark.Outside, pending: 0 }
+      const own = taken.get(node.index)
+      if (own !== undefined) return own
+      let { pending } = state
+      let ok = 0
+      let skipped = 0
+      for (const predecessor of node.predecessors) {
+        const before = taken.get(predecessor)
+        if (before !== undefined || inside?.has(predecessor) === false) pending -= 1
+        if (before === undefined) continue
+        if ((before.marks & Mark.Skipped) !== 0) skipped += 1
+        else ok += 1
+      }
+      return { ...state, pending, ok, skipped }
     })
   )
 }

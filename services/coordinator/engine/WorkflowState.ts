@@ -107,6 +107,8 @@ export interface TaskState {
   readonly items?: Items
   /** Attempts of fan-outs that were started again begin above this. */
   readonly attemptFloor?: number
+  /** Outputs that a fork took over from its original; no attempt of this run gave them. */
+  readonly taken?: Outputs
 }
 
 export interface WorkflowState {
