@@ -213,6 +213,27 @@ describe("faults", () => {
     expect([seen, read(cluster, "a")?.metadata.uid]).toEqual([["MODIFIED"], made.metadata.uid])
   })
 
+  it("a lagging watch keeps its order, whichever of two timers for the same moment is first", () => {
+    const timers: Array<() => void> = []
+    const clock = {
+      nowMs: () => 0,
+      after: (_: number, run: () => void) => {
+        timers.push(run)
+        return () => undefined
+      }
+    }
+    const cluster = new Cluster({ clock, kubelet: false, faults: { watchLagMsMax: 5_000 } })
+    const seen: Array<string> = []
+    cluster.watch({ verb: "watch", resource: Pod.resource, namespace: "default", query: {} }, admin, {
+      event: (event) => seen.push(event.object.metadata.name),
+      end: () => undefined
+    })
+    timers.length = 0
+    for (const name of ["a", "b", "c"]) create(cluster, name)
+    for (const run of timers.splice(0).toReversed()) run()
+    expect(seen).toEqual(["a", "b", "c"])
+  })
+
   it("late events come in order", () => {
     const { clock, cluster } = make({ faults: { watchLagMsMax: 5_000 } })
     const versions: Array<number> = []

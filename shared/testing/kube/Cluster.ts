@@ -183,19 +183,19 @@ export class Cluster {
       else if (event.type !== "BOOKMARK" && fate.isCutNow()) end(true)
     }
     let dueMs = 0
-    let waiting = 0
+    const late: Array<WatchEvent> = []
     watcher = Api.watch(this.store, request, (event) => {
       const lagMs = fate.lagMs()
-      if (lagMs === 0 && waiting === 0) {
+      if (lagMs === 0 && late.length === 0) {
         deliver(event)
         return
       }
-      // late, but in order
+      // Late, but in order: two timers for the same moment may come either way.
       dueMs = Math.max(dueMs, clock.nowMs() + lagMs)
-      waiting++
+      late.push(event)
       later(dueMs - clock.nowMs(), () => {
-        waiting--
-        deliver(event)
+        const next = late.shift()
+        if (next !== undefined) deliver(next)
       })
     })
     // ended while it began
