@@ -1,6 +1,9 @@
 /**
  * Carries out what decisions ask for, after the journal has them: lanes, executors, timers, alerts, results.
  *
+ * One effect goes earlier, while the broker still writes the entry: `Dispatch`. A lane message is a hint (design/01 section 4): nothing runs without a registration, and that is
+ * an entry of its own, which the ledger appends after the one that the hint came from. A hint whose entry was refused names an older session, or an instance that nobody has.
+ *
  * Every effect is idempotent at its target, so doing one twice (a take-over does what the state says is outstanding again) changes nothing. Follows design/03 section 2.
  */
 import type { Connection } from "../../shared/jetstream/Nats.ts"
@@ -53,9 +56,15 @@ export class EffectRunner {
     this.#options = options
   }
 
+  /** Puts the turn's tasks on their lanes while its append is under way. */
+  dispatch(bus: WorkflowEventBus, effects: ReadonlyArray<EngineEffect>): void {
+    for (const effect of effects) if (effect._tag === "Dispatch") this.#carryOut(bus, effect)
+  }
+
+  /** The journal has the turn: the other effects. */
   run(bus: WorkflowEventBus, effects: ReadonlyArray<EngineEffect>): void {
     this.project(bus)
-    for (const effect of effects) this.#carryOut(bus, effect)
+    for (const effect of effects) if (effect._tag !== "Dispatch") this.#carryOut(bus, effect)
     // something was recorded after the run had come to rest: it may have kept the instance from leaving
     if (bus.committed.endedAt !== undefined && !effects.some((effect) => effect._tag === "Finalize")) this.#leave(bus)
   }
@@ -66,7 +75,7 @@ export class EffectRunner {
     else if (bus.unprojected.length > 0) this.#options.history.touch(bus)
   }
 
-  /** Sends what was gathered over one append. */
+  /** Sends what was gathered over the turns of one append. */
   flush(): void {
     this.#options.lanes.flush()
     if (this.#withdrawn.length > 0) this.#options.lanes.withdraw(this.#withdrawn.splice(0))
@@ -75,7 +84,8 @@ export class EffectRunner {
   /** What the state says is outstanding, again: after a take-over, or when the lanes were lost. */
   again(bus: WorkflowEventBus, only?: EngineEffect["_tag"]): void {
     if (isKeptForEver(bus)) bus.unprojected.length = 0
-    for (const effect of Outstanding.outstanding(bus.committed)) {
+    // lanes that were lost may have held what an append that is still under way has dispatched
+    for (const effect of Outstanding.outstanding(only === "Dispatch" ? bus.state : bus.committed)) {
       if (only === undefined || effect._tag === only) this.#carryOut(bus, effect)
     }
     for (const alert of bus.untold.splice(0)) this.#carryOut(bus, alert)

@@ -62,6 +62,32 @@ it("what waits while an append is in flight goes into the next one, expecting th
   assert.deepStrictEqual(JSON.parse(broker.appends[1]?.body ?? "").records, [3, 4])
 })
 
+it("what may start while the broker writes is told when the append has gone out, once, however often it has to be sent", async () => {
+  const broker = scripted()
+  const order: Array<string> = []
+  const turns: Array<Turn> = [{
+    records: ["1"],
+    sent: () => void order.push(`sent after ${broker.appends.length} append`),
+    acked: () => void order.push("acked"),
+    lost: () => void order.push("lost")
+  }]
+  const ledger = new Ledger({
+    journal: broker.journal,
+    startup: StartupId.make("s"),
+    openedAt: 10,
+    source: { collect: () => turns.shift() },
+    onEnd: () => {}
+  })
+  ledger.wake()
+  await microtasks()
+  assert.deepStrictEqual(order, ["sent after 1 append"])
+  broker.appends[0]?.done({ _tag: "Unknown", reason: "time-out" })
+  broker.reads[0]?.({ sequence: 10, id: undefined })
+  assert.strictEqual(broker.appends.length, 2)
+  broker.appends[1]?.done({ _tag: "Acked", sequence: 11 })
+  assert.deepStrictEqual(order, ["sent after 1 append", "acked"])
+})
+
 it("unknown, stored: it is ours and counts as acknowledged, nothing is sent twice", async () => {
   const broker = scripted()
   const { offer, log } = setUp(broker)

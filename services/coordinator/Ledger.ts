@@ -12,7 +12,10 @@ import * as Subject from "../../shared/protocol/Subject.ts"
 import type { MemberId, StartupId } from "../../shared/protocol/Token.ts"
 import type { JournalAppend } from "./JournalAppend.ts"
 
-/** One message's worth of records, collected in one go. `acked` runs in order, once, after the broker has the message. */
+/**
+ * One message's worth of records, collected in one go. `sent` runs when its append has gone out for the first time: for what may start while the broker writes.
+ * `acked` runs in order, once, after the broker has the message.
+ */
 export interface Turn {
   /** JSON text of each record. */
   readonly records: ReadonlyArray<string>
@@ -22,6 +25,7 @@ export interface Turn {
     /** Sends them; `subject` is where the acknowledgement will come. */
     readonly send: (subject: string) => void
   }
+  readonly sent?: () => void
   readonly acked: (sequence: number) => void
   /** The ledger ended before the broker had it, as far as is known. */
   readonly lost: () => void
@@ -159,6 +163,7 @@ export class Ledger {
     const reply = turn.early && Subject.acknowledgement(turn.early.reader, this.#startup, this.#appends)
     if (reply !== undefined) turn.early?.send(reply)
     this.#send(turn, id, `{"v":1,"id":"${id}","records":[${turn.records.join(",")}]}`, reply)
+    turn.sent?.()
   }
 
   #send(turn: Turn, id: string, body: string, reply?: string): void {

@@ -26,13 +26,15 @@ const shard = Shard.make(0)
 
 const setUp = () => {
   const defects: Array<string> = []
+  const sent: Array<string> = []
   const recorded: Array<string> = []
   const buses = new WorkflowEventBusCoordinator({
     now: () => 1_000,
     listener: {
       recorded: (bus, effects) =>
         void recorded.push(`${bus.instance} ${effects.map((effect) => effect._tag).join("+")}`),
-      appended: () => {},
+      sent: (bus, effects) => void sent.push(`${bus.instance} ${effects.map((effect) => effect._tag).join("+")}`),
+      told: () => {},
       defect: (bus, cause) => void defects.push(`${bus.instance}: ${cause instanceof Error ? cause.message : ""}`)
     }
   })
@@ -48,7 +50,7 @@ const setUp = () => {
       event: { _tag: "WORKFLOW_START", start: { definition } },
       settled: (settlement) => void settled.push(`${to.instance} ${settlement}`)
     })
-  return { buses, bus, start, defects, recorded }
+  return { buses, bus, start, defects, sent, recorded }
 }
 const entriesOf = (turn: Turn | undefined): ReadonlyArray<Entry> =>
   (turn?.records ?? []).map((text) => JSON.parse(text) as Entry)
@@ -97,4 +99,22 @@ it("an instance that can't even be poisoned takes nothing: its senders are told,
   turn?.acked(21)
   assert.deepStrictEqual(settled, ["broken Lost", "fine Recorded"])
   assert.strictEqual(fine.committed.status, "RUNNING")
+})
+
+it("the tasks of a turn are told when its append goes out, the rest when it is recorded", () => {
+  const { bus, buses, recorded, sent, start } = setUp()
+  const settled: Array<string> = []
+  start(bus("one"), settled)
+  const turn = buses.collect(limits)
+  assert.deepStrictEqual(
+    sent,
+    [],
+    "nothing before the append has gone out: what follows it on the connection can't overtake it"
+  )
+  turn?.sent?.()
+  assert.deepStrictEqual(sent, ["one Dispatch+Dispatch"])
+  assert.deepStrictEqual([recorded, settled], [[], []], "nobody is answered by a turn that is not recorded")
+  turn?.acked(20)
+  assert.deepStrictEqual(recorded, ["one Dispatch+Dispatch"])
+  assert.deepStrictEqual(settled, ["one Recorded"])
 })

@@ -55,10 +55,12 @@ const earlyOf = (outcomes: ReadonlyArray<Outcome>): Turn["early"] => {
 }
 
 export interface TurnListener {
+  /** The append with the turn of `bus` is under way: nothing is recorded yet. */
+  readonly sent: (bus: WorkflowEventBus, effects: ReadonlyArray<EngineEffect>) => void
   /** The journal has the turn of `bus` at `sequence`. */
   readonly recorded: (bus: WorkflowEventBus, effects: ReadonlyArray<EngineEffect>) => void
-  /** All turns of one append were told: what was gathered over them can go. */
-  readonly appended: () => void
+  /** All turns of one append were told, by `sent` or by `recorded`: what was gathered over them can go. */
+  readonly told: () => void
   readonly defect: (bus: WorkflowEventBus, cause: unknown) => void
 }
 
@@ -180,6 +182,10 @@ export class WorkflowEventBusCoordinator implements TurnSource {
     return {
       records,
       ...(early === undefined ? {} : { early }),
+      sent: () => {
+        for (const { bus, effects } of outcomes) this.#listener.sent(bus, effects)
+        this.#listener.told()
+      },
       acked: (sequence) => this.#recorded(outcomes, sequence),
       lost: () => {
         for (const { handled } of outcomes) for (const pending of handled) pending.settled?.("Lost")
@@ -247,6 +253,6 @@ export class WorkflowEventBusCoordinator implements TurnSource {
       for (const pending of handled) pending.settled?.("Recorded")
       if (this.#workers.get(bus.shard)?.buses.get(bus.instance) === bus) this.#listener.recorded(bus, effects)
     }
-    this.#listener.appended()
+    this.#listener.told()
   }
 }

@@ -14,7 +14,8 @@ it("D05 a workflow with 10,000 pending events delays another by its quantum at m
     now: () => 1,
     listener: {
       recorded: () => {},
-      appended: () => {},
+      sent: () => {},
+      told: () => {},
       defect: (_, cause) => {
         throw cause
       }
