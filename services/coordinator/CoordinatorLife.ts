@@ -158,12 +158,13 @@ export const run = Effect.fn("CoordinatorLife.run")(
     const buses: WorkflowEventBusCoordinator = new WorkflowEventBusCoordinator({
       now,
       listener: {
+        sent: (bus, effects) => effectRunner.dispatch(bus, effects),
         recorded: (bus, effects) => {
           checkpoints.touch(bus.shard)
           effectRunner.run(bus, effects)
           passives.recorded(bus, effects)
         },
-        appended: () => effectRunner.flush(),
+        told: () => effectRunner.flush(),
         defect: (bus, cause) =>
           log(
             `a defect in the engine at instance ${bus.instance}: ${
