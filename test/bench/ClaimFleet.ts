@@ -86,6 +86,8 @@ export interface Claims {
 
 /** Its owner is killed: per pool, from the kill to the first claim that is granted by another process. */
 export interface TakeOver {
+  /** To the first pool that is the other one's: what the registration's life and grace take. */
+  readonly noticedMs: number
   readonly p50Ms: number
   readonly p99Ms: number
   readonly mostMs: number
@@ -316,6 +318,8 @@ const measureTakeOver = async (mesh: Mesh, connection: Connection, pools: number
   const times = new Float64Array(pools)
   const from = performance.now()
   const before = cpuMs(mesh, successor)
+  const logBefore = mesh.log(successor).length
+  const killedAt = Date.now()
   await mesh.kill(service)
   // What the broker still sends to the dead connection would only be lost.
   await sleep(brokerNoticesMs)
@@ -331,7 +335,9 @@ const measureTakeOver = async (mesh: Mesh, connection: Connection, pools: number
       times[at] = performance.now() - from
     })
   )
+  const first = /timestamp=(\S+) .* is ours/.exec(mesh.log(successor).slice(logBefore))?.[1]
   return {
+    noticedMs: first === undefined ? Number.NaN : Date.parse(first) - killedAt,
     p50Ms: Samples.percentile(times, 0.5),
     p99Ms: Samples.percentile(times, 0.99),
     mostMs: Math.max(...times),
