@@ -3,7 +3,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Lazy from "../Lazy.ts"
-import { example, flag } from "./Parts.ts"
+import { example, flag, whole } from "./Parts.ts"
 
 export const doctor = Command.make(
   "doctor",
@@ -63,8 +63,27 @@ export const errors = Command.make("errors", {
   Command.withExamples([example("errors NoSuchPool", "Look one up"), example("errors -o json", "All of them")])
 )
 export const bench = Command.make("bench", {
-  what: Argument.String("what").pipe(Argument.withDescription("Arguments of the benchmark"), Argument.variadic())
+  what: Argument.String("what").pipe(
+    Argument.withDescription(
+      "claim or workflow: all scenarios of it; or the name of one. All when not given; further arguments of the program after --"
+    ),
+    Argument.variadic()
+  ),
+  quick: flag("quick", "Tiny sizes: shows that everything works; its figures mean nothing"),
+  runs: whole("runs", "Of each scenario; the median is shown; 3 when not given"),
+  sync: Flag.Literals("sync", ["interval", "always", "both"]).pipe(
+    Flag.withDescription("When the NATS server that it starts writes to disk; both when not given"),
+    Flag.optional
+  )
 }, Lazy.handler(() => import("../command/Bench.ts").then((_) => _.run))).pipe(
-  Command.withDescription("Measure claims and workflows of this checkout (npm run bench)"),
-  Command.withExamples([example("bench -- claim", "Claims a second, and how long one takes")])
+  Command.withShortDescription("Measure claims and workflows of this checkout"),
+  Command.withDescription(
+    "Starts a NATS server and the services of its own, and measures from outside: claims, workflows, and the floor that the machine sets (npm run bench). "
+      + "With -o json the figures alone are on standard output."
+  ),
+  Command.withExamples([
+    example("bench claim --quick", "Does it work here?"),
+    example("bench workflow --sync always -o json", "Figures with every acknowledgement on disk, for a program"),
+    example("bench -- diamonds-64 --profile", "One scenario, with a CPU profile of each service")
+  ])
 )

@@ -542,7 +542,7 @@ export const streams: ReadonlyArray<
 export const headers: ReadonlyArray<readonly [name: string, text: string]> = [
   [
     Subject.header.msgId,
-    "Idempotency: of a JetStream publish, and of a command to an instance (`pause`, `resume`, `stop`, `rerun`, `recover`, `run-task`, `force-success`, `force-start`): the same id again, of whatever coordinator, is done once and answered the same."
+    "Idempotency: of a JetStream publish, and of a command to an instance (`pause`, `resume`, `stop`, `rerun`, `recover`, `run-task`, `force-success`, `force-start`): the same id again, of whatever coordinator, is done once and answered the same. Of a start without `instanceId`: the instance's id is made of it."
   ],
   [Subject.header.traceparent, "W3C trace context."],
   [Subject.header.session, "Session id of the sender's ownership."],

@@ -105,9 +105,9 @@ export class Instances {
     }
   }
 
-  /** Whether nothing has to be looked up before this start: then `startNow` may be called. */
-  isKnownAbsent(request: StartRequest): boolean {
-    return request.instanceId === undefined
+  /** `<definition>-<12 characters>` made of the id that a request came with, whoever takes it. */
+  idOfMessage(name: string, msgId: string): InstanceId {
+    return InstanceId.make(`${name.slice(0, 50)}-${cryptoHash("sha256", msgId, "hex").slice(0, 12)}`)
   }
 
   /** Puts START on a new bus. The id is not in use, or its use has been looked up. */

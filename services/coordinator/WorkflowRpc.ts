@@ -179,8 +179,11 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
       const reference = parseReference(request)
       const problem = problemOfStart(request)
       if (problem !== undefined) return respond.refuse(problem)
-      const instance = request.instanceId ??
-        instances.newId(reference?.name ?? request.inline?.metadata.name ?? request.fork?.instanceId ?? "workflow")
+      const name = reference?.name ?? request.inline?.metadata.name ?? request.fork?.instanceId ?? "workflow"
+      const msgId = message.header(Subject.header.msgId)
+      // a start that is asked again with its message id is the same instance, as one with its instance id is
+      const chosen = request.instanceId ?? (msgId === undefined ? undefined : instances.idOfMessage(name, msgId))
+      const instance = chosen ?? instances.newId(name)
       if (!isOurs(instance)) {
         const problem = passOn(
           message,
@@ -203,7 +206,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
         return respond.run(Effect.as(instances.fork(instance, request, fork, extra), { instanceId: instance }))
       }
       const graph = instances.cached(request, reference)
-      if (graph !== undefined && request.instanceId === undefined) {
+      if (graph !== undefined && chosen === undefined) {
         return instances.startNow(instance, graph, request, extra, answered)
       }
       respond.run(

@@ -87,6 +87,27 @@ layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("ids of co
       assert.match(bad.message, /Nats-Msg-Id/)
     }))
 
+  it.effect("a start with a message id instead of an instance id is one instance, whichever coordinator takes it", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      yield* serving("co-5")
+      yield* coordinator("co-6")
+      yield* ScriptedExecutor.make(nats, "ex-5", () => ({ _tag: "SUCCEEDED", outputs: {} }))
+      const start = (id: string, params: object = {}) =>
+        Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, { inline, params }, {
+          headers: { [Subject.header.msgId]: id }
+        })
+      const { instanceId } = yield* start("order 7/a")
+      assert.match(instanceId, /^w-[0-9a-f]{12}$/u)
+      for (let again = 0; again < 6; again++) {
+        assert.strictEqual((yield* start("order 7/a")).instanceId, instanceId)
+      }
+      assert.strictEqual((yield* rested(nats, instanceId)).state, "SUCCEEDED")
+      assert.strictEqual((yield* view(nats, instanceId)).runNumber, 1)
+      assert.notStrictEqual((yield* start("order 7/b")).instanceId, instanceId)
+      assert.strictEqual((yield* Effect.flip(start("order 7/a", { other: true }))).code, "Conflict")
+    }))
+
   it.effect("heddle asks a silent coordinator again with the same id, and says how when it gives up", () =>
     Effect.gen(function*() {
       const { url } = yield* Broker
