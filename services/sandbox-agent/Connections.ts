@@ -42,6 +42,8 @@ type Token = Extract<AgentTokenAnswer, { readonly _tag: "Token" }>
 export const askPauseMinMs = 1_000
 export const askPauseMaxMs = 30_000
 const askTimeoutMs = 5_000
+/** Before the end of a token that was not renewed the connection is closed by us: at most so long, a tenth of its time when that is less. */
+const endMarginMaxMs = 5_000
 
 const decodeAnswer = Decode.decoder(AgentTokenAnswer)
 
@@ -115,27 +117,26 @@ export const run = Effect.fnUntraced(function*(options: ConnectionsOptions) {
       )
     })
 
-  /** Returns when the connection has ended, as it does with its token. */
-  const held = (token: Token) =>
+  /** Returns when the connection has ended, or is about to with its token. */
+  const held = (granted: Token) =>
     Effect.scoped(Effect.gen(function*() {
-      let current = yield* opened(token)
+      let current = yield* opened(granted)
       yield* options.use(current.nats)
       for (;;) {
-        const { nats } = current
-        const next = yield* untilLost(
-          nats,
-          Effect.gen(function*() {
-            yield* Effect.sleep(yield* aboutOf(current.token.ttlMs / 2))
-            for (let pauseMs = askPauseMinMs;; pauseMs = Math.min(pauseMs * 2, askPauseMaxMs)) {
-              // A refusal may be the word of an owner that has been replaced: what counts is what stands when this token ends.
-              const renewed = yield* asked(nats, false)
-              const following = yield* Effect.result(opened(renewed))
-              if (Result.isSuccess(following)) return following.success
-              yield* Effect.logWarning("a new token opens no connection yet", following.failure.message)
-              yield* Effect.sleep(yield* aboutOf(pauseMs))
-            }
-          })
-        )
+        const { nats, token } = current
+        const renewal = Effect.gen(function*() {
+          yield* Effect.sleep(yield* aboutOf(token.ttlMs / 2))
+          for (let pauseMs = askPauseMinMs;; pauseMs = Math.min(pauseMs * 2, askPauseMaxMs)) {
+            // A refusal may be the word of an owner that has been replaced: what counts is what stands when this token ends.
+            const renewed = yield* asked(nats, false)
+            const following = yield* Effect.result(opened(renewed))
+            if (Result.isSuccess(following)) return following.success
+            yield* Effect.logWarning("a new token opens no connection yet", following.failure.message)
+            yield* Effect.sleep(yield* aboutOf(pauseMs))
+          }
+        })
+        const end = Effect.as(Effect.sleep(token.ttlMs - Math.min(endMarginMaxMs, token.ttlMs / 10)), undefined)
+        const next = yield* untilLost(nats, Effect.raceFirst(renewal, end))
         if (next === undefined) return
         const previous = current
         current = next
@@ -152,7 +153,7 @@ export const run = Effect.fnUntraced(function*(options: ConnectionsOptions) {
       Effect.catch((error) => Effect.logWarning("a token opens no connection", error.message))
     )
     options.leave()
-    yield* Effect.logWarning("the connection to NATS has ended, as it does when a token has: asking for a new one")
+    yield* Effect.logWarning("the connection to NATS, or its token, has ended: asking for a new one")
     yield* Effect.sleep(yield* aboutOf(askPauseMinMs))
   }
 })
