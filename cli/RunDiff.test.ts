@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Fork from "../services/coordinator/engine/Fork.ts"
 import { ScriptedRun, type Spec } from "../services/coordinator/engine/ScriptedRun.ts"
+import { StreamSequence } from "../shared/protocol/Token.ts"
 import * as RunDiff from "./RunDiff.ts"
 import * as RunRecord from "./RunRecord.ts"
 
@@ -89,6 +91,25 @@ describe("RunDiff", () => {
       ["last", "task", "SUCCEEDED", undefined],
       ["new", "task", undefined, "SUCCEEDED"]
     ])
+  })
+  it("a fork beside its original: what it took over is no difference, what it ran is", () => {
+    const run = new ScriptedRun(spec, { instance: "one" }).start()
+    run.succeed("left", { x: 1 })
+    run.succeed("right")
+    run.fail("join")
+    run.pass(2_000)
+    run.fail("join")
+    const entries = run.entries.map((entry, at) => ({ sequence: at + 1, ledger: "l", entry }))
+    const view = RunRecord.viewAt(entries, run.graph)
+    if (view === undefined) throw new Error("it has begun")
+    const fork = sideOf("two", (self) => {
+      self.start(Fork.startOf(run.state, StreamSequence.make(entries.length)))
+      self.succeed("join")
+      self.succeed("last")
+    })
+    const diff = RunDiff.compare({ view, entries }, fork)
+    assert.strictEqual(diff.firstDecision?.task, "join")
+    assert.deepStrictEqual([...new Set(diff.tasks.map(({ task }) => task))], ["join", "last"])
   })
   it("a run beside itself is the same, whatever it went through", () => {
     const side = sideOf("one", (run) => {

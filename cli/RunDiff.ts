@@ -2,7 +2,8 @@
  * Two runs beside each other: where the engine first decided otherwise, and which tasks ended otherwise. Pure.
  *
  * Kept true here: tasks that run at the same time may end in any order, so decisions are compared task by task, and the first difference is the earliest of theirs; what only says
- * how far a task is (dispatched, running) is no decision; times are shown and never count as a difference.
+ * how far a task is (dispatched, running) is no decision; times are shown and never count as a difference. What a fork took over was decided elsewhere: of such a task only state and
+ * outputs are compared.
  */
 import type { LifecycleEvent, Transition } from "../shared/protocol/Journal.ts"
 import type { TaskView, WorkflowView } from "../shared/protocol/Workflow.ts"
@@ -153,10 +154,17 @@ const bare = (told: Told | undefined): Decision | undefined => {
   return decision
 }
 
-const firstDecision = (a: Side, b: Side): RunDiff["firstDecision"] => {
+/** Tasks that a fork took over from another run. */
+const takenBy = ({ entries }: Side): ReadonlyArray<string> => {
+  const start = entries[0]?.entry.cause.find((event) => event._tag === "WORKFLOW_START")
+  return start?.start.fork?.tasks.map(({ task }) => task) ?? []
+}
+
+const firstDecision = (a: Side, b: Side, taken: ReadonlySet<string>): RunDiff["firstDecision"] => {
   const [ofA, ofB] = [decisionsOf(a.entries), decisionsOf(b.entries)]
   let first: { readonly key: string; readonly order: number; readonly a?: Told; readonly b?: Told } | undefined
   for (const key of new Set([...ofA.keys(), ...ofB.keys()])) {
+    if (taken.has(key.replace(/\[.*$/u, ""))) continue
     const [inA, inB] = [ofA.get(key) ?? [], ofB.get(key) ?? []]
     for (let at = 0; at < Math.max(inA.length, inB.length); at++) {
       const [one, other] = [inA[at], inB[at]]
@@ -190,19 +198,19 @@ export const durationOf = (task: TaskView): number | undefined => {
 const isSlower = (a: number, b: number): boolean =>
   Math.abs(a - b) >= slowerMsMin && Math.max(a, b) >= slowerRatio * Math.min(a, b)
 
-const taskDifferences = (a: TaskView, b: TaskView): ReadonlyArray<TaskDifference> => {
+const taskDifferences = (a: TaskView, b: TaskView, isTaken: boolean): ReadonlyArray<TaskDifference> => {
   const task = a.name
   const found: Array<TaskDifference> = []
   const [stateA, stateB] = [a.state ?? "not run", b.state ?? "not run"]
   if (stateA !== stateB) found.push({ task, what: "state", a: stateA, b: stateB })
-  if (a.attempts.length !== b.attempts.length) {
+  if (a.attempts.length !== b.attempts.length && !isTaken) {
     found.push({ task, what: "attempts", a: a.attempts.length, b: b.attempts.length })
   }
   for (const { path, ...values } of differences(a.outputs ?? {}, b.outputs ?? {})) {
     found.push({ task, what: "outputs", path, ...values })
   }
   const [tookA, tookB] = [durationOf(a), durationOf(b)]
-  if (tookA !== undefined && tookB !== undefined && isSlower(tookA, tookB)) {
+  if (!isTaken && tookA !== undefined && tookB !== undefined && isSlower(tookA, tookB)) {
     found.push({ task, what: "time", a: tookA, b: tookB })
   }
   return found
@@ -210,6 +218,7 @@ const taskDifferences = (a: TaskView, b: TaskView): ReadonlyArray<TaskDifference
 
 export const compare = (a: Side, b: Side): RunDiff => {
   const nameOf = ({ view }: Side) => `${view.definition.name}@${view.definition.version}`
+  const taken = new Set<string>([...takenBy(a), ...takenBy(b)])
   const tasksOfB = new Map(b.view.tasks.map((task) => [task.name, task]))
   const names = new Set(a.view.tasks.map((task) => task.name))
   const tasks: ReadonlyArray<TaskDifference> = [
@@ -217,7 +226,7 @@ export const compare = (a: Side, b: Side): RunDiff => {
       const other = tasksOfB.get(task.name)
       return other === undefined
         ? [{ task: task.name, what: "task" as const, a: task.state ?? "not run", b: undefined }]
-        : taskDifferences(task, other)
+        : taskDifferences(task, other, taken.has(task.name))
     }),
     ...b.view.tasks.flatMap((task) =>
       names.has(task.name)
@@ -226,7 +235,7 @@ export const compare = (a: Side, b: Side): RunDiff => {
     )
   ]
   const params = differences(a.view.params, b.view.params)
-  const decision = firstDecision(a, b)
+  const decision = firstDecision(a, b, taken)
   const isOther = nameOf(a) !== nameOf(b)
   const endsOtherwise = a.view.state !== b.view.state
   return {

@@ -111,7 +111,7 @@ export const line = (change: Change, style: Output.Style): string => {
     change.ms === undefined ? "" : Output.duration(change.ms),
     change.sandbox === undefined ? "" : `in ${change.sandbox}`,
     change.exitCode === undefined ? "" : `exit code ${change.exitCode}`,
-    change.reason ?? ""
+    change.reason === `exit code ${change.exitCode}` ? "" : change.reason ?? ""
   ].filter((part) => part !== "")
   return `${time}  ${name}  ${style.state(change.state)}${more.length === 0 ? "" : `  ${style.dim(more.join(", "))}`}`
 }
