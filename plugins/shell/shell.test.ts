@@ -3,10 +3,11 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Outputs from "../../shared/plugin/ProcessOutputs.ts"
+import { variables } from "../../shared/plugin/ProcessTask.ts"
 import type { ExecRequest, ExitStatus, SandboxClient } from "../../shared/plugin/SandboxClient.ts"
 import { TaskSpec } from "../../shared/protocol/Report.ts"
-import * as Outputs from "./Outputs.ts"
-import { shell, variables } from "./Shell.ts"
+import { shell } from "./Shell.ts"
 
 const specOf = (options: Record<string, unknown>): TaskSpec =>
   Schema.decodeSync(TaskSpec)({

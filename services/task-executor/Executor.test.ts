@@ -5,6 +5,7 @@ import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { type Messaging, MessagingFailed } from "../../shared/plugin/Messaging.ts"
 import type { PoolProvider } from "../../shared/plugin/PoolProvider.ts"
 import { SandboxLost } from "../../shared/plugin/SandboxClient.ts"
 import * as TaskType from "../../shared/plugin/TaskType.ts"
@@ -59,6 +60,24 @@ const typesOf = (held: Map<string, Deferred.Deferred<TaskType.TaskOutcome>>, kil
       })
     ],
     [
+      "effectful",
+      TaskType.effectful({
+        type: "effectful",
+        description: "",
+        with: Schema.Struct({ subject: Schema.String }),
+        run: ({ messaging, spec, with: { subject } }) =>
+          messaging.publish(subject, "", { headers: {} }).pipe(
+            Effect.match({
+              onFailure: ({ message }): TaskType.TaskOutcome => ({ _tag: "Failed", reason: message }),
+              onSuccess: (): TaskType.TaskOutcome => ({
+                _tag: "Succeeded",
+                outputs: { key: TaskType.idempotencyKey(spec) }
+              })
+            })
+          )
+      })
+    ],
+    [
       "held",
       TaskType.sandboxed({
         type: "held",
@@ -96,6 +115,13 @@ const provider = (): PoolProvider => ({
     })
 })
 
+const noMessaging = Effect.fail(new MessagingFailed({ message: "not here", isPermanent: true }))
+const messaging: Messaging = {
+  publish: () => Effect.void,
+  store: () => noMessaging,
+  request: () => noMessaging
+}
+
 const started = Effect.fnUntraced(
   function*(
     options: {
@@ -112,6 +138,7 @@ const started = Effect.fnUntraced(
       slots: options.slots ?? 64,
       host: { taskTypes: typesOf(held, killed), poolProviders: new Map([["inline", provider()]]) },
       wire,
+      messaging,
       ownerOf: (shard) => {
         const owner = options.owners?.get(shard)
         return owner === undefined ? undefined : MemberId.make(owner)
@@ -225,6 +252,34 @@ it.effect("a task that runs in a sandbox is told as registered at once", () =>
     const { executor, wire } = yield* started()
     yield* running(wire, 1, "held")
     assert.deepStrictEqual(wire.one("settle").body.registered, ["c1"])
+    yield* executor.drain(stop)
+  }))
+
+it.effect("a task that runs in the executor reaches into no sandbox; wrong arguments are told as for any other", () =>
+  Effect.gen(function*() {
+    const { executor, wire } = yield* started()
+    const nowhere = { sandbox: { ...assignment(1).sandbox, provider: "elsewhere" } }
+    wire.one("dequeue").answer(assigned(assignment(1, nowhere), assignment(2, nowhere), assignment(3, nowhere)))
+    wire.one("register").answer({
+      outcomes: [
+        registered(1, "effectful", { subject: "orders" }),
+        registered(2, "effectful", { subject: 1 }),
+        registered(3, "held")
+      ]
+    })
+    const told = new Map<string, { readonly _tag: string; readonly reason?: string; readonly outputs?: object }>()
+    for (let round = 0; round < 4 && told.size < 3; round++) {
+      yield* turn
+      for (const facts of wire.on("facts")) {
+        for (const { fact, taskInstanceId } of facts.body.facts) {
+          if (fact._tag !== "RUNNING") told.set(taskInstanceId, fact)
+        }
+        facts.answer({ outcomes: facts.body.facts.map(() => ({ _tag: "Accepted" })) })
+      }
+    }
+    assert.deepStrictEqual(told.get(task(1))?.outputs, { key: "i1:t1:1" })
+    assert.match(told.get(task(2))?.reason ?? "", /^the arguments of task type effectful are wrong: with\.subject: /)
+    assert.match(told.get(task(3))?.reason ?? "", /no pool provider "elsewhere"/)
     yield* executor.drain(stop)
   }))
 
@@ -556,7 +611,7 @@ it.effect("a task type that throws, or that nobody has, is FATAL", () =>
     yield* turn
     const [broken, unheard] = wire.one("facts").body.facts
     assert.include(broken.fact.reason, "bug")
-    assert.include(unheard.fact.reason, "noop, broken, lost, held")
+    assert.include(unheard.fact.reason, "noop, broken, lost, effectful, held")
   }))
 
 it.effect("log output goes out in order with what was dropped counted", () =>

@@ -7,6 +7,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
+import type { Messaging } from "../../shared/plugin/Messaging.ts"
 import type { Contributed } from "../../shared/plugin/Plugin.ts"
 import type { SandboxLost } from "../../shared/plugin/SandboxClient.ts"
 import type { TaskOutcome } from "../../shared/plugin/TaskType.ts"
@@ -29,6 +30,7 @@ export interface ExecutorOptions {
   readonly slots: number
   readonly host: Pick<Contributed, "taskTypes" | "poolProviders">
   readonly wire: Wire
+  readonly messaging: Messaging
   readonly ownerOf: (shard: Shard) => MemberId | undefined
   /** A broken invariant: takes the service down. */
   readonly onDefect: (cause: unknown) => void
@@ -52,7 +54,7 @@ export interface Executor {
 
 /** Its fibers end with the scope; drain first. */
 export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
-  const { host, identity, onDefect, ownerOf, wire } = options
+  const { host, identity, messaging, onDefect, ownerOf, wire } = options
   const later = yield* Later.make(onDefect)
   const fork = yield* FiberSet.makeRuntime<never, TaskOutcome, SandboxLost>()
   const slots = new Slots(options.slots)
@@ -107,6 +109,7 @@ export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
   })
   const runner = new TaskRunner({
     host,
+    messaging,
     wire,
     later,
     fork,

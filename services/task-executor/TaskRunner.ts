@@ -10,8 +10,10 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+import type { Messaging } from "../../shared/plugin/Messaging.ts"
 import type { Contributed } from "../../shared/plugin/Plugin.ts"
-import type { SandboxLost } from "../../shared/plugin/SandboxClient.ts"
+import type { SandboxClient, SandboxLost } from "../../shared/plugin/SandboxClient.ts"
 import type { TaskOutcome, TaskType } from "../../shared/plugin/TaskType.ts"
 import type { TaskFact, TaskSpec } from "../../shared/protocol/Report.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
@@ -22,6 +24,8 @@ import type { Wire } from "./Wire.ts"
 
 export interface TaskRunnerOptions {
   readonly host: Pick<Contributed, "taskTypes" | "poolProviders">
+  /** For types that run in the executor itself. */
+  readonly messaging: Messaging
   readonly wire: Wire
   readonly later: Later
   /** Runs an effect until the executor's scope ends. */
@@ -37,7 +41,7 @@ interface Running {
   readonly pause: Deferred.Deferred<void>
 }
 
-type Sandboxed = Extract<TaskType, { readonly _tag: "Sandboxed" }>
+type InFiber = Exclude<TaskType, { readonly _tag: "Inline" }>
 
 /** The fact that an outcome is. */
 export const factOf = (outcome: TaskOutcome, startedAt: number | undefined): TaskFact => {
@@ -106,8 +110,8 @@ export class TaskRunner {
     if (running !== undefined) Deferred.doneUnsafe(running.pause, Effect.void)
   }
 
-  private start(attempt: Attempt, spec: TaskSpec, type: Sandboxed): void {
-    const { fork, host, later, report, wire } = this.options
+  private start(attempt: Attempt, spec: TaskSpec, type: InFiber): void {
+    const { fork, later, report, wire } = this.options
     report(attempt, { _tag: "RUNNING" })
     const pause = Deferred.makeUnsafe<void>()
     const log = new LogStream({
@@ -117,21 +121,16 @@ export class TaskRunner {
       onDrained: () => this.logs.delete(log)
     })
     this.logs.add(log)
-    const provider = host.poolProviders.get(attempt.sandbox.provider)
-    const effect: Effect.Effect<TaskOutcome, SandboxLost> = provider === undefined
-      ? Effect.succeed({
-        _tag: "Fatal",
-        reason: `this executor has no pool provider "${attempt.sandbox.provider}": load its plugin`
-      })
-      : Effect.scoped(
-        Effect.flatMap(provider.connect(attempt.sandbox), (sandbox) =>
-          type.run({
-            spec,
-            sandbox,
-            log: (stream, bytes) => log.write(stream, bytes),
-            pauseRequested: Deferred.await(pause)
-          }))
-      )
+    const context = {
+      spec,
+      log: (stream: "stdout" | "stderr" | "system", bytes: Uint8Array) => log.write(stream, bytes),
+      pauseRequested: Deferred.await(pause)
+    }
+    const effect = Effect.scoped(
+      type._tag === "Effectful"
+        ? type.run({ ...context, messaging: this.options.messaging })
+        : this.inSandbox(attempt, (sandbox) => type.run({ ...context, sandbox }))
+    )
     const fiber = fork(effect)
     this.running.set(attempt, { fiber, pause })
     // Also of a fiber that has ended already, or was interrupted before it began.
@@ -144,6 +143,19 @@ export class TaskRunner {
         this.options.onDefect(cause)
       }
     })
+  }
+
+  private inSandbox(
+    { sandbox }: Attempt,
+    use: (sandbox: SandboxClient) => Effect.Effect<TaskOutcome, SandboxLost, Scope.Scope>
+  ): Effect.Effect<TaskOutcome, SandboxLost, Scope.Scope> {
+    const provider = this.options.host.poolProviders.get(sandbox.provider)
+    return provider === undefined
+      ? Effect.succeed({
+        _tag: "Fatal",
+        reason: `this executor has no pool provider "${sandbox.provider}": load its plugin`
+      })
+      : Effect.flatMap(provider.connect(sandbox), use)
   }
 
   private factOfExit(attempt: Attempt, exit: Exit.Exit<TaskOutcome, SandboxLost>): TaskFact {

@@ -25,6 +25,7 @@ import * as Acknowledgements from "./Acknowledgements.ts"
 import * as Control from "./Control.ts"
 import * as Executor from "./Executor.ts"
 import * as Later from "./Later.ts"
+import * as Messaging from "./Messaging.ts"
 import * as Pools from "./Pools.ts"
 import * as Wire from "./Wire.ts"
 
@@ -97,6 +98,7 @@ const make = Effect.fnUntraced(function*(config: TaskExecutorConfig) {
       slots,
       host,
       wire,
+      messaging: Messaging.make(nats),
       ownerOf: (shard) => shards.ownerOf(shard)?.owner,
       onDefect: (cause) => nats.fail("the task executor found its own state broken", cause)
     })

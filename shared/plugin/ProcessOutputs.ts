@@ -6,7 +6,7 @@
  * that looks like a number. Later lines win. Empty lines are skipped.
  */
 import * as Result from "effect/Result"
-import type { Outputs } from "../../shared/protocol/Report.ts"
+import type { Outputs } from "../protocol/Report.ts"
 
 /** Of the whole file; larger values belong into the object store, by reference. */
 export const outputsBytesMax = 256 * 1024
