@@ -17,11 +17,11 @@ import * as Answer from "./Answer.ts"
 import type { Api, Dialer } from "./ApiClient.ts"
 import type { ReachableCluster } from "./Cluster.ts"
 import { at, listAt, parse, textAt } from "./Json.ts"
-import type { ResetHook } from "./KubernetesPool.ts"
 import * as LauncherExec from "./LauncherExec.ts"
 import type { Channel, ChannelHandlers, Inquiry, ProgramEnd, Refused, Transport } from "./LauncherExec.ts"
 import { annotation } from "./Names.ts"
 import * as Pod from "./Pod.ts"
+import type { ResetHook } from "./PodResets.ts"
 
 /** Open WebSockets of one process to one cluster; who comes later waits as long as a start may take. */
 export const connectionsMax = 1_024

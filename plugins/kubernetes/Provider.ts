@@ -13,6 +13,7 @@ import type { Cluster } from "./Cluster.ts"
 import { Config, problems } from "./Config.ts"
 import * as KubernetesPool from "./KubernetesPool.ts"
 import { isDnsLabel, isLabelValue, labelsProblem } from "./Names.ts"
+import type { ResetHook } from "./PodResets.ts"
 
 const noExec = "this heddle cannot run processes in pods yet: reach the sandbox by its address"
 
@@ -43,7 +44,7 @@ const contextProblems = (
 
 export interface ProviderOptions {
   readonly cluster: Cluster
-  readonly resetHook?: KubernetesPool.ResetHook
+  readonly resetHook?: ResetHook
   readonly connect?: PoolProvider.PoolProvider["connect"]
   readonly prepare?: Effect.Effect<void>
   readonly informer?: KubernetesPool.KubernetesPoolOptions["informer"]
