@@ -13,6 +13,13 @@ it.effect("everything that is installed by kind and name, with the config keys o
       { key: "headers", isRequired: false },
       { key: "timeout", isRequired: false }
     ])
+    const takes = (of: string) =>
+      all.find(({ kind, name }) => kind !== "poolSources" && name === of)?.takes.map(({ isRequired, key }) =>
+        `${key}${isRequired ? "*" : ""}`
+      )
+    assert.includeMembers(takes("shell") ?? [], ["run*", "cwd"])
+    assert.includeMembers(takes("local") ?? [], ["directory", "passEnv"])
+    assert.includeMembers(takes("kubernetes") ?? [], ["template*", "namespace"])
     for (const { api, name, plugin, version } of all) {
       assert.match(version, /^\d+\.\d+\.\d+/u, name)
       assert.strictEqual(api === "", plugin === "coordinator", name)

@@ -104,10 +104,12 @@ export interface Offered {
   readonly config: ReadonlyArray<
     { readonly key: string; readonly isRequired: boolean; readonly environment?: string }
   >
+  /** Of a task type: what `with` takes; of a pool provider: what `config` of a pool takes. */
+  readonly takes: ReadonlyArray<{ readonly key: string; readonly isRequired: boolean }>
 }
 
-const keysOf = (schema: Schema.Top): ReadonlyArray<readonly [key: string, isRequired: boolean]> =>
-  "fields" in schema && typeof schema.fields === "object" && schema.fields !== null
+const keysOf = (schema: Schema.Top | undefined): ReadonlyArray<readonly [key: string, isRequired: boolean]> =>
+  schema !== undefined && "fields" in schema && typeof schema.fields === "object" && schema.fields !== null
     ? Object.entries(schema.fields as Readonly<Record<string, Schema.Top>>).map(([key, field]) =>
       [key, !SchemaAST.isOptional(Schema.toEncoded(field).ast)] as const
     )
@@ -121,7 +123,8 @@ export const offered = Effect.gen(function*() {
     plugin: "coordinator",
     version: Version.version,
     api: "",
-    config: []
+    config: [],
+    takes: []
   }))
   for (const load of Object.values(firstParty)) {
     const { default: plugin } = yield* Effect.promise(load)
@@ -130,8 +133,19 @@ export const offered = Effect.gen(function*() {
       const variable = variablesOf[name]?.[key]
       return { key, isRequired, ...(variable === undefined ? {} : { environment: variable }) }
     })
+    const loaded = Result.getOrUndefined(plugin.load())
+    const takesOf = (kind: ContributionKind, offer: string) =>
+      keysOf(
+        kind === "taskTypes"
+          ? loaded?.taskTypes.get(offer)?.with
+          : kind === "poolProviders"
+          ? loaded?.poolProviders.get(offer)?.config
+          : undefined
+      ).map(([key, isRequired]) => ({ key, isRequired }))
     for (const kind of contributionKinds) {
-      for (const offer of contributes[kind] ?? []) found.push({ kind, name: offer, plugin: name, version, api, config })
+      for (const offer of contributes[kind] ?? []) {
+        found.push({ kind, name: offer, plugin: name, version, api, config, takes: takesOf(kind, offer) })
+      }
     }
   }
   return found.toSorted((a, b) =>

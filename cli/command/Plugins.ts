@@ -16,6 +16,13 @@ const words: Readonly<Record<ContributionKind, string>> = {
   poolSources: "pool-source"
 }
 
+const keys = (
+  all: ReadonlyArray<{ readonly key: string; readonly isRequired: boolean; readonly environment?: string }>
+): string =>
+  all.map(({ environment, isRequired, key }) =>
+    `${key}${isRequired ? "*" : ""}${environment === undefined ? "" : ` (${environment})`}`
+  ).join(", ")
+
 export const run = (input: { readonly kind: Option.Option<string> }) =>
   Effect.gen(function*() {
     const output = yield* Output
@@ -35,12 +42,7 @@ export const run = (input: { readonly kind: Option.Option<string> }) =>
       { title: "PLUGIN", value: (offer) => offer.plugin },
       { title: "VERSION", value: (offer) => offer.version },
       { title: "API", value: (offer) => offer.api },
-      {
-        title: "CONFIG",
-        value: (offer) =>
-          offer.config.map(({ environment, isRequired, key }) =>
-            `${key}${isRequired ? "*" : ""}${environment === undefined ? "" : ` (${environment})`}`
-          ).join(", ")
-      }
+      { title: "CONFIG", value: (offer) => keys(offer.config) },
+      { title: "TAKES", value: (offer) => keys(offer.takes) }
     ], "")
   })

@@ -48,8 +48,8 @@ export const plugins = Command.make("plugins", {
 }, Lazy.handler(() => import("../command/Plugins.ts").then((_) => _.run))).pipe(
   Command.withShortDescription("What is installed: task types, pool providers, policies, alert sinks"),
   Command.withDescription(
-    "What is installed, by kind and name: from which plugin and version, and the keys of its config (*: must be given) with the variable that services take them from. "
-      + "Needs no server."
+    "What is installed, by kind and name: from which plugin and version; what it takes (a task under `with`, a pool under `config`; *: must be given), "
+      + "and the config of the plugin itself, with the variable that services take it from. Needs no server."
   ),
   Command.withExamples([
     example("plugins", "All of them"),

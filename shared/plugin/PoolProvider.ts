@@ -212,6 +212,8 @@ export interface PoolProvider {
   /** `PoolSpec.provider` and `Sandbox.provider`. */
   readonly name: string
   readonly capabilities: Capabilities
+  /** What a pool of it takes under `config`, for `heddle plugins`. */
+  readonly config?: Schema.Top
   /** Problems of a pool's `config`, empty when it is good; asked when a pool is applied. */
   validate(config: unknown): ReadonlyArray<Problem>
   open(context: OpenContext, config: unknown): Effect.Effect<ProviderPool, ProviderError, Scope.Scope>
@@ -240,6 +242,7 @@ export const make = <Config>(options: {
   return {
     name: options.name,
     capabilities: options.capabilities,
+    config: options.config,
     connect: options.connect,
     ...(options.prepare === undefined ? {} : { prepare: options.prepare }),
     validate: (config) => {
