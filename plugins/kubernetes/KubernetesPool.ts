@@ -83,6 +83,8 @@ export class KubernetesPool implements ProviderPool {
   private readonly pending = new Map<string, Pending>()
   /** When a pod was first seen here: start time-outs do not trust another machine's clock. */
   private readonly firstSeen = new Map<SandboxUid, number>()
+  /** The state of a pod as long as it does not change: a list of thousands makes no new ones. */
+  private readonly states = new WeakMap<Pod.Pod, SandboxState>()
   private readonly deleting = new Set<SandboxUid>()
   private statusTeller: StatusTeller | undefined
 
@@ -162,8 +164,13 @@ export class KubernetesPool implements ProviderPool {
   }
 
   private stateOf(pod: Pod.Pod): SandboxState | undefined {
-    const state = Pod.stateOf(pod, this.context.pool)
-    return state === undefined ? undefined : AgentPod.withAddress(state, pod, this.context.pool)
+    const known = this.states.get(pod)
+    if (known !== undefined) return known
+    const bare = Pod.stateOf(pod, this.context.pool)
+    if (bare === undefined) return undefined
+    const state = AgentPod.withAddress(bare, pod, this.context.pool)
+    this.states.set(pod, state)
+    return state
   }
 
   private changed(pod: Pod.Pod): void {
