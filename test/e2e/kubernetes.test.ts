@@ -8,7 +8,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import type { Snapshot } from "../../shared/protocol/Claim.ts"
+import { root } from "../../infra/bootstrap/nats-server.mjs"
+import type { ClaimResult, Snapshot } from "../../shared/protocol/Claim.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { Namespace, PoolName } from "../../shared/protocol/Token.ts"
 import type { WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
@@ -16,6 +17,7 @@ import { ApiServer } from "../../shared/testing/kube/ApiServer.ts"
 import type { Json } from "../../shared/testing/kube/Json.ts"
 import type { KubeletOptions } from "../../shared/testing/kube/Kubelet.ts"
 import { AgentPods, envOf } from "../contract/sandbox/AgentPods.ts"
+import { Command } from "./Command.ts"
 import { Mesh, type MeshOptions } from "./Mesh.ts"
 
 const pool = { namespace: Namespace.make("default"), name: PoolName.make("boxes") }
@@ -149,7 +151,8 @@ describe("tasks in pods", () => {
       ),
       shell("a", "echo n=1 >> \"$HEDDLE_OUTPUTS\"", ["first"]),
       shell("b", `${nap(300)} & echo n=2 >> "$HEDDLE_OUTPUTS"`, ["first"]),
-      shell("last", "echo end >&2", ["a", "b"])
+      // more than one piece, of more bytes than the launcher's words have
+      shell("last", "head -c 200000 /dev/zero | tr '\\0' x; echo end >&2", ["a", "b"])
     ])
     const done = await succeeded(mesh, "diamond")
     const outputs = Object.fromEntries(done.tasks.map((task) => [task.name, task.outputs]))
@@ -221,9 +224,36 @@ describe("tasks in pods", () => {
         config: {
           template: { spec: { containers: [{ name: "main", image: "registry.example/box:1" }] } },
           exec: "agent",
-          agent: { natsUrl: mesh.natsUrl }
+          // renewed within the test
+          agent: { natsUrl: mesh.natsUrl, tokenTtl: "10s" }
         }
       })
+      // By the command line, for longer than half of a token's time; and what a claim asked for comes with the sandbox.
+      await using claimed = new Command(
+        process.execPath,
+        () => [
+          join(root, "cli", "heddle.ts"),
+          "--nats",
+          mesh.natsUrl,
+          "claim",
+          pool.name,
+          "--exec",
+          "--",
+          "sh",
+          "-c",
+          "sleep 6; echo still here"
+        ],
+        { KUBECONFIG: cluster.kubeconfig }
+      )
+      const own = await mesh.ask(
+        Subject.rpc.pool(pool, "claim"),
+        { claimId: "with-env", env: { CLAIMED: "yes" } },
+        30_000
+      ) as ClaimResult
+      assert.deepStrictEqual(own.sandbox?.env, { CLAIMED: "yes" })
+      await mesh.ask(Subject.rpc.pool(pool, "release"), { claimId: "with-env" })
+      const { code, error, out } = await claimed.end(60_000)
+      assert.deepStrictEqual([code, out], [0, "still here\n"], error)
       const mark = nap(300)
       await start(mesh, "by-agent", [
         shell("first", `echo where=$HOSTNAME >> "$HEDDLE_OUTPUTS"`),
