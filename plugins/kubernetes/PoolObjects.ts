@@ -142,11 +142,11 @@ const run = (
         if (passAt !== at) return
         passAt = Infinity
         const asked = new Set<string>()
-        for (const { informer } of informers) for (const object of informer.cache.values()) show(object, asked)
+        for (const { informer } of informers) for (const object of informer.cache.values()) show(object, asked, true)
         standings.keep(asked)
       })
     }
-    const show = (object: PoolObject.DeclaredObject, asked: Set<string>): void => {
+    const show = (object: PoolObject.DeclaredObject, asked: Set<string>, isPass: boolean): void => {
       const verdict = judged.get(object.uid)
       if (verdict === undefined || object.isDeleting) return
       const now = clock.currentTimeMillisUnsafe()
@@ -154,6 +154,10 @@ const run = (
       const found = object.kind === "SandboxEnv" && isToken(object.name)
         ? sink.members({ namespace, name: EnvName.make(object.name) })
         : undefined
+      // The mesh has just taken it, and this replica hears of it in a moment: then all can be said at once.
+      if (object.kind === "SandboxEnv" && verdict.problem === undefined && found === undefined && !isPass) {
+        return passBy(now + changesMs)
+      }
       const standingOf = (name: string): PoolStanding | undefined => {
         if (!isToken(name)) return { _tag: "Absent" }
         const pool = { namespace, name: PoolName.make(name) }
@@ -206,7 +210,7 @@ const run = (
         const judge = (problem: string | undefined): Effect.Effect<void> =>
           Effect.sync(() => {
             judged.set(object.uid, { text, problem })
-            show(object, new Set())
+            show(object, new Set(), false)
           })
         const before = judged.get(object.uid)
         // The status, or somebody's label: what is shown may be another's word now.
