@@ -129,6 +129,38 @@ describe("custom resources", () => {
     expect(answer.body.status).toBeUndefined()
   })
 
+  it("unknown fields are dropped; from 1.27 on with a warning, or not at all where the writer is strict", async () => {
+    const spec = { max: 2, nonsense: 1, items: [{ key: "x", other: 1 }] }
+    const post = (name: string, validation: string) =>
+      cluster.call("POST", `${path}?fieldValidation=${validation}`, widget(name, spec))
+    const isStrict = cluster.version[1] >= 27
+    const warned = await create("warned", spec)
+    const ignored = await post("ignored", "Ignore")
+    for (const answer of [warned, ignored]) {
+      expect(answer.code).toBe(201)
+      expect(answer.body.spec).toMatchObject({ max: 2, items: [{ key: "x", weight: 7 }] })
+      expect(answer.body.spec.nonsense).toBeUndefined()
+    }
+    expect(ignored.headers["warning"]).toBeUndefined()
+    const fields = ["spec.items[0].other", "spec.nonsense"]
+    if (isStrict) {
+      for (const field of fields) expect(warned.headers["warning"]).toContain(`unknown field \\"${field}\\"`)
+    }
+    const strict = await post("strict", "Strict")
+    expect(strict.code).toBe(isStrict ? 400 : 201)
+    if (isStrict) { for (const field of fields) expect(strict.body.message).toContain(`unknown field "${field}"`) }
+  })
+
+  it("who wrote which field is known from the creation on", async () => {
+    await cluster.call("POST", `${path}?fieldManager=maker`, widget("owned", { max: 2 }))
+    const patched = await cluster.call("PATCH", `${path}/owned?fieldManager=patcher`, { spec: { max: 3 } }, merge)
+    const owners = patched.body.metadata.managedFields.map((one: Json) => [one.manager, one.operation])
+    expect(owners).toEqual([["maker", "Update"], ["patcher", "Update"]])
+    const [maker, patcher] = patched.body.metadata.managedFields
+    expect(patcher.fieldsV1["f:spec"]).toMatchObject({ "f:max": {} })
+    expect(maker.fieldsV1["f:spec"]["f:max"]).toBeUndefined()
+  })
+
   it.each([
     ["too small", { max: 0 }, "spec.max", "FieldValueInvalid"],
     ["too large", { max: 11 }, "spec.max", "FieldValueInvalid"],
