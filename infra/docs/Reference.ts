@@ -259,6 +259,12 @@ const coordinatorEnvironment: ReadonlyArray<readonly [name: string, text: string
   ]
 ]
 
+const credentialsEnvironment: ReadonlyArray<readonly [string, string]> = [
+  ["HEDDLE_NATS_CREDS", "Path of a credentials file (`nsc generate creds`); read again at each reconnect."],
+  ["HEDDLE_NATS_USER", "A user of the server, with `HEDDLE_NATS_PASSWORD`."],
+  ["HEDDLE_NATS_TOKEN", "The server's token."]
+]
+
 const cli = (all: ReadonlyArray<{ readonly path: ReadonlyArray<string>; readonly doc: HelpDoc }>): string => {
   const globals = all[0]?.doc.globalFlags ?? []
   const own = globals.filter((flag) => !["help", "version"].includes(flag.name))
@@ -275,6 +281,14 @@ const cli = (all: ReadonlyArray<{ readonly path: ReadonlyArray<string>; readonly
     "| flag | |",
     "|---|---|",
     ...own.map(flagRow),
+    "",
+    "## Credentials at NATS",
+    "",
+    "Of every command and every `heddle serve`, when the server asks who connects: one of these, or user and password in the URL. What each service must be allowed stands in docs/design/permissions.md.",
+    "",
+    "| variable | |",
+    "|---|---|",
+    ...credentialsEnvironment.map(([name, text]) => `| ${code(name)} | ${cell(text)} |`),
     "",
     "## Environment of the coordinator",
     "",
