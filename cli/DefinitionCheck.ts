@@ -7,50 +7,35 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
+import * as Arguments from "../shared/authoring/Arguments.ts"
 import * as Problems from "../shared/authoring/Problems.ts"
 import type { DefinitionEncoded } from "../shared/protocol/Definition.ts"
-import type { Problem } from "../shared/protocol/ErrorCode.ts"
 import { Output } from "./Output.ts"
 import * as Plugins from "./Plugins.ts"
 import * as WorkflowFile from "./WorkflowFile.ts"
 import * as YamlSource from "./YamlSource.ts"
 
-interface Findings {
-  readonly problems: ReadonlyArray<Problem>
-  readonly warnings: ReadonlyArray<Problem>
-}
-
-/** Of every task and hook, in their order. */
+/** Of the task types that the definition names, those that come with heddle. */
 const argumentFindings = Effect.fnUntraced(function*({ spec }: DefinitionEncoded) {
-  const problems: Array<Problem> = []
-  const warnings: Array<Problem> = []
-  const check = Effect.fnUntraced(function*(path: string, task: { readonly type: string; readonly with?: unknown }) {
-    if (Plugins.engineTaskTypes.includes(task.type)) return
-    const type = yield* Plugins.taskType(task.type)
-    if (type === undefined) {
-      const near = Problems.nearest(task.type, [...Plugins.taskTypes, ...Plugins.engineTaskTypes])
-      warnings.push({
-        path: `${path}.type`,
-        message: `no task type of heddle is called ${
-          JSON.stringify(task.type)
-        }: a plugin of the executors must offer it`,
+  const schemas = new Map<string, Schema.Codec<unknown, unknown>>()
+  for (const { type } of [...spec.tasks, spec.onCommit, spec.onCleanup].filter((task) => task !== undefined)) {
+    const found = schemas.has(type) ? undefined : yield* Plugins.taskType(type)
+    // types take schemas that need nothing to decode
+    if (found !== undefined) schemas.set(type, found.with as Schema.Codec<unknown, unknown>)
+  }
+  const { ignored, problems, unknown } = Arguments.findings(spec, (type) => schemas.get(type))
+  const warnings = [
+    ...ignored.map(({ type, ...problem }) => ({ ...problem, message: `${problem.message} (${type} ignores it)` })),
+    ...unknown.map(({ path, type }) => {
+      const near = Problems.nearest(type, [...Plugins.taskTypes, ...Arguments.engineTypes])
+      return {
+        path,
+        message: `no task type of heddle is called ${JSON.stringify(type)}: a plugin of the executors must offer it`,
         ...(near === undefined ? {} : { fix: `did you mean ${near}?` })
-      })
-      return
-    }
-    // `inline` and `sandboxed` take schemas that need nothing to decode.
-    const schema = type.with as Schema.Codec<unknown, unknown>
-    for (const { isExcess, ...problem } of Problems.argumentProblems(schema, task.with ?? {})) {
-      const found = { ...problem, path: `${path}.${problem.path}` }
-      if (isExcess) warnings.push({ ...found, message: `${found.message} (${task.type} ignores it)` })
-      else problems.push(found)
-    }
-  })
-  for (const [i, task] of spec.tasks.entries()) yield* check(`spec.tasks[${i}]`, task)
-  if (spec.onCommit !== undefined) yield* check("spec.onCommit", spec.onCommit)
-  if (spec.onCleanup !== undefined) yield* check("spec.onCleanup", spec.onCleanup)
-  const found: Findings = { problems, warnings }
-  return found
+      }
+    })
+  ]
+  return { problems, warnings }
 })
 
 /** What is wrong with the file, and what may be. `isWhole`: the graph is looked at also when nothing else is wrong, as the store will do anyway. */
@@ -63,7 +48,7 @@ export const check = Effect.fnUntraced(function*(file: WorkflowFile.WorkflowFile
     problems: WorkflowFile.locate(source, [...graph, ...found.problems]).toSorted((a, b) =>
       a.line - b.line || a.column - b.column
     ),
-    warnings: WorkflowFile.locate(source, found.warnings)
+    warnings: WorkflowFile.locate(source, found.warnings).toSorted((a, b) => a.line - b.line || a.column - b.column)
   }
 })
 

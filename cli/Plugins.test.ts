@@ -1,12 +1,13 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Arguments from "../shared/authoring/Arguments.ts"
 import * as Plugins from "./Plugins.ts"
 
 it.effect("everything that is installed by kind and name, with the config keys of its plugin and where services take them from", () =>
   Effect.gen(function*() {
     const all = yield* Plugins.offered
     const types = all.filter(({ kind }) => kind === "taskTypes").map(({ name }) => name)
-    assert.sameMembers(types, [...Plugins.taskTypes, ...Plugins.engineTaskTypes])
+    assert.sameMembers(types, [...Plugins.taskTypes, ...Arguments.engineTypes])
     const webhook = all.find(({ kind, name }) => kind === "alertSinks" && name === "webhook")
     assert.deepStrictEqual(webhook?.config, [
       { key: "url", isRequired: false, environment: "HEDDLE_ALERT_WEBHOOK_URL" },

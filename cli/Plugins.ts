@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
+import * as Arguments from "../shared/authoring/Arguments.ts"
 import {
   type ContributionKind,
   contributionKinds,
@@ -59,8 +60,6 @@ export const taskType = Effect.fnUntraced(function*(type: string) {
 
 /** Task types that come with heddle, for who misspelt one. */
 export const taskTypes: ReadonlyArray<string> = ["noop", "shell"]
-/** Decided by the coordinator itself, without a plugin: their arguments are part of the graph. */
-export const engineTaskTypes: ReadonlyArray<string> = ["condition", "dependent", "sub-workflow", "switch"]
 
 /**
  * The settings of plugins that services take from the environment. `HEDDLE_KUBERNETES_OBJECTS`: namespaces, with commas between them, whose SandboxPool and SandboxEnv
@@ -117,7 +116,7 @@ const keysOf = (schema: Schema.Top | undefined): ReadonlyArray<readonly [key: st
 
 /** What all of them offer, by kind and name. */
 export const offered = Effect.gen(function*() {
-  const found: Array<Offered> = engineTaskTypes.map((name) => ({
+  const found: Array<Offered> = Arguments.engineTypes.map((name) => ({
     kind: "taskTypes",
     name,
     plugin: "coordinator",
@@ -159,6 +158,13 @@ export const layer = Layer.unwrap(
     const modules = yield* Effect.promise(() => Promise.all(Object.values(firstParty).map((load) => load())))
     return PluginHost.layer(modules.map((module) => module.default), yield* configs)
   })
+)
+
+/** By task type what it takes under `with`; types take schemas that need nothing to decode. */
+export const argumentSchemas = Effect.map(
+  PluginHost,
+  ({ taskTypes }) =>
+    new Map([...taskTypes].map(([type, { with: schema }]) => [type, schema as Schema.Codec<unknown, unknown>]))
 )
 
 /**

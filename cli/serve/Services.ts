@@ -47,14 +47,15 @@ const load = async (name: ServiceName, config: ServiceConfig): Promise<ServiceLa
       const coordinator = await import("../../services/coordinator/main.ts")
       return Layer.effectDiscard(
         Effect.flatMap(
-          Effect.all({ alerts: Plugins.alerts, settings: coordinator.settings }),
-          ({ alerts, settings }) =>
+          Effect.all({ alerts: Plugins.alerts, taskTypes: Plugins.argumentSchemas, settings: coordinator.settings }),
+          ({ alerts, settings, taskTypes }) =>
             Layer.build(
               coordinator.layer({
                 ...common,
                 durability: config.durability,
                 streams: config.streams,
                 alerts,
+                taskTypes,
                 ...settings
               })
             )

@@ -41,7 +41,7 @@ import * as Checkpoints from "./Checkpoints.ts"
 import { CommandHandler } from "./CommandHandler.ts"
 import { CommandInbox } from "./CommandInbox.ts"
 import * as DefinitionRpc from "./DefinitionRpc.ts"
-import { Definitions } from "./Definitions.ts"
+import { type ArgumentProblems, Definitions } from "./Definitions.ts"
 import { Dependencies } from "./Dependencies.ts"
 import { controls, EffectRunner, failoverOf } from "./EffectRunner.ts"
 import * as Outstanding from "./engine/Outstanding.ts"
@@ -73,6 +73,8 @@ export interface LifeConfig {
   readonly version: string
   /** Absent: alerts are logged. */
   readonly alerts: AlertConfig | undefined
+  /** Of definitions that are new; absent: nothing is known of task types here. */
+  readonly argumentProblems: ArgumentProblems | undefined
   /** Absent: runs may take as long as they take. */
   readonly runMaxMs: number | undefined
   /** Instances that wait longer than this leave memory. */
@@ -142,7 +144,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
     )
     const shardMap = yield* ShardMap.make(nats)
     const live = yield* LiveMembers.make(nats)
-    const definitions = new Definitions(nats, now)
+    const definitions = new Definitions(nats, now, config.argumentProblems)
     const timers = new Timers(clock)
     const alerts = new Alerts({ nats, timers, config: config.alerts, now, warn: log, fork })
     const finished = new FinishedInstances(config.shardCount)

@@ -28,7 +28,7 @@ export const endpoints = (definitions: Definitions): ReadonlyArray<Rpc.Endpoint>
     request: Body,
     handler: (body) =>
       Effect.map(
-        Effect.fromResult(definitions.check(body)),
+        Effect.fromResult(definitions.checkNew(body)),
         ({ definition }) => ({ name: definition.metadata.name, valid: true })
       )
   }),

@@ -17,7 +17,7 @@ import * as Kv from "../../shared/jetstream/Kv.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { Definition, type DefinitionRef, DefinitionStored } from "../../shared/protocol/Definition.ts"
-import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import { ContractError, type Problem } from "../../shared/protocol/ErrorCode.ts"
 import { namespaceDefault } from "../../shared/protocol/Pool.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
 import type { DefinitionName, Namespace } from "../../shared/protocol/Token.ts"
@@ -50,14 +50,19 @@ const sha256 = (text: string): string => cryptoHash("sha256", text, "hex")
 
 const namespaceOf = (definition: Definition): Namespace => definition.metadata.namespace ?? namespaceDefault
 
+/** What the task types that are known here say of a definition's arguments. */
+export type ArgumentProblems = (definition: Definition) => ReadonlyArray<Problem>
+
 export class Definitions {
   readonly #bucket: Kv.Bucket
   readonly #compiled = new Map<string, WorkflowGraph.WorkflowGraph>()
   /** Newest versions as the watch shows them; a miss asks the bucket. */
   readonly #latest = new Map<string, Latest>()
   readonly #now: () => number
+  readonly #argumentProblems: ArgumentProblems
 
-  constructor(nats: Connection, now: () => number) {
+  constructor(nats: Connection, now: () => number, argumentProblems: ArgumentProblems = () => []) {
+    this.#argumentProblems = argumentProblems
     this.#bucket = Kv.bucket(nats, Streams.bucketName.definitions)
     this.#now = now
   }
@@ -73,9 +78,15 @@ export class Definitions {
       }))
   )
 
+  /** As `check`, with the arguments of its tasks: for what is new. What is stored was good for those who stored it. */
+  checkNew(value: unknown): ReturnType<Definitions["check"]> {
+    return this.check(value, this.#argumentProblems)
+  }
+
   /** Every problem of `value`, or the decoded definition and its compiled graph. */
   check(
-    value: unknown
+    value: unknown,
+    argumentProblems: ArgumentProblems = () => []
   ): Result.Result<
     {
       readonly definition: Definition
@@ -90,8 +101,9 @@ export class Definitions {
     const hash = ContentHash.contentHash(value, sha256)
     const ref = { namespace: namespaceOf(definition), name: definition.metadata.name, version: 0, hash }
     const graph = WorkflowGraph.compile(definition, ref)
-    if (Result.isFailure(graph)) {
-      const problems = graph.failure
+    const ofArguments = argumentProblems(definition)
+    if (Result.isFailure(graph) || ofArguments.length > 0) {
+      const problems = [...(Result.isFailure(graph) ? graph.failure : []), ...ofArguments]
       const first = problems[0]
       return Result.fail(
         new ContractError({
@@ -146,12 +158,13 @@ export class Definitions {
     const key = keyOf(ref)
     const known = this.#touch(key)
     if (known !== undefined) return known
+    yield* Effect.fromResult(this.checkNew(value))
     yield* this.#create(key, yield* this.#text(ref, value))
     return this.#keep(key, checked.compile(ref))
   }).bind(this)
 
   readonly put = Effect.fnUntraced(function*(this: Definitions, value: unknown) {
-    const checked = yield* Effect.fromResult(this.check(value))
+    const checked = yield* Effect.fromResult(this.checkNew(value))
     const namespace = namespaceOf(checked.definition)
     const name = checked.definition.metadata.name
     const latestKey = `latest.${namespace}.${name}`

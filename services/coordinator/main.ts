@@ -8,7 +8,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
+import type * as Schema from "effect/Schema"
 import { hostname } from "node:os"
+import * as Arguments from "../../shared/authoring/Arguments.ts"
 import * as Durability from "../../shared/jetstream/Durability.ts"
 import { Nats } from "../../shared/jetstream/Nats.ts"
 import * as Outage from "../../shared/jetstream/Outage.ts"
@@ -35,6 +37,8 @@ export interface CoordinatorConfig {
   readonly durability?: Durability.DurabilityOptions
   /** Where alerts are told; absent: in the log. */
   readonly alerts?: AlertConfig
+  /** By task type what it takes under `with`: definitions are refused whose arguments do not fit. What is not in it is not looked at. */
+  readonly taskTypes?: ReadonlyMap<string, Schema.Codec<unknown, unknown>>
   /** The longest that a run which starts now may take (`RunMax`); absent: no maximum. */
   readonly runMaxMs?: number | undefined
   /** Instances that wait longer than this leave memory (`Passivation`), default 30 s. */
@@ -63,6 +67,7 @@ export const layer = (config: CoordinatorConfig): Layer.Layer<Coordinator, Contr
   Layer.effect(Coordinator, make(config))
 
 const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
+  const { taskTypes } = config
   const nats = yield* Nats
   yield* Durability.read(nats) // refuses a server that is too old before anything is made on it
   yield* Streams.ensure(nats, config.streams)
@@ -98,6 +103,9 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
       registryTtlMs: config.ttlMs ?? ttlMsDefault,
       version: config.version,
       alerts: config.alerts,
+      argumentProblems: taskTypes === undefined
+        ? undefined
+        : ({ spec }) => Arguments.findings(spec, (type) => taskTypes.get(type)).problems,
       runMaxMs: config.runMaxMs,
       passivateAfterMs: config.passivateAfterMs ?? Passivation.afterMsDefault,
       archive: config.archive
