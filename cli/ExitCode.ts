@@ -8,7 +8,7 @@ import { type ContractError, type ErrorCode, errorCodes } from "../shared/protoc
 
 export const exitCodes = {
   0: "done",
-  1: "the awaited run or claim failed, or the service answered with another error",
+  1: "the awaited run or claim failed, a comparison found a difference, or the service answered with another error",
   2: "usage: a flag, argument, configuration file or definition is not valid",
   3: "not found: no pool, claim, definition or instance of this name",
   4: "conflict: the id is in use with other content, or the state does not allow this",

@@ -94,3 +94,27 @@ it("the newest sequence that history knows is found", () => {
   )
   assert.strictEqual(Journal.newestSequence("{}"), 0)
 })
+
+it("the start of a fork says of what it is one, and what was taken over", () => {
+  const start = {
+    definition: { namespace: "default", name: "nightly", version: 3, hash: "h" },
+    fork: { instance: "i-0", seq: 77, tasks: [{ task: "a", as: "SUCCEEDED" }, { task: "b", as: "NOT_TAKEN" }] }
+  }
+  const lines = ReplayStep.lines(
+    recorded(1, [{ _tag: "WORKFLOW_START", start }, { _tag: "WORKFLOW_PAUSE", request: "r-1" }], [
+      { _tag: "STARTED", of: 0 },
+      { _tag: "REQUESTED", of: 1 }
+    ]),
+    undefined,
+    new Map(),
+    Output.style(false)
+  )
+  assert.deepStrictEqual(lines.slice(1), [
+    "  why      WORKFLOW_START of nightly@3, a fork of i-0 at 77",
+    "  why      WORKFLOW_PAUSE",
+    "  taken    a  SUCCEEDED",
+    "  taken    b  NOT_TAKEN",
+    "  change   workflow  STARTED",
+    "  change   workflow  the request's id is remembered"
+  ])
+})

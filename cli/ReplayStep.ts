@@ -176,6 +176,11 @@ export const lines = (
       style.dim(`journal ${sequence}, ledger ${ledger}`)
     }`,
     ...entry.cause.map((event) => `  why      ${causeText(event)}`),
+    ...entry.cause.flatMap((event) =>
+      event._tag === "WORKFLOW_START"
+        ? (event.start.fork?.tasks ?? []).map(({ as, task }) => `  taken    ${task}  ${style.state(as)}`)
+        : []
+    ),
     ...entry.transitions.map((transition) => `  change   ${transitionText(transition, states, style)}`),
     ...(entry.effects.length === 0 ? [] : [`  effects  ${entry.effects.join(", ")}`])
   ]
