@@ -15,7 +15,7 @@ import { Namespace, PoolName } from "../../shared/protocol/Token.ts"
 import { Command } from "./Command.ts"
 import { Mesh } from "./Mesh.ts"
 
-const pool = { namespace: Namespace.make("default"), name: PoolName.make("boxes") }
+const pool = { namespace: Namespace.make("default"), name: PoolName.make("default") }
 const passwordOf = (role: Permissions.PermissionRole) => `${role}-password`
 const envOf = (user: Permissions.PermissionRole) => ({
   HEDDLE_NATS_USER: user,
@@ -107,6 +107,19 @@ it("a mesh with exactly these permissions does all of its work, and nobody is re
     ]
   ) await heddle(...args)
 
+  // Sub-workflows, groups of slots; a run that fails raises an alert; an env ranks by what its pools tell.
+  const example = (name: string) => join(root, "examples", name)
+  await heddle("definitions", "put", example("sub-workflow-child.yaml"))
+  await heddle("run", example("sub-workflow.yaml"), "--wait")
+  await heddle("run", example("concurrency-group.yaml"), "--wait")
+  await mesh.ask(Subject.rpc.workflow("start"), {
+    instanceId: "w-3",
+    inline: { metadata: { name: "fails" }, spec: { tasks: [shell("fails", "exit 1")] } }
+  })
+  await result("w-3", "FAILED")
+  await mesh.ask(Subject.rpc.envs("apply"), { name: "some", members: [{ pool: pool.name }] })
+  assert.include(await heddle("claim", "--from-env", "some", "--exec", "--", "echo", "from an env"), "from an env")
+
   // Failovers: of an executor in the middle of a task, of a coordinator, of a pool scheduler.
   await mesh.ask(Subject.rpc.workflow("start"), {
     instanceId: "w-2",
@@ -141,6 +154,8 @@ it("a mesh with exactly these permissions does all of its work, and nobody is re
   ) {
     assert.deepStrictEqual(mesh.log(name).split("\n").filter((line) => line.includes("does not let")), [], name)
   }
+  // While there is somebody to give back to: an executor that ends waits for that.
+  for (const name of mesh.processes.keys()) if (name.startsWith("task-executor")) await mesh.kill(name, "SIGTERM")
 }, 180_000)
 
 it("what a role may not do, the server refuses", async () => {
