@@ -50,7 +50,8 @@ const keepDefinition = Effect.fnUntraced(function*(run: RunRecord.RunRecord) {
     return yield* new CliFailure({
       exit: 5,
       message: `It is not known whether the definition ${ref.name}@${ref.version} was stored.`,
-      fix: "import the file again: nothing is stored twice."
+      fix:
+        "import the file again: nothing is stored twice. The user at the broker must be allowed to write definitions and heddle.archive.*.*"
     })
   }
   if (stored.value.hash !== ref.hash) {

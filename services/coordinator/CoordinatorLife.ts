@@ -260,6 +260,8 @@ export const run = Effect.fn("CoordinatorLife.run")(
       definitions,
       finished,
       passives,
+      history,
+      ownerOf,
       shardCount: config.shardCount,
       runMaxMs: config.runMaxMs,
       random
@@ -452,7 +454,6 @@ export const run = Effect.fn("CoordinatorLife.run")(
           definitions,
           finished,
           passives,
-          history,
           ownerOf,
           others
         }),

@@ -18,7 +18,7 @@ import type { LifecycleEvent, Parent, StartData } from "../../shared/protocol/Jo
 import { shardOf } from "../../shared/protocol/Shard.ts"
 import type { ChildStart } from "../../shared/protocol/Signal.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
-import { DefinitionName, InstanceId, type Shard, StreamSequence } from "../../shared/protocol/Token.ts"
+import { DefinitionName, InstanceId, type MemberId, type Shard, StreamSequence } from "../../shared/protocol/Token.ts"
 import {
   finalStatuses,
   type ForkRequest,
@@ -36,6 +36,7 @@ import * as View from "./engine/View.ts"
 import * as WorkflowExecutionGraph from "./engine/WorkflowExecutionGraph.ts"
 import type { WorkflowGraph } from "./engine/WorkflowGraph.ts"
 import type { FinishedInstances } from "./FinishedInstances.ts"
+import type { HistoryProjector } from "./HistoryProjector.ts"
 import * as InstanceLoader from "./InstanceLoader.ts"
 import type { PassiveInstances } from "./PassiveInstances.ts"
 import { WorkflowEventBus } from "./WorkflowEventBus.ts"
@@ -53,6 +54,9 @@ export interface InstancesOptions {
   readonly definitions: Definitions
   readonly finished: FinishedInstances
   readonly passives: PassiveInstances
+  readonly history: HistoryProjector
+  /** The live coordinator that serves the shard; `undefined`: nobody that is known. */
+  readonly ownerOf: (shard: Shard) => MemberId | undefined
   readonly shardCount: number
   /** Maximum run time of what starts from now on. */
   readonly runMaxMs: number | undefined
@@ -211,6 +215,26 @@ export class Instances {
     )
   }).bind(this)
 
+  /** Until the history has all that the journal has of the instance: its owner, here or elsewhere, writes it a moment later, and at once when somebody wants to read it. */
+  projected(instance: InstanceId): Effect.Effect<void, ContractError> {
+    const { buses, history, nats, ownerOf } = this.#options
+    const shard = this.shardOf(instance)
+    if (buses.worker(shard) !== undefined) {
+      const bus = buses.bus(shard, instance)
+      return bus === undefined
+        ? Effect.void
+        : Effect.callback<void>((resume) => history.project(bus, () => resume(Effect.void)))
+    }
+    const owner = ownerOf(shard)
+    if (owner === undefined) {
+      return Effect.fail(
+        new ContractError({ code: "Unavailable", message: `no coordinator serves shard ${shard} now: try again` })
+      )
+    }
+    const subject = Subject.forwarded(owner, Subject.rpc.workflow("history"))
+    return Effect.asVoid(Rpc.call(nats, subject, Schema.Unknown, { instanceId: instance, limit: 1 }))
+  }
+
   /** A start with the results of another instance, of whatever shard, as it was at a sequence of its journal. */
   readonly fork = Effect.fnUntraced(function*(
     this: Instances,
@@ -228,14 +252,14 @@ export class Instances {
       }
     }
     if (original.startsWith(Semaphore.idPrefix)) return yield* noSuchInstance(original)
-    // its owner writes the history a moment after the journal; when it is asked for it, before it answers
-    yield* Rpc.call(nats, Subject.rpc.workflow("history"), Schema.Unknown, { instanceId: original, limit: 1 })
+    yield* this.projected(original)
     const shard = this.shardOf(original)
     const all = yield* InstanceLoader.entries(nats, shard, original)
     const found = seq === undefined ? all : all.filter(({ sequence }) => sequence <= seq)
     const [first] = all
+    if (first === undefined) return yield* noSuchInstance(original)
     if (found.length === 0) {
-      return yield* invalid("fork.seq", `${original} had not begun: its first entry is ${first?.sequence ?? 0}`)
+      return yield* invalid("fork.seq", `${original} had not begun: its first entry is ${first.sequence}`)
     }
     const restored = yield* InstanceLoader.restored(definitions, shard, original, found)
     if (Option.isNone(restored)) {

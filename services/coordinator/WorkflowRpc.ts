@@ -33,7 +33,6 @@ import {
 import type { Definitions } from "./Definitions.ts"
 import * as View from "./engine/View.ts"
 import type { FinishedInstances } from "./FinishedInstances.ts"
-import type { HistoryProjector } from "./HistoryProjector.ts"
 import * as InstanceLoader from "./InstanceLoader.ts"
 import { type Instances, noSuchInstance } from "./Instances.ts"
 import type { PassiveInstances } from "./PassiveInstances.ts"
@@ -51,7 +50,6 @@ export interface WorkflowRpcOptions {
   readonly definitions: Definitions
   readonly finished: FinishedInstances
   readonly passives: PassiveInstances
-  readonly history: HistoryProjector
   /** The live coordinator that serves the shard; `undefined`: nobody that is known. */
   readonly ownerOf: (shard: Shard) => MemberId | undefined
   /** The other live coordinators. */
@@ -119,7 +117,7 @@ export const parseReference = (
 }
 
 export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoint> => {
-  const { buses, definitions, finished, history, instances, nats, ownerOf, passives } = options
+  const { buses, definitions, finished, instances, nats, ownerOf, passives } = options
 
   /** Passes the request on to the shard's owner; the answer goes straight to the client. `body`: instead of the message's own. */
   const passOn = (message: Message, shard: Shard, subject: string, body?: string): ContractError | undefined => {
@@ -258,12 +256,8 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
       request: HistoryQuery,
       handler: atOwner(({ instanceId, limit, next }) =>
         Effect.gen(function*() {
-          const shard = instances.shardOf(instanceId)
-          const bus = buses.bus(shard, instanceId)
-          if (bus !== undefined) {
-            yield* Effect.callback<void>((resume) => history.project(bus, () => resume(Effect.void)))
-          }
-          const found = yield* InstanceLoader.entries(nats, shard, instanceId)
+          yield* instances.projected(instanceId)
+          const found = yield* InstanceLoader.entries(nats, instances.shardOf(instanceId), instanceId)
           if (found.length === 0) return yield* noSuchInstance(instanceId)
           const from = next === undefined ? 0 : found.findIndex(({ entry }) => entry.n > Number(next))
           const page = from < 0 ? [] : found.slice(from, from + (limit ?? pageDefault))
