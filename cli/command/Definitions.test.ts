@@ -156,7 +156,7 @@ spec:
     - { name: c, type: shell, with: { run: "true", grace: "\${{ params.grace }}", cdw: / } }
     - { name: d, type: noop, with: { outputs: 3 } }
     - { name: e, type: shel, with: { run: "true" } }
-    - { name: f, type: http, with: { url: "https://example.org" } }
+    - { name: f, type: kafka, with: { topic: orders } }
     - { name: g, type: noop, dependsOn: [h] }
 `
 
@@ -168,7 +168,7 @@ it("validate: arguments that a task type of heddle refuses, beside the problems 
   assert.deepStrictEqual(warnings, [
     "heddle: warning: <stdin>:9:87: spec.tasks[2].with.cdw: no field is called cdw; did you mean cwd? (shell ignores it)",
     "heddle: warning: <stdin>:11:24: spec.tasks[4].type: no task type of heddle is called \"shel\": a plugin of the executors must offer it (did you mean shell?)",
-    "heddle: warning: <stdin>:12:24: spec.tasks[5].type: no task type of heddle is called \"http\": a plugin of the executors must offer it"
+    "heddle: warning: <stdin>:12:24: spec.tasks[5].type: no task type of heddle is called \"kafka\": a plugin of the executors must offer it"
   ])
   const places = told.filter((line) => line.startsWith("<stdin>:")).map((line) =>
     line.split(": ").slice(0, 2).join(": ")
@@ -208,7 +208,7 @@ it("run and put refuse the same arguments, and for programs with the same paths,
 })
 
 it("validate: with warnings alone a file is valid, and programs get them too", () => {
-  const file = "metadata: { name: a }\nspec: { tasks: [{ name: f, type: http, with: { url: x } }] }\n"
+  const file = "metadata: { name: a }\nspec: { tasks: [{ name: f, type: kafka, with: { topic: x } }] }\n"
   assert.strictEqual(validate("-", file).status, 0)
   const { status, stdout } = validate("-", file, "-o", "json")
   assert.strictEqual(status, 0)
@@ -238,4 +238,41 @@ it("examples say their schema in the first line, for editors", () => {
       name
     )
   }
+})
+
+it("validate: what the types exec, script, http and nats refuse, with line and column", () => {
+  const { status, stderr } = validate(
+    "-",
+    `metadata: { name: a }
+spec:
+  tasks:
+    - { name: a, type: exec, with: { command: ls, exitCodes: [256], cwd: / } }
+    - { name: b, type: script, with: { interpreter: python3 } }
+    - { name: c, type: http, with: { url: "https://user:secret@x", method: get, expect: [2XX] } }
+    - { name: d, type: http, with: { url: "https://x", method: GET, json: {} } }
+    - { name: e, type: nats, with: { subject: heddle.rpc.pool.list, mode: ask } }
+    - { name: f, type: nats, with: { subject: "orders.\${{ params.region }}", mode: request, replies: 0 } }
+`
+  )
+  assert.strictEqual(status, 2)
+  const told = stderr.trimEnd().split("\n").map((line) => line.trim())
+  const problems = told.filter((line) => line.startsWith("<stdin>:"))
+  assert.deepStrictEqual(problems.map((line) => line.split(": ").slice(0, 2).join(": ")), [
+    "<stdin>:4:45: spec.tasks[0].with.command",
+    "<stdin>:4:61: spec.tasks[0].with.exitCodes[0]",
+    "<stdin>:5:32: spec.tasks[1].with.source",
+    "<stdin>:6:41: spec.tasks[2].with.url",
+    "<stdin>:6:74: spec.tasks[2].with.method",
+    "<stdin>:6:88: spec.tasks[2].with.expect[0]",
+    "<stdin>:7:30: spec.tasks[3].with",
+    "<stdin>:8:45: spec.tasks[4].with.subject",
+    "<stdin>:8:73: spec.tasks[4].with.mode",
+    "<stdin>:9:95: spec.tasks[5].with.replies"
+  ])
+  const saidOf = (path: string) => problems.find((line) => line.includes(`${path}: `)) ?? ""
+  assert.match(saidOf("with.command"), /write \[ls\]/)
+  assert.match(saidOf("[2].with.method"), /did you mean GET\?/)
+  assert.match(saidOf("[3].with"), /GET has no body/)
+  assert.match(saidOf("with.subject"), /belong to the mesh and the server/)
+  assert.match(told.find((line) => line.includes("with.cwd")) ?? "", /no field is called cwd.*exec ignores it/)
 })
