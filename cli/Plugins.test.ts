@@ -19,6 +19,7 @@ it.effect("everything that is installed by kind and name, with the config keys o
         `${key}${isRequired ? "*" : ""}`
       )
     assert.includeMembers(takes("shell") ?? [], ["run*", "cwd"])
+    assert.includeMembers(takes("http") ?? [], ["url*", "json"])
     assert.includeMembers(takes("local") ?? [], ["directory", "passEnv"])
     assert.includeMembers(takes("kubernetes") ?? [], ["template*", "namespace"])
     for (const { api, name, plugin, version } of all) {

@@ -26,12 +26,16 @@ const firstParty = {
   "alert-log": () => import("../plugins/alert-log/plugin.ts"),
   "alert-nats": () => import("../plugins/alert-nats/plugin.ts"),
   "alert-webhook": () => import("../plugins/alert-webhook/plugin.ts"),
+  exec: () => import("../plugins/exec/plugin.ts"),
   fifo: () => import("../plugins/fifo/plugin.ts"),
+  http: () => import("../plugins/http/plugin.ts"),
   inline: () => import("../plugins/inline/plugin.ts"),
   kubernetes: () => import("../plugins/kubernetes/plugin.ts"),
   local: () => import("../plugins/local/plugin.ts"),
+  nats: () => import("../plugins/nats/plugin.ts"),
   noop: () => import("../plugins/noop/plugin.ts"),
   scale: () => import("../plugins/scale/plugin.ts"),
+  script: () => import("../plugins/script/plugin.ts"),
   shell: () => import("../plugins/shell/plugin.ts"),
   simulated: () => import("../plugins/simulated/plugin.ts")
 } as const satisfies Record<string, () => Promise<{ readonly default: Plugin }>>
@@ -51,24 +55,33 @@ export const providerPlugin = Effect.fnUntraced(function*(provider: string) {
   return (yield* Effect.promise(firstParty[provider])).default
 })
 
-/** A task type that comes with heddle (it has its plugin's name), or nothing: another plugin may have it. */
-export const taskType = Effect.fnUntraced(function*(type: string) {
-  if (!isFirstParty(type)) return undefined
-  const loaded = (yield* Effect.promise(firstParty[type])).default.load()
-  return Result.isSuccess(loaded) ? loaded.success.taskTypes.get(type) : undefined
-})
+/** A task type that comes with heddle (it has its plugin's name), or nothing: another plugin may have it. With the settings of this environment. */
+export const taskType = Effect.fnUntraced(
+  function*(type: string) {
+    if (!isFirstParty(type)) return undefined
+    const settings: Readonly<Record<string, unknown>> = yield* configs
+    const { default: plugin } = yield* Effect.promise(firstParty[type])
+    return (yield* Effect.fromResult(plugin.load(settings[type]))).taskTypes.get(type)
+  },
+  Effect.mapError(({ message }) =>
+    new CliFailure({ exit: 2, message, fix: "correct the environment (`heddle plugins` lists its variables)." })
+  )
+)
 
 /** Task types that come with heddle, for who misspelt one. */
-export const taskTypes: ReadonlyArray<string> = ["noop", "shell"]
+export const taskTypes: ReadonlyArray<string> = ["exec", "http", "nats", "noop", "script", "shell"]
 
 /**
  * The settings of plugins that services take from the environment. `HEDDLE_KUBERNETES_OBJECTS`: namespaces, with commas between them, whose SandboxPool and SandboxEnv
- * objects are pools and envs of this mesh (`*`: all; none when not set).
+ * objects are pools and envs of this mesh (`*`: all; none when not set). `HEDDLE_HTTP_HOSTS`: hosts that `http` tasks may ask (all when not set), `HEDDLE_NATS_TASK_SUBJECTS`:
+ * subjects of the mesh and the server that `nats` tasks may use all the same; both with commas, and the same for executors and coordinators.
  */
 const environment = {
   "alert-webhook": { url: "HEDDLE_ALERT_WEBHOOK_URL" },
   "alert-nats": { subject: "HEDDLE_ALERT_NATS_SUBJECT" },
-  kubernetes: { objects: "HEDDLE_KUBERNETES_OBJECTS" }
+  http: { hosts: "HEDDLE_HTTP_HOSTS" },
+  kubernetes: { objects: "HEDDLE_KUBERNETES_OBJECTS" },
+  nats: { subjects: "HEDDLE_NATS_TASK_SUBJECTS" }
 } as const
 const variablesOf: Readonly<Record<string, Readonly<Record<string, string>>>> = environment
 
@@ -76,11 +89,17 @@ const variablesOf: Readonly<Record<string, Readonly<Record<string, string>>>> = 
 const configs = Effect.gen(function*() {
   const url = yield* Config.option(Config.String(environment["alert-webhook"].url))
   const subject = yield* Config.option(Config.String(environment["alert-nats"].subject))
+  const hosts = yield* Config.option(Config.String(environment.http.hosts))
   const objects = yield* Config.option(Config.String(environment.kubernetes.objects))
+  const subjects = yield* Config.option(Config.String(environment.nats.subjects))
   return {
     ...(Option.isSome(url) ? { "alert-webhook": { url: url.value } } : {}),
     ...(Option.isSome(subject) ? { "alert-nats": { subject: subject.value } } : {}),
-    ...(Option.isSome(objects) ? { kubernetes: { objects: namespacesOf(objects.value) } } : {})
+    ...(Option.isSome(hosts) ? { http: { hosts: namesOf(hosts.value) } } : {}),
+    ...(Option.isSome(objects)
+      ? { kubernetes: { objects: objects.value.trim() === "*" ? [] : namesOf(objects.value) } }
+      : {}),
+    ...(Option.isSome(subjects) ? { nats: { subjects: namesOf(subjects.value) } } : {})
   }
 }).pipe(
   Effect.mapError((error) =>
@@ -88,9 +107,8 @@ const configs = Effect.gen(function*() {
   )
 )
 
-/** Empty: all of them. */
-const namespacesOf = (text: string): ReadonlyArray<string> =>
-  text.trim() === "*" ? [] : text.split(",").map((name) => name.trim()).filter((name) => name !== "")
+const namesOf = (text: string): ReadonlyArray<string> =>
+  text.split(",").map((name) => name.trim()).filter((name) => name !== "")
 
 /** One name that a plugin offers. */
 export interface Offered {

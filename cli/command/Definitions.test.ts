@@ -258,16 +258,16 @@ spec:
   const told = stderr.trimEnd().split("\n").map((line) => line.trim())
   const problems = told.filter((line) => line.startsWith("<stdin>:"))
   assert.deepStrictEqual(problems.map((line) => line.split(": ").slice(0, 2).join(": ")), [
-    "<stdin>:4:45: spec.tasks[0].with.command",
-    "<stdin>:4:61: spec.tasks[0].with.exitCodes[0]",
+    "<stdin>:4:47: spec.tasks[0].with.command",
+    "<stdin>:4:63: spec.tasks[0].with.exitCodes[0]",
     "<stdin>:5:32: spec.tasks[1].with.source",
-    "<stdin>:6:41: spec.tasks[2].with.url",
-    "<stdin>:6:74: spec.tasks[2].with.method",
-    "<stdin>:6:88: spec.tasks[2].with.expect[0]",
+    "<stdin>:6:43: spec.tasks[2].with.url",
+    "<stdin>:6:76: spec.tasks[2].with.method",
+    "<stdin>:6:90: spec.tasks[2].with.expect[0]",
     "<stdin>:7:30: spec.tasks[3].with",
-    "<stdin>:8:45: spec.tasks[4].with.subject",
-    "<stdin>:8:73: spec.tasks[4].with.mode",
-    "<stdin>:9:95: spec.tasks[5].with.replies"
+    "<stdin>:8:47: spec.tasks[4].with.subject",
+    "<stdin>:8:75: spec.tasks[4].with.mode",
+    "<stdin>:9:102: spec.tasks[5].with.replies"
   ])
   const saidOf = (path: string) => problems.find((line) => line.includes(`${path}: `)) ?? ""
   assert.match(saidOf("with.command"), /write \[ls\]/)

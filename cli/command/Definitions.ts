@@ -78,7 +78,7 @@ export const put = (input: { readonly file: string }) =>
   Effect.gen(function*() {
     const output = yield* Output
     const file = yield* WorkflowFile.read(input.file)
-    const definition = yield* Effect.flatMap(DefinitionCheck.definitionOf(file), withNamespace)
+    const definition = yield* Effect.flatMap(DefinitionCheck.definitionOf(file, { isDraft: true }), withNamespace)
     const stored = yield* Connection.call(Subject.rpc.definition("put"), DefinitionPut, definition).pipe(
       Effect.mapError(inFile(file))
     )
@@ -105,7 +105,7 @@ export const validate = (input: { readonly file: string; readonly local: boolean
   Effect.gen(function*() {
     const output = yield* Output
     const file = yield* WorkflowFile.read(input.file)
-    const { problems, warnings } = yield* DefinitionCheck.check(file, true)
+    const { problems, warnings } = yield* DefinitionCheck.check(file, { isWhole: true, isDraft: true })
     yield* DefinitionCheck.warn(file, warnings)
     const { definition } = file
     if (definition === undefined || problems.length > 0) {

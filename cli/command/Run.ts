@@ -71,7 +71,7 @@ const located =
 export const run = (input: Input) =>
   Effect.gen(function*() {
     const file = WorkflowFile.isFile(input.workflow) ? yield* WorkflowFile.read(input.workflow) : undefined
-    const inline = file === undefined ? undefined : yield* DefinitionCheck.definitionOf(file)
+    const inline = file === undefined ? undefined : yield* DefinitionCheck.definitionOf(file, { isDraft: false })
     const params = {
       ...(Option.isSome(input.paramsFile) ? yield* paramsOfFile(input.paramsFile.value) : {}),
       ...(yield* Pairs.values("--param", input.param))

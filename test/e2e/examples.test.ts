@@ -3,7 +3,10 @@
  * one that examples/README.md does not list. demo.ts is run by demo.test.ts, verify-journal.mjs by test/corpus.
  */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { connect } from "@nats-io/transport-node"
 import { readdirSync, readFileSync } from "node:fs"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { join } from "node:path"
 import { root } from "../../infra/bootstrap/nats-server.mjs"
 import { Command } from "./Command.ts"
@@ -26,6 +29,9 @@ interface Step {
 const run = (example: string, ...more: ReadonlyArray<string>) => ["run", `examples/${example}`, "--wait", ...more]
 const put = (example: string) => ["definitions", "put", `examples/${example}`]
 const ok = "SUCCEEDED"
+
+/** Stands for the server that the examples ask. */
+const httpUrl = "http://example.invalid"
 
 /** By file; a file that others need is used by them. */
 const examples: Readonly<Record<string, ReadonlyArray<Step>>> = {
@@ -80,6 +86,32 @@ const examples: Readonly<Record<string, ReadonlyArray<Step>>> = {
     { run: ["tasks", "run", "hooks-failed", "build", "--wait"], state: ok },
     { run: ["replay", "hooks-failed", "--verify"] }
   ],
+  "exec.yaml": [{ run: run("exec.yaml"), state: ok, outputs: { letters: 25, unit: "letters" } }],
+  "script.yaml": [{ run: run("script.yaml"), state: ok, outputs: { greeted: ["ADA", "GRACE", "BARBARA"], count: 2 } }],
+  "http.yaml": [{
+    run: run("http.yaml", "-p", `url=${httpUrl}/rows`),
+    state: ok,
+    of: {
+      task: "post",
+      outputs: {
+        status: 405,
+        headers: { "content-type": "application/json", "x-seen": "heddle" },
+        json: { status: 200 }
+      }
+    }
+  }],
+  "nats.yaml": [
+    {
+      run: run("nats.yaml"),
+      state: ok,
+      of: { task: "ask", outputs: { headers: {}, json: { rows: 3, asked: { table: "orders" } } } }
+    }
+  ],
+  "full.yaml": [{
+    run: run("full.yaml"),
+    state: ok,
+    tasks: { extract: "SUCCEEDED", load: "SUCCEEDED", skip: "-", onCommit: "SUCCEEDED", onCleanup: "-" }
+  }],
   "retry.yaml": [{ run: run("retry.yaml"), state: ok, outputs: { attempt: 3 } }],
   "timing.yaml": [{
     run: run("timing.yaml"),
@@ -118,6 +150,33 @@ const elsewhere = ["demo.ts", "verify-journal.mjs", "README.md"]
 
 let dev: Command | undefined
 let natsUrl = ""
+let webUrl = ""
+/** What the examples expect of the world: a web server, somebody who answers on examples.echo, a stream for examples.stored. */
+const world: Array<() => unknown> = []
+
+const startWorld = async (): Promise<void> => {
+  const web = createServer((request, response) => {
+    let text = ""
+    request.setEncoding("utf8").on("data", (part: string) => text += part).on(
+      "end",
+      () =>
+        response.writeHead(request.method === "POST" ? 405 : 200, {
+          "content-type": "application/json",
+          "x-seen": request.headers["x-example"] ?? ""
+        }).end(text === "" ? "{}" : text)
+    )
+  })
+  await new Promise<void>((listening) => web.listen(0, "127.0.0.1", () => listening()))
+  world.push(() => web.close(), () => web.closeAllConnections())
+  webUrl = `http://127.0.0.1:${(web.address() as AddressInfo).port}` // it listens on TCP
+  const client = await connect({ servers: natsUrl })
+  world.push(() => client.close())
+  client.subscribe("examples.echo", {
+    callback: (_, message) => void message.respond(JSON.stringify({ rows: 3, asked: message.json<unknown>() }))
+  })
+  const stream = { name: "EXAMPLES", subjects: ["examples.stored"], storage: "memory" }
+  await client.request("$JS.API.STREAM.CREATE.EXAMPLES", JSON.stringify(stream))
+}
 
 const heddle = async (
   args: ReadonlyArray<string>
@@ -140,7 +199,7 @@ interface Answer {
 
 const check = async (step: Step): Promise<void> => {
   const said = step.run.join(" ")
-  const { code, value } = await heddle(step.run)
+  const { code, value } = await heddle(step.run.map((arg) => arg.replace(httpUrl, webUrl)))
   assert.strictEqual(code, step.code ?? 0, `${said}: ${JSON.stringify(value)}`)
   const answer = value as Answer // what is looked at is asserted
   if (step.state !== undefined) assert.strictEqual(answer.state, step.state, said)
@@ -164,12 +223,18 @@ describe("examples", () => {
       "--data-dir",
       join(folder, "data"),
       "--pool",
-      "default=4"
+      "default=4",
+      "--pool",
+      "gpu=1"
     ])
     const ready = JSON.parse(await dev.firstLine(readyWithinMs)) as { readonly natsUrl: string }
     natsUrl = ready.natsUrl
+    await startWorld()
   }, 90_000)
-  afterAll(async () => await dev?.[Symbol.asyncDispose](), 30_000)
+  afterAll(async () => {
+    for (const end of world) await end()
+    await dev?.[Symbol.asyncDispose]()
+  }, 30_000)
 
   it("each is run here, and listed in examples/README.md", () => {
     const files = readdirSync(join(root, "examples"))
