@@ -29,3 +29,19 @@ it("comments are read for exports and for their fields", () => {
   assert.deepStrictEqual([...ofExport], [["A", "One two."]])
   assert.deepStrictEqual([...ofField], [["A.x", "A field."]])
 })
+
+it.effect("every argument of a task type is explained", () =>
+  Effect.gen(function*() {
+    const tasks = (yield* Reference.files).get("docs/reference/tasks.md") ?? ""
+    const sections = tasks.split(/^## /m).slice(1)
+    assert.includeMembers(sections.map((section) => section.split("\n")[0]), [
+      "exec",
+      "http",
+      "nats",
+      "script",
+      "shell"
+    ])
+    for (const row of tasks.split("\n").filter((line) => /^\| `(?!with`)[a-zA-Z]+` \|.*\|.*\|.*\|$/.test(line))) {
+      assert.isAbove((row.split(" | ").at(-1) ?? "").length, 10, row)
+    }
+  }))

@@ -21,6 +21,7 @@ import * as Comments from "./Comments.ts"
 import * as JournalPage from "./JournalPage.ts"
 import * as Overview from "./Overview.ts"
 import * as StateMachines from "./StateMachines.ts"
+import * as TasksPage from "./TasksPage.ts"
 import { cell, code, isJson, type Json, typeText } from "./TypeText.ts"
 
 /** Text by path from the top of the checkout. */
@@ -359,6 +360,7 @@ export const files: Effect.Effect<Files> = Effect.gen(function*() {
     ...all.map((message) => [`${folder}/schemas/${message.name}.json`, schemaFile(message)] as const),
     [`${folder}/wire.md`, wire(all, comments)] as const,
     [`${folder}/state-machines.md`, StateMachines.page()] as const,
+    [`${folder}/tasks.md`, yield* TasksPage.page] as const,
     [`${folder}/README.md`, Overview.page()] as const,
     [`${folder}/journal.md`, JournalPage.page(comments)] as const,
     [`${folder}/cli.md`, cli(yield* helps)] as const

@@ -19,7 +19,9 @@ export const typeText = (schema: unknown): string => {
   const union = anyOf ?? schema["oneOf"]
   if (Array.isArray(union)) {
     const texts = [...new Set(union.map(typeText))]
-    return texts.includes("string") && texts.some((text) => text.startsWith("number")) ? "duration" : texts.join(" or ")
+    const isDuration = texts.includes("string") && texts.some((text) => text.startsWith("number")) &&
+      texts.every((text) => /^(string|number)/.test(text))
+    return isDuration ? "duration" : texts.join(" or ")
   }
   if (typeof schema["$ref"] === "string") return schema["$ref"].split("/").at(-1) ?? "object"
   if (type === "array") return `[${typeText(items)}]`

@@ -48,31 +48,39 @@ const HeaderFields = Schema.Record(Schema.String, HeaderValue).check(
   })
 )
 
-/** With what the operator allows beside other people's subjects. */
-export const withOf = (config: typeof Config.Type) => With(config.subjects ?? [])
-const With = (allowed: ReadonlyArray<string>) =>
+const Subject = Schema.String.check(
+  Schema.isPattern(/^[^\s.*>]+(\.[^\s.*>]+)*$/u, { message: "a subject such as orders.new, without wildcards" })
+)
+
+export const With = Schema.Struct({
+  /** Where to, without wildcards. Subjects of the mesh and of the server (`heddle.`, `$...`, `_INBOX.`) are refused. */
+  subject: Subject,
+  /** `publish` (to whoever listens now), `jetstream` (into a stream, acknowledged) or `request` (waits for an answer); `publish` when not given. */
+  mode: Schema.optionalKey(Schema.Literals(["publish", "jetstream", "request"])),
+  /** A text is sent as it stands, any other value as JSON; nothing when not given. */
+  data: Schema.optionalKey(Schema.Unknown),
+  /** Further headers, one value each. */
+  headers: Schema.optionalKey(HeaderFields),
+  /** How long to wait for the acknowledgement or the answers; 5s when not given. */
+  timeout: Schema.optionalKey(DurationMs),
+  /** Answers to a request to wait for, 1 to 64; 1 when not given. When the time is over those that came count, if there is one. */
+  replies: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 64 }))),
+  /** The `Nats-Msg-Id` in the mode `jetstream`; when not given it is made of instance, task, run and item, and the same in every attempt. */
+  msgId: Schema.optionalKey(HeaderValue.check(Schema.isNonEmpty({ message: "a text that is not empty" })))
+})
+export type With = typeof With.Type
+
+/** `With`, held to the subjects that the operator allows beside other people's. */
+export const withOf = ({ subjects = [] }: typeof Config.Type) =>
   Schema.Struct({
-    /** Where to, without wildcards. Subjects of the mesh and of the server (`heddle.`, `$...`, `_INBOX.`) are refused. */
-    subject: Schema.String.check(
-      Schema.isPattern(/^[^\s.*>]+(\.[^\s.*>]+)*$/u, { message: "a subject such as orders.new, without wildcards" }),
+    ...With.fields,
+    subject: Subject.check(
       Schema.makeFilter((subject) =>
-        isReserved(subject) && !allowed.some((pattern) => matches(pattern, subject))
+        isReserved(subject) && !subjects.some((pattern) => matches(pattern, subject))
           ? "a subject of one's own: those that begin with heddle., $ or _INBOX. belong to the mesh and the server (HEDDLE_NATS_TASK_SUBJECTS of the services lists exceptions)"
           : undefined
       )
-    ),
-    /** `publish` (to whoever listens now), `jetstream` (into a stream, acknowledged) or `request` (waits for an answer); `publish` when not given. */
-    mode: Schema.optionalKey(Schema.Literals(["publish", "jetstream", "request"])),
-    /** A text is sent as it stands, any other value as JSON; nothing when not given. */
-    data: Schema.optionalKey(Schema.Unknown),
-    /** Further headers, one value each. */
-    headers: Schema.optionalKey(HeaderFields),
-    /** How long to wait for the acknowledgement or the answers; 5s when not given. */
-    timeout: Schema.optionalKey(DurationMs),
-    /** Answers to a request to wait for, 1 to 64; 1 when not given. When the time is over those that came count, if there is one. */
-    replies: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 64 }))),
-    /** The `Nats-Msg-Id` in the mode `jetstream`; when not given it is made of instance, task, run and item, and the same in every attempt. */
-    msgId: Schema.optionalKey(HeaderValue.check(Schema.isNonEmpty({ message: "a text that is not empty" })))
+    )
   }).check(
     Schema.makeFilter(({ mode, msgId, replies }) =>
       replies !== undefined && mode !== "request"
@@ -82,7 +90,6 @@ const With = (allowed: ReadonlyArray<string>) =>
         : undefined
     )
   )
-export type With = ReturnType<typeof With>["Type"]
 
 export const answerBytesMax = 256 * 1024
 const timeoutDefaultMs = 5_000

@@ -6,7 +6,10 @@ import { definePlugin } from "../../shared/plugin/Plugin.ts"
 import * as TaskType from "../../shared/plugin/TaskType.ts"
 import type { Outputs } from "../../shared/protocol/Report.ts"
 
-const With = Schema.Struct({ outputs: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown)) })
+export const With = Schema.Struct({
+  /** What it gives, by name; nothing when not given. */
+  outputs: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown))
+})
 const none: Outputs = {}
 const nothing: TaskType.TaskOutcome = { _tag: "Succeeded", outputs: none }
 

@@ -51,31 +51,54 @@ export const make = (nats: Connection): Messaging => {
       )
     })
 
+  /** A message that the broker dropped, since the executor's user may not publish there, fails what waits for its effect. */
+  const allowed = <A>(subject: string, effect: Effect.Effect<A, MessagingFailed>): Effect.Effect<A, MessagingFailed> =>
+    Effect.scoped(Effect.suspend(() => {
+      const refused = Deferred.makeUnsafe<never, MessagingFailed>()
+      const reason =
+        `the executor's user at NATS may not publish on ${subject}: give it that permission (docs/design/permissions.md)`
+      return nats.onForbidden((forbidden) => {
+        if (forbidden === subject) Deferred.doneUnsafe(refused, Effect.fail(failed(reason, true)))
+      }).pipe(Effect.andThen(Effect.raceFirst(effect, Deferred.await(refused))))
+    }))
+
   return {
     publish: (subject, body, { headers }) =>
-      Effect.suspend(() =>
-        nats.publish(subject, body, { headers })
-          ? Effect.flatMap(nats.flush, (isFlushed) =>
-            isFlushed
-              ? Effect.void
-              : Effect.fail(failed(`the server did not confirm ${subject}: sent or not, nobody knows`)))
-          : Effect.fail(dropped(subject, body))
+      allowed(
+        subject,
+        Effect.suspend(() =>
+          nats.publish(subject, body, { headers }) ? nats.flush : Effect.fail(dropped(subject, body))
+        ).pipe(
+          // a refusal came before the server's confirmation; now it is also told
+          Effect.tap(Effect.yieldNow),
+          Effect.filterOrFail(
+            (isFlushed) => isFlushed,
+            () => failed(`the server did not confirm ${subject}: sent or not, nobody knows`)
+          ),
+          Effect.asVoid
+        )
       ),
     store: (subject, body, { headers, msgId, timeoutMs }) =>
-      Append.publish(nats, subject, body, { headers, msgId, timeoutMs }).pipe(
-        Effect.mapError((error) =>
-          failed(
-            error.reason.startsWith("nobody answers")
-              ? `no stream takes ${subject} (or its leader is being elected)`
-              : error.message,
-            error.reason.includes("larger than the server takes")
+      allowed(
+        subject,
+        Append.publish(nats, subject, body, { headers, msgId, timeoutMs }).pipe(
+          Effect.mapError((error) =>
+            failed(
+              error.reason.startsWith("nobody answers")
+                ? `no stream takes ${subject} (or its leader is being elected)`
+                : error.message,
+              error.reason.includes("larger than the server takes")
+            )
           )
         )
       ),
     request: (subject, body, options) =>
-      options.repliesMax > 1 ? gather(subject, body, options) : nats.request(subject, body, options).pipe(
-        Effect.map((message) => [replyOf(message)]),
-        Effect.mapError((error) => failed(error.message, error._tag === "MessageTooLarge"))
+      allowed(
+        subject,
+        options.repliesMax > 1 ? gather(subject, body, options) : nats.request(subject, body, options).pipe(
+          Effect.map((message) => [replyOf(message)]),
+          Effect.mapError((error) => failed(error.message, error._tag === "MessageTooLarge"))
+        )
       )
   }
 }

@@ -1,6 +1,10 @@
 import { assert, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { parse } from "yaml"
+import { With as ExecWith } from "../../plugins/exec/Exec.ts"
+import { With as HttpWith } from "../../plugins/http/Http.ts"
+import { With as NatsWith } from "../../plugins/nats/NatsTask.ts"
+import { With as ScriptWith } from "../../plugins/script/Script.ts"
 import { With as ShellWith } from "../../plugins/shell/Shell.ts"
 import { Definition } from "../protocol/Definition.ts"
 import { defineWorkflow, type Expression, taskType, type TaskTypes } from "./Workflow.ts"
@@ -129,7 +133,7 @@ it("the arguments of a first-party type are checked, and its fields", () => {
         { name: "i", type: "noop", dependson: ["a"] },
         // @ts-expect-error no join rule is called all_succes
         { name: "j", type: "noop", dependsOn: ["a"], join: "all_succes" },
-        { name: "k", type: taskType("http"), with: { url: "https://example.org" } }
+        { name: "k", type: taskType("kafka"), with: { topic: "orders" } }
       ]
     }
   })
@@ -161,4 +165,63 @@ it("what a task type takes here is what its plugin takes", () => {
   same<Shell["cwd"], Encoded["cwd"]>(true)
   const decode = Schema.decodeUnknownResult(ShellWith)
   assert.strictEqual(decode(accepts({ run: ["ls", "-l"], shell: "/bin/bash", cwd: "x", grace: "10s" }))._tag, "Success")
+})
+
+it("the arguments of exec, script, http and nats are those of their plugins, and what compiles is accepted by them", () => {
+  same<keyof TaskTypes["exec"], keyof typeof ExecWith.Encoded>(true)
+  same<keyof TaskTypes["script"], keyof typeof ScriptWith.Encoded>(true)
+  same<keyof TaskTypes["http"], keyof typeof HttpWith.Encoded>(true)
+  same<keyof TaskTypes["nats"], keyof typeof NatsWith.Encoded>(true)
+  const accepted = (schema: Schema.Codec<unknown, unknown>, value: unknown) =>
+    Schema.decodeUnknownResult(schema)(value)._tag === "Success"
+  const exec: TaskTypes["exec"] = {
+    command: ["ls"],
+    args: ["-l"],
+    env: { A: "b" },
+    workdir: "x",
+    exitCodes: [0, 1],
+    grace: "1s"
+  }
+  const script: TaskTypes["script"] = {
+    interpreter: ["python3", "-u"],
+    source: "1",
+    extension: "py",
+    args: [],
+    grace: 5
+  }
+  const http: TaskTypes["http"] = {
+    url: "https://example.org",
+    method: "PUT",
+    query: { a: 1, b: true },
+    headers: { a: "b" },
+    json: [1],
+    expect: ["2xx", 404],
+    retryAfterMax: "1m",
+    redirects: 3,
+    answer: "text",
+    answerHeaders: ["x-a"],
+    idempotencyKey: "k"
+  }
+  const nats: TaskTypes["nats"] = { subject: "a.b", mode: "request", data: { a: 1 }, timeout: "1s", replies: 2 }
+  assert.deepStrictEqual([
+    accepted(ExecWith, exec),
+    accepted(ScriptWith, script),
+    accepted(HttpWith, http),
+    accepted(NatsWith, nats)
+  ], [true, true, true, true])
+  const found = defineWorkflow({
+    metadata,
+    spec: {
+      // @ts-expect-error nats needs a subject
+      onCommit: { type: "nats", with: { mode: "publish" } },
+      tasks: [
+        { name: "a", type: "exec", with: { command: ["ls"], args: "${{ params.args }}" } },
+        // @ts-expect-error a command is a list
+        { name: "b", type: "exec", with: { command: "ls" } },
+        // @ts-expect-error "get" is no method
+        { name: "c", type: "http", with: { url: "https://x", method: "get" } }
+      ]
+    }
+  })
+  assert.strictEqual(found.spec.tasks.length, 3)
 })

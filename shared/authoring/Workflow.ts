@@ -14,7 +14,7 @@ export type Expression = `${string}\${{${string}}}${string}`
 
 /**
  * What `with` takes, by task type. A plugin's types are added to it where they are used:
- * `declare module "heddle/authoring" { interface TaskTypes { http: { readonly url: string } } }`.
+ * `declare module "heddle/authoring" { interface TaskTypes { kafka: { readonly topic: string } } }`.
  */
 export interface TaskTypes {
   /** A process in a sandbox. `run`: a script, or a program with its arguments. */
@@ -24,10 +24,59 @@ export interface TaskTypes {
     readonly cwd?: string
     readonly grace?: Duration | Expression
   }
+  /** A program with its arguments in a sandbox, without a shell. */
+  readonly exec: ProcessArguments & {
+    readonly command: readonly [string, ...ReadonlyArray<string>]
+    readonly args?: ReadonlyArray<string> | Expression
+  }
+  /** Source in a sandbox, run by its interpreter. */
+  readonly script: ProcessArguments & {
+    readonly interpreter: string | readonly [string, ...ReadonlyArray<string>]
+    readonly source: string
+    readonly extension?: string
+    readonly args?: ReadonlyArray<string> | Expression
+  }
+  /** An HTTP request from the executor. */
+  readonly http: {
+    readonly url: string
+    readonly method?: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | Expression
+    readonly query?: { readonly [name: string]: string | number | boolean } | Expression
+    readonly headers?: { readonly [name: string]: string } | Expression
+    readonly json?: unknown
+    readonly body?: string
+    readonly timeout?: Duration | Expression
+    readonly expect?: readonly [ExpectedStatus, ...ReadonlyArray<ExpectedStatus>] | Expression
+    readonly retryAfterMax?: Duration | Expression
+    readonly redirects?: number | Expression
+    readonly answer?: "json" | "text" | "none" | Expression
+    readonly answerHeaders?: ReadonlyArray<string> | Expression
+    readonly idempotencyKey?: string
+  }
+  /** A message on a NATS subject, from the executor. */
+  readonly nats: {
+    readonly subject: string
+    readonly mode?: "publish" | "jetstream" | "request" | Expression
+    readonly data?: unknown
+    readonly headers?: { readonly [name: string]: string } | Expression
+    readonly timeout?: Duration | Expression
+    readonly replies?: number | Expression
+    readonly msgId?: string
+  }
   /** Succeeds at once with these outputs. */
   readonly noop: {
     readonly outputs?: { readonly [name: string]: unknown } | Expression
   }
+}
+
+/** A status of HTTP, or a class of them. */
+export type ExpectedStatus = number | "2xx" | "3xx" | "4xx" | "5xx"
+
+/** What `exec` and `script` have in common. No interface: it must pass for a record. */
+export type ProcessArguments = {
+  readonly env?: { readonly [name: string]: string } | Expression
+  readonly workdir?: string
+  readonly exitCodes?: readonly [number, ...ReadonlyArray<number>] | Expression
+  readonly grace?: Duration | Expression
 }
 
 /** `{task, is}` of a task it depends on, joined with `and` and `or`; `is` is `success` when not given. */

@@ -146,6 +146,8 @@ export interface Connection {
   /** After each reconnect, when subscriptions stand again. What was in flight before is lost. */
   readonly onReconnect: (handler: () => void) => Effect.Effect<void, never, Scope.Scope>
   readonly onDisconnect: (handler: () => void) => Effect.Effect<void, never, Scope.Scope>
+  /** The server dropped a message on this subject, since our user may not publish there. It says so before it answers a `flush` that follows. */
+  readonly onForbidden: (handler: (subject: string) => void) => Effect.Effect<void, never, Scope.Scope>
   /** Never succeeds; fails when the connection has ended for good. A service races its main effect with it. */
   readonly failure: Effect.Effect<never, NatsFailed>
   /** Takes the service down through `failure`: for synchronous code that finds its own invariant broken. */
@@ -490,13 +492,17 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
     Effect.catchCause(() => Effect.succeed(false))
   )
 
-  const registerIn = (handlers: Set<() => void>) => (handler: () => void) =>
+  const forbiddenHandlers = new Set<(subject: string) => void>()
+  const registerIn = <Handler>(handlers: Set<Handler>) => (handler: Handler) =>
     Effect.acquireRelease(Effect.sync(() => handlers.add(handler)), () => Effect.sync(() => handlers.delete(handler)))
       .pipe(Effect.asVoid)
 
   // What is published without the right to is dropped by the server, which tells nobody but the connection.
   const forbidden = new Set<string>()
   const tellForbidden = ({ operation, subject }: PermissionViolationError): void => {
+    if (operation === "publish") {
+      for (const handler of forbiddenHandlers) guarded("forbidden", () => handler(subject))
+    }
     const what = subject.split(".").slice(0, 3).join(".")
     if (forbidden.size >= forbiddenMax || forbidden.has(`${operation} ${what}`)) return
     forbidden.add(`${operation} ${what}`)
@@ -570,6 +576,7 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
     flush,
     onReconnect: registerIn(reconnectHandlers),
     onDisconnect: registerIn(disconnectHandlers),
+    onForbidden: registerIn(forbiddenHandlers),
     failure: Deferred.await(failed),
     fail,
     clock

@@ -111,6 +111,7 @@ export const severable = (nats: Connection, onMessage: (passing: Passing) => boo
     flush: Effect.suspend(() => isCut ? Effect.succeed(false) : nats.flush),
     onReconnect: nats.onReconnect,
     onDisconnect: nats.onDisconnect,
+    onForbidden: nats.onForbidden,
     failure: nats.failure,
     fail: nats.fail,
     clock: nats.clock

@@ -3,6 +3,7 @@ import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { type Config, matches, nats as natsTask, withOf } from "../../plugins/nats/NatsTask.ts"
@@ -58,6 +59,32 @@ const listening = Effect.fnUntraced(function*(
   })
   return { take: Queue.take(got).pipe(Effect.timeout("5 seconds")) }
 })
+
+const users = `authorization { users: [
+  { user: executor, password: x, permissions: { publish: ["orders.>", "_INBOX.>", "$JS.API.>"], subscribe: ">" } }
+] }`
+
+layer(Broker.layer({ config: users }), { timeout: 60_000, excludeTestServices: true })(
+  "task type nats, of a user with few rights",
+  (it) => {
+    it.effect("what the broker forbids is no success and waits for no time-out, in every mode", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Broker
+        const nats = yield* Nats.open({ url, name: "nats-task-test", user: "executor", password: Redacted.make("x") })
+        for (const mode of ["publish", "jetstream", "request"]) {
+          for (let i = 0; i < 3; i++) {
+            const { outcome } = yield* run(nats, { subject: "billing.new", mode, timeout: "1h" })
+            assert.deepStrictEqual(outcome, {
+              _tag: "Fatal",
+              reason:
+                "the executor's user at NATS may not publish on billing.new: give it that permission (docs/design/permissions.md)"
+            }, mode)
+          }
+        }
+        assert.strictEqual((yield* run(nats, { subject: "orders.new" })).outcome._tag, "Succeeded")
+      }))
+  }
+)
 
 layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("task type nats", (it) => {
   it.effect("publish: data as text or as JSON, with headers; nobody has to listen", () =>
