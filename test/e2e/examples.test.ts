@@ -88,18 +88,28 @@ const examples: Readonly<Record<string, ReadonlyArray<Step>>> = {
   ],
   "exec.yaml": [{ run: run("exec.yaml"), state: ok, outputs: { letters: 25, unit: "letters" } }],
   "script.yaml": [{ run: run("script.yaml"), state: ok, outputs: { greeted: ["ADA", "GRACE", "BARBARA"], count: 2 } }],
-  "http.yaml": [{
-    run: run("http.yaml", "-p", `url=${httpUrl}/rows`),
-    state: ok,
-    of: {
-      task: "post",
-      outputs: {
-        status: 405,
-        headers: { "content-type": "application/json", "x-seen": "heddle" },
-        json: { status: 200 }
+  "http.yaml": [
+    {
+      run: run("http.yaml", "-p", `url=${httpUrl}/rows`, "--id", "http-1"),
+      state: ok,
+      of: {
+        task: "post",
+        outputs: {
+          status: 405,
+          headers: { "content-type": "application/json", "x-seen": "heddle", etag: "1" },
+          json: { status: 200 }
+        }
+      }
+    },
+    // the first attempt was answered 503; the second came with the same idempotency key
+    {
+      run: ["workflows", "get", "http-1"],
+      of: {
+        task: "get",
+        outputs: { status: 200, headers: { "content-type": "application/json", etag: "2" }, json: {} }
       }
     }
-  }],
+  ],
   "nats.yaml": [
     {
       run: run("nats.yaml"),
@@ -155,16 +165,19 @@ let webUrl = ""
 const world: Array<() => unknown> = []
 
 const startWorld = async (): Promise<void> => {
+  // requests by idempotency key; the answer tells in `etag` how many there were
+  const asked = new Map<string, number>()
   const web = createServer((request, response) => {
+    const key = String(request.headers["idempotency-key"])
+    const count = (asked.get(key) ?? 0) + 1
+    asked.set(key, count)
     let text = ""
-    request.setEncoding("utf8").on("data", (part: string) => text += part).on(
-      "end",
-      () =>
-        response.writeHead(request.method === "POST" ? 405 : 200, {
-          "content-type": "application/json",
-          "x-seen": request.headers["x-example"] ?? ""
-        }).end(text === "" ? "{}" : text)
-    )
+    request.setEncoding("utf8").on("data", (part: string) => text += part).on("end", () => {
+      const status = request.method === "POST" ? 405 : count === 1 ? 503 : 200
+      const seen = request.headers["x-example"] ?? ""
+      response.writeHead(status, { "content-type": "application/json", "x-seen": seen, etag: String(count) })
+      response.end(text === "" ? "{}" : text)
+    })
   })
   await new Promise<void>((listening) => web.listen(0, "127.0.0.1", () => listening()))
   world.push(() => web.close(), () => web.closeAllConnections())
