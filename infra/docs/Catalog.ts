@@ -214,7 +214,7 @@ export const rpcs: ReadonlyArray<{ readonly title: string; readonly items: Reado
         subject: Subject.rpc.pool(pool, "renew"),
         request: "RenewRequest",
         answer: "ClaimResult",
-        text: "The lease begins anew."
+        text: "The lease begins anew; of a claim that waits, or that has ended, a `Conflict`."
       },
       {
         subject: Subject.rpc.pool(pool, "cancel"),
@@ -542,10 +542,13 @@ export const streams: ReadonlyArray<
 export const headers: ReadonlyArray<readonly [name: string, text: string]> = [
   [
     Subject.header.msgId,
-    "Idempotency: of a JetStream publish, and of a command to an instance (`pause`, `resume`, `stop`, `rerun`, `recover`, `run-task`, `force-success`, `force-start`): the same id again, of whatever coordinator, is done once and answered the same. Of a start without `instanceId`: the instance's id is made of it."
+    "Idempotency: of a JetStream publish, and of a command to an instance (`pause`, `resume`, `stop`, `rerun`, `recover`, `run-task`, `force-success`, `force-start`): the same id again, of whatever coordinator, is done once and answered the same. Of a start without `instanceId`: the instance's id is made of it. Of a claim without `claimId`: it is the claim's id (where it is no name, one is made of it)."
   ],
   [Subject.header.traceparent, "W3C trace context."],
   [Subject.header.session, "Session id of the sender's ownership."],
   [Subject.header.replyTo, "Where to publish a result as well."],
-  [Subject.header.team, "Whose share a claim counts against."]
+  [
+    Subject.header.team,
+    "Whose share a claim or a run's tasks count against, where the request names no `team`; what is no name is refused."
+  ]
 ]

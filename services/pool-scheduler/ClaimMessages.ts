@@ -6,6 +6,7 @@
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { hash as cryptoHash } from "node:crypto"
 import type { ClaimRequest, ClaimResult, Place } from "../../shared/protocol/Claim.ts"
 import { claimDeadlineDefaultMs } from "../../shared/protocol/Claim.ts"
 import { ContractError, type ErrorBody } from "../../shared/protocol/ErrorCode.ts"
@@ -23,6 +24,15 @@ export const claimIdOf = (body: unknown): ClaimId | undefined =>
   typeof body === "object" && body !== null && "claimId" in body
     ? Option.getOrUndefined(decodeClaimId(body.claimId))
     : undefined
+
+/**
+ * The id of a claim that names none but comes with `Nats-Msg-Id`: that id itself where it is a name, else one made of it. So the same message again, also long after the
+ * stream has forgotten it, is the same claim.
+ */
+export const idOfMessage = (msgId: string | undefined): ClaimId | undefined =>
+  msgId === undefined || msgId === ""
+    ? undefined
+    : Option.getOrElse(decodeClaimId(msgId), () => ClaimId.make(`m-${cryptoHash("sha256", msgId, "hex").slice(0, 32)}`))
 
 export interface SpecOptions {
   readonly claimId: ClaimId
@@ -52,10 +62,19 @@ const preferredOf = (place: Place, selector: Labels): ReadonlyArray<Labels> => {
   return steps.map((step) => ({ ...selector, ...step }))
 }
 
-/** Fails when a batch's ids (`<claimId>-0`, `-1`, ...) grow too long. */
+/** Fails when a batch's ids (`<claimId>-0`, `-1`, ...) grow too long, or the header `Heddle-Team` holds no name. */
 export const askedOf = (request: ClaimRequest, options: SpecOptions): Result.Result<Asked, ContractError> => {
   const count = request.count ?? 1
   const headerTeam = options.team === undefined ? undefined : Option.getOrUndefined(decodeTeam(options.team))
+  if (options.team !== undefined && headerTeam === undefined) {
+    return Result.fail(
+      new ContractError({
+        code: "InvalidName",
+        message: `header Heddle-Team: "${options.team.slice(0, 80)}" is no name of 1 to 63 letters, digits, '_' or '-'`,
+        details: { name: options.team.slice(0, 200) }
+      })
+    )
+  }
   const { affinity } = request
   const selector = { ...request.selector, ...placeLabels(affinity?.required) }
   const spec: ClaimSpec = {

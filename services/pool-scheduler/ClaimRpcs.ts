@@ -40,6 +40,18 @@ const noSuchClaim = (claimId: ClaimId): ContractError =>
     path: "claimId"
   })
 
+/** Why a lease cannot begin anew. */
+const notHeld = (live: OwnedPool, claimId: ClaimId): ContractError => {
+  const known = live.scheduler.get(claimId)
+  if (known === undefined) return noSuchClaim(claimId)
+  const state = known.settled === undefined ? "still waits for a sandbox" : `is ${known.settled.outcome}`
+  return new ContractError({
+    code: "Conflict",
+    message: `claim ${claimId} ${state}: only one that holds a sandbox can be renewed`,
+    path: "claimId"
+  })
+}
+
 const closing = (): ContractError =>
   new ContractError({ code: "ShuttingDown", message: `this replica is ending. ${errorCodes.ShuttingDown.fix}` })
 
@@ -69,8 +81,9 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint
         refuse: respond.refuse
       }
       PoolRouting.route(options, context, respond, refusals, (live) => {
+        const chosen = request.claimId ?? ClaimMessages.idOfMessage(context.message.header(Subject.header.msgId))
         const asked = ClaimMessages.askedOf(request, {
-          claimId: request.claimId ?? ClaimId.make(live.nextClaimId()),
+          claimId: chosen ?? ClaimId.make(live.nextClaimId()),
           at: arrivedAt,
           team: context.message.header(Subject.header.team),
           ttlDefaultMs: live.ttlDefaultMs
@@ -78,7 +91,7 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint
         if (Result.isFailure(asked)) return refuse("Invalid", asked.failure)
         const { count, spec } = asked.success
         const settled = (one: Settled): void => respond.answer(ClaimMessages.resultOf(one, live.session))
-        if (request.claimId === undefined) {
+        if (chosen === undefined) {
           return live.enqueue(spec, count, (one) => {
             if (one.outcome === "Claimed" && one.queuedMs >= goneAfterMs) {
               grantIfThere(options, live, one, context, respond)
@@ -118,7 +131,7 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint
         PoolRouting.route(options, context, respond, refusalsOf(respond, context), (live) => {
           const result = act(live, body)
           if (result !== undefined) return respond.answer(result)
-          if (verb === "renew") return respond.refuse(noSuchClaim(body.claimId))
+          if (verb === "renew") return respond.refuse(notHeld(live, body.claimId))
           options.fork(
             ClaimResultStore.find(options.nats, live.pool, body.claimId).pipe(
               Effect.map((found) =>

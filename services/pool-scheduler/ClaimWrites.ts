@@ -6,9 +6,10 @@
  * refuses everything is left alone for a while. Follows design/04 section 1, points 4 to 6.
  */
 import type { ClaimMark, ClaimOutcome, ReadBackOutcome, Version } from "../../shared/plugin/PoolProvider.ts"
+import type { Sandbox } from "../../shared/protocol/Sandbox.ts"
 import type { EpochMs, SandboxUid, SessionId } from "../../shared/protocol/Token.ts"
 import * as Alarms from "./Alarms.ts"
-import type { Claim } from "./Claim.ts"
+import type { Claim, ClaimSpec } from "./Claim.ts"
 import type { DeskAlarm, ProviderDesk } from "./ProviderDesk.ts"
 import type { SandboxCache } from "./SandboxCache.ts"
 import type { SandboxCell } from "./SandboxCell.ts"
@@ -67,7 +68,7 @@ export class ClaimWrites {
     this.cache.reservations.start(uid)
     claim.phase = "Inflight"
     claim.uid = uid
-    claim.sandbox = spec.env === undefined ? cell.state.sandbox : { ...cell.state.sandbox, env: spec.env }
+    claim.sandbox = asClaimed(cell.state.sandbox, spec)
     if (claim.attempts++ === 0) claim.firstWriteAt = now
     claim.writeStartedAt = now
     const number = ++claim.writes
@@ -225,6 +226,14 @@ export class ClaimWrites {
     this.desk.warn("the provider refuses every claim; none is tried for a while", { reason: message, waitMs })
   }
 }
+
+/** The sandbox as the write makes it: its own labels and those of the claim, and the claim's environment. */
+const asClaimed = (sandbox: Sandbox, { env, labels }: ClaimSpec): Sandbox =>
+  env === undefined && labels === undefined ? sandbox : {
+    ...sandbox,
+    labels: { ...sandbox.labels, ...labels },
+    ...(env === undefined ? {} : { env })
+  }
 
 /** The deadline as far as somebody still waits for it. */
 const deadlineOf = (claim: Claim): EpochMs => claim.settled === undefined ? claim.spec.deadlineAt : Infinity

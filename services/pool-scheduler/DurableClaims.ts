@@ -1,8 +1,8 @@
 /**
  * Claims published to `heddle.pool.<ns>.<pool>.claim`: each gets one result, on its result subject and to `Heddle-Reply-To`, and is acknowledged only after that is stored.
  *
- * None is dropped silently: a malformed one gets an `Invalid` result, under its claim id or, when that cannot be read, under one made from its place in the stream. A
- * claim without id gets that one too, so a redelivery joins the same claim. When the queue is full or the pool is changing hands it stays in the stream and comes again.
+ * None is dropped silently: a malformed one gets an `Invalid` result, under its claim id or, when that cannot be read, under one made of its `Nats-Msg-Id` or, without
+ * that, of its place in the stream. A claim without id gets that one too, so a redelivery joins the same claim. When the queue is full or the pool is changing hands it stays in the stream and comes again.
  */
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
@@ -36,6 +36,11 @@ const decodeUnknown = Decode.decoder(Schema.Unknown)
 const isReplySubject = (subject: string): boolean =>
   /^[^\s*>]{1,256}$/.test(subject) && !subject.startsWith("$") && !subject.startsWith("heddle.")
 
+/** Sends a result to where its claim asked for it, if that is a place for it. */
+export const tell = (nats: Connection, replyTo: string | undefined, result: ClaimResult): void => {
+  if (replyTo !== undefined && isReplySubject(replyTo)) nats.publish(replyTo, JSON.stringify(result))
+}
+
 export const start = (
   nats: Connection,
   live: OwnedPool
@@ -52,7 +57,7 @@ export const start = (
           delivery.nak(againMs)
           return
         }
-        if (replyTo !== undefined && isReplySubject(replyTo)) nats.publish(replyTo, JSON.stringify(result))
+        tell(nats, replyTo, result)
         delivery.ack()
       })
     }
@@ -110,4 +115,5 @@ export const start = (
   })
 
 /** The same for every delivery of a message. */
-const derivedId = (delivery: Delivery): ClaimId => ClaimId.make(`d${delivery.sequence}`)
+const derivedId = (delivery: Delivery): ClaimId =>
+  ClaimMessages.idOfMessage(delivery.header(Subject.header.msgId)) ?? ClaimId.make(`d${delivery.sequence}`)

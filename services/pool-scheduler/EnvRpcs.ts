@@ -105,7 +105,7 @@ export const endpoints = (options: EnvRpcsOptions): ReadonlyArray<Rpc.Endpoint> 
       const candidates = envs.candidates(env, decoded.success.count ?? 1)
       if (candidates === undefined) return respond.refuse(noSuchEnv(envKey(env)))
       const { message } = context
-      const chosen = decoded.success.claimId
+      const chosen = decoded.success.claimId ?? ClaimMessages.idOfMessage(message.header(Subject.header.msgId))
       const key = `${envKey(env)}/${chosen ?? ""}`
       if (chosen !== undefined && message.header(atHomeHeader) === undefined) {
         const home = options.homeOf(key)

@@ -506,6 +506,8 @@ describe("PoolScheduler", () => {
     const envOf = (id: string) => results.get(id)?.[0]?.sandbox?.env
     // Its holder gives it to what it starts, where the sandbox cannot.
     assert.deepStrictEqual([envOf("a"), envOf("b")], [wanted.env, undefined])
+    const labelsOf = (id: string) => results.get(id)?.[0]?.sandbox?.labels
+    assert.deepStrictEqual(labelsOf("a"), { ...labelsOf("b"), a: "b" }, "its holder sees it as the write made it")
   })
 
   it("a drained pool gives nothing out, answers who waits, lets idle ones go at once and claimed ones as they end; tasks wait", () => {

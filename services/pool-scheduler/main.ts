@@ -44,6 +44,7 @@ import { directoryDefaults, PoolDirectory } from "./PoolDirectory.ts"
 import * as PoolOwnership from "./PoolOwnership.ts"
 import * as PoolRpcs from "./PoolRpcs.ts"
 import * as PoolSources from "./PoolSources.ts"
+import * as StrayClaims from "./StrayClaims.ts"
 import * as TaskRpcs from "./TaskRpcs.ts"
 
 export interface PoolSchedulerConfig {
@@ -291,12 +292,14 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
       envs.tidings({ namespace: Namespace.make(namespace), name: PoolName.make(name) }, told.success)
     }
   })
+  const strays = yield* StrayClaims.serve({ nats, exists: (pool) => directory.exists(pool), fork: routing.fork })
   yield* supervised("the timer", alarm.run)
   yield* supervised(
     "the watch of pools",
     Stream.runForEach(bucket.watch(""), (event) =>
       Effect.sync(() => {
         poolChanged(directory, envs, putSpec, event)
+        lookForStrays(strays, (key) => directory.homeOf(key) ?? config.member, config.member, event)
         changes.tell()
         // Which pools others want to hear of may have changed.
         if (event._tag !== "UpToDate" && !event.key.startsWith("owner.")) {
@@ -410,6 +413,20 @@ const poolChanged = (
     if (owner === undefined) directory.ownerRemoved(pool, event.revision)
     else directory.ownerPut(pool, owner, event.revision)
   }
+}
+
+/** When the pools are known, and when one has been deleted: then by one replica. */
+const lookForStrays = (
+  strays: StrayClaims.StrayClaims,
+  homeOf: (key: string) => MemberId,
+  self: MemberId,
+  event: Kv.WatchEvent
+): void => {
+  if (event._tag === "UpToDate") return strays.sweep()
+  if (event._tag !== "Removed") return
+  const [kind, namespace = "", name = ""] = event.key.split(".")
+  if (kind !== "spec" || !isToken(namespace) || !isToken(name) || homeOf(event.key) !== self) return
+  strays.deleted({ namespace: Namespace.make(namespace), name: PoolName.make(name) })
 }
 
 const memberChanged = (directory: PoolDirectory, event: Registry.MemberEvent): void => {

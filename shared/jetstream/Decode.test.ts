@@ -4,6 +4,8 @@ import * as Schema from "effect/Schema"
 import { ClaimRequest } from "../protocol/Claim.ts"
 import { Definition } from "../protocol/Definition.ts"
 import type { Problem } from "../protocol/ErrorCode.ts"
+import { ScheduleRef } from "../protocol/Schedule.ts"
+import { StartRequest } from "../protocol/Workflow.ts"
 import * as Decode from "./Decode.ts"
 
 const problems = <A>(schema: Decode.Decodable<A>, value: unknown) => {
@@ -46,6 +48,24 @@ describe("Decode", () => {
   it("a message in which nothing but names is wrong is InvalidName", () => {
     assert.strictEqual(problems(ClaimRequest, { claimId: "a.b", team: "x y" }).code, "InvalidName")
     assert.strictEqual(problems(ClaimRequest, { claimId: "a.b", count: 0 }).code, "InvalidMessage")
+  })
+  it("says what was found where a name or another plain value was expected", () => {
+    const message = (value: unknown): string => {
+      const result = Decode.decoder(ClaimRequest)(JSON.stringify(value))
+      return Result.isFailure(result) ? result.failure.message : ""
+    }
+    assert.strictEqual(
+      message({ claimId: "a.b" }),
+      "claimId: a name of 1 to 63 letters, digits, '_' or '-', not \"a.b\""
+    )
+    assert.strictEqual(message({ priority: 12 }), "priority: Expected a value between 0 and 9, not 12")
+    assert.strictEqual(message({ selector: [] }), "selector: Expected object")
+    assert.isBelow(message({ claimId: "x".repeat(900) }).length, 200)
+  })
+  it("a reference made of names is one too", () => {
+    assert.strictEqual(problems(StartRequest, { definition: "night.ly" }).code, "InvalidName")
+    assert.strictEqual(problems(StartRequest, { definition: "nightly", pool: "a/b/c" }).code, "InvalidName")
+    assert.strictEqual(problems(ScheduleRef, { name: "e.f" }).code, "InvalidName")
   })
   it("writes paths as people do", () => {
     assert.strictEqual(Decode.pathText(["spec", "tasks", 2, "name"]), "spec.tasks[2].name")

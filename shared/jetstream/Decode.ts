@@ -61,15 +61,25 @@ const problemOf = (
 const problemsOf = (issue: SchemaIssue.Issue, root: unknown): ReadonlyArray<Problem> =>
   formatIssues(issue).issues.slice(0, problemsMax).map((found) => problemOf(found, root))
 
+/** What the messages of names and of references made of names begin with (`Token`, `ScheduleName`, `PoolText`, `DefinitionRefText`). */
+const ofNames = ["a name of ", "a pool: name", "a definition: name"]
+const isOfName = ({ message }: Problem): boolean => ofNames.some((words) => message.startsWith(words))
+
+/** `, not "a b"`: what was found, where it is a plain value. */
+const found = ({ value }: Problem): string =>
+  value === undefined || value === "a list" || value === "an object"
+    ? ""
+    : `, not ${JSON.stringify(value).slice(0, 80)}`
+
 const invalid = (problems: ReadonlyArray<Problem>): ContractError => {
   const first = problems[0]
   const where = first === undefined || first.path === "" ? "" : `${first.path}: `
   const more = problems.length > 1 ? ` (and ${problems.length - 1} more, see details)` : ""
   return new ContractError({
-    code: problems.length > 0 && problems.every((problem) => problem.message.startsWith("a name of 1 to 63"))
+    code: problems.length > 0 && problems.every(isOfName)
       ? "InvalidName"
       : "InvalidMessage",
-    message: `${where}${first?.message ?? "not a valid message"}${more}`,
+    message: `${where}${first === undefined ? "not a valid message" : first.message + found(first)}${more}`,
     ...(first === undefined || first.path === "" ? {} : { path: first.path }),
     details: problems
   })

@@ -105,6 +105,7 @@ const table: Readonly<Record<PermissionRole, Permissions>> = {
       "heddle.rpc.env.>",
       "heddle.sandbox.*.*.*.inbox.>",
       ...consume(name.claims),
+      api(`STREAM.PURGE.${name.claims}`),
       ...consume(name.ready),
       ...consume(name.system),
       ...read(name.results),
@@ -114,6 +115,7 @@ const table: Readonly<Record<PermissionRole, Permissions>> = {
     subscribe: [
       ...answers,
       "heddle.member.*.forwarded.>",
+      "heddle.pool.*.*.claim",
       "heddle.pool.*.*.tidings",
       "heddle.rpc.pool.>",
       "heddle.rpc.env.>",
