@@ -1,17 +1,23 @@
-// The task types exec and script in a real sandbox of the local provider: what their process sees, how it ends, and that a kill leaves nothing of it.
+// The task types exec and script in a real sandbox of the local provider, and behind the launcher of a pod: what their process sees, how it ends, and that a kill leaves
+// nothing of it.
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { spawn, spawnSync } from "node:child_process"
+import { randomBytes } from "node:crypto"
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { exec } from "../../plugins/exec/Exec.ts"
+import * as PodLauncher from "../../plugins/kubernetes/PodLauncher.ts"
 import { local } from "../../plugins/local/plugin.ts"
 import * as ProcessTree from "../../plugins/local/ProcessTree.mjs"
 import { script } from "../../plugins/script/Script.ts"
 import type { ClaimOutcome, SandboxDelta } from "../../shared/plugin/PoolProvider.ts"
+import type { OutputChunk, SandboxClient } from "../../shared/plugin/SandboxClient.ts"
 import type { TaskType } from "../../shared/plugin/TaskType.ts"
 import { TaskSpec } from "../../shared/protocol/Report.ts"
 import type { Sandbox } from "../../shared/protocol/Sandbox.ts"
@@ -172,13 +178,16 @@ appendFileSync(process.env.HEDDLE_OUTPUTS, [
   "file=" + JSON.stringify(process.argv[1].split("/").at(-1)), "dir=" + JSON.stringify(process.cwd())
 ].join("\\n"))`
       })
-      assert.deepStrictEqual<unknown>(ran.outcome._tag === "Succeeded" ? { ...ran.outcome.outputs, dir: "" } : ran.outcome, {
-        odd,
-        args: ["a b", "$HOME"],
-        day: "2026-11-21",
-        file: "script.mjs",
-        dir: ""
-      })
+      assert.deepStrictEqual<unknown>(
+        ran.outcome._tag === "Succeeded" ? { ...ran.outcome.outputs, dir: "" } : ran.outcome,
+        {
+          odd,
+          args: ["a b", "$HOME"],
+          day: "2026-11-21",
+          file: "script.mjs",
+          dir: ""
+        }
+      )
       const left = readdirSync(directory, { recursive: true, encoding: "utf8" })
       assert.deepStrictEqual(left.filter((path) => path.includes("heddle-script")), [])
 
@@ -225,3 +234,55 @@ console.log("pid", process.pid, process.ppid)`
     }),
   60_000
 )
+
+/** As in a pod: the launcher of the provider kubernetes, run here by one of this machine's shells. */
+const inPod = (shell: string): SandboxClient => ({
+  exec: (request) =>
+    Effect.callback((resume) => {
+      const id = randomBytes(16).toString("hex")
+      const launcher = PodLauncher.scriptOf({ id, sandbox: "s", request, claimEnv: {} })
+      const child = spawn(shell, PodLauncher.commandOf(launcher).slice(1), { stdio: "pipe" })
+      const output: Array<OutputChunk> = []
+      const reader = new PodLauncher.LauncherReader(id, {
+        output: (stream, bytes) => output.push({ stream, bytes }),
+        started: () => undefined,
+        ended: (status) => {
+          child.stdin.end()
+          resume(Effect.succeed({
+            output: Stream.fromIterable(output),
+            exit: Effect.succeed(status),
+            kill: Effect.void
+          }))
+        }
+      })
+      child.stdout.on("data", (bytes: Buffer) => reader.pushStdout(bytes))
+      child.stderr.on("data", (bytes: Buffer) => reader.pushStderr(bytes))
+      child.stdin.write(launcher) // its end would be a kill
+    })
+})
+const shells = ["dash", "bash", "ksh", "mksh"].filter((name) => spawnSync(name, ["-c", "true"]).error === undefined)
+
+it.live.each(shells)("exec and script behind the launcher of a pod, on %s", (shell) =>
+  Effect.gen(function*() {
+    const run = Effect.fnUntraced(function*(type: TaskType, options: Record<string, unknown>) {
+      if (type._tag !== "Sandboxed") return assert.fail("")
+      return yield* type.run({
+        spec: specOf(type.type, options),
+        sandbox: inPod(shell),
+        log: () => undefined,
+        pauseRequested: Effect.never
+      })
+    }, Effect.scoped)
+    const source =
+      "require('fs').writeFileSync(process.env.HEDDLE_OUTPUTS, 'said=' + JSON.stringify(process.argv.slice(2)))"
+    const args = ["it's", "$HOME", "a\nb"]
+    const command = [process.execPath, "-e", `process.argv.splice(1, 0, ""); ${source}`, "--"]
+    const said = { _tag: "Succeeded", outputs: { said: args }, exitCode: 0 }
+    assert.deepStrictEqual<unknown>(yield* run(exec, { command, args }), said)
+    assert.deepStrictEqual<unknown>(
+      yield* run(script, { interpreter: process.execPath, extension: "cjs", source, args }),
+      said
+    )
+    const none = yield* run(script, { interpreter: "no-such-interpreter", source })
+    assert.match(none._tag === "Fatal" ? none.reason : "", /no program no-such-interpreter/)
+  }), 60_000)
