@@ -680,3 +680,25 @@ it.effect("the end: asks no more, gives back what still comes, lets tasks end, s
     }
     assert.strictEqual(yield* Fiber.join(draining), 0)
   }))
+
+it.effect("the end does not wait for a pool that nobody answers for, once everything is reported", () =>
+  Effect.gen(function*() {
+    const { executor, wire } = yield* started()
+    wire.one("dequeue").answer(assigned(assignment(1)))
+    wire.one("register").answer({ outcomes: [registered(1, "noop")] })
+    yield* turn
+    for (const facts of wire.on("facts")) facts.answer({ outcomes: [{ _tag: "Accepted" }] })
+    yield* turn
+    const draining = yield* Effect.forkChild(executor.drain({ finishMs: 100, settleMs: 15_000 }))
+    for (let waited = 0; waited < 100 + Executor.poolsAnswerMs; waited += 100) {
+      for (const asked of [...wire.on("settle"), ...wire.on("dequeue")]) asked.fail(nobody)
+      yield* TestClock.adjust(100)
+    }
+    yield* TestClock.adjust(20)
+    assert.strictEqual(
+      draining.pollUnsafe()?._tag,
+      "Success",
+      "its pool takes back what it gave when it sees that the executor is gone"
+    )
+    assert.strictEqual(yield* Fiber.join(draining), 0)
+  }))

@@ -36,6 +36,8 @@ export interface ExecutorOptions {
   readonly onDefect: (cause: unknown) => void
 }
 
+/** How long a drain waits for pools once every task is reported: a pool that nobody answers for takes back what it gave when it sees that the executor is gone. */
+export const poolsAnswerMs = 3_000
 /** How often the end of a drain is looked for; only while one is under way. */
 const drainLookMs = 10
 
@@ -47,7 +49,7 @@ export interface Executor {
   readonly setPools: (pools: ReadonlyArray<PoolRef>) => void
   /**
    * Asks no more, lets what runs end for `finishMs`, then stops the rest (it is reported as lost, so that it runs elsewhere), and returns when everything is
-   * reported and settled, or after `settleMs` more: then it says how many attempts were left.
+   * reported and settled, or after `settleMs` more: then it says how many attempts were left. Once all is reported it waits `poolsAnswerMs` for pools at most.
    */
   readonly drain: (bounds: { readonly finishMs: number; readonly settleMs: number }) => Effect.Effect<number>
 }
@@ -201,9 +203,8 @@ export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
     for (const dequeuer of order) count += dequeuer.inFlight
     return count
   }
-  const isSettled = () =>
-    attempts.size === 0 && polls() === 0 && reporter.isIdle && runner.isIdle && runner.isLogIdle &&
-    Array.from(settlers.values()).every((_) => _.isIdle)
+  const isReported = () => attempts.size === 0 && reporter.isIdle && runner.isIdle && runner.isLogIdle
+  const isSettled = () => isReported() && polls() === 0 && Array.from(settlers.values()).every((_) => _.isIdle)
 
   /** Waits for `isDone`, at most `boundMs`. */
   const until = (isDone: () => boolean, boundMs: number) =>
@@ -230,7 +231,8 @@ export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
       reporter.close()
       yield* until(isSettled, finishMs)
       for (const attempt of attempts.all()) runner.stop(attempt, "shutdown")
-      yield* until(isSettled, settleMs)
+      yield* until(isReported, settleMs)
+      yield* until(isSettled, Math.min(settleMs, poolsAnswerMs))
       return attempts.size
     })
   }
