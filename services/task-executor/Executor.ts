@@ -229,7 +229,7 @@ export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
     drain: Effect.fnUntraced(function*({ finishMs, settleMs }) {
       setPools([])
       reporter.close()
-      yield* until(isSettled, finishMs)
+      yield* until(isReported, finishMs)
       for (const attempt of attempts.all()) runner.stop(attempt, "shutdown")
       yield* until(isReported, settleMs)
       yield* until(isSettled, Math.min(settleMs, poolsAnswerMs))
