@@ -23,7 +23,7 @@ const notes: Readonly<Record<string, ReadonlyArray<string>>> = {
   exec: [process],
   script: [
     process,
-    "The source is written into a folder of its own below the sandbox's `TMPDIR` (`/tmp`), which is removed at the end; the process's working directory is that of the sandbox. The sandbox needs `/bin/sh`, `cat`, `mkdir`, `rm` and the interpreter. Source and arguments together have at most 1 MiB. A signal that ends the interpreter shows as exit code 128 and its number."
+    "The source is written into a folder of its own below the sandbox's `TMPDIR` (`/tmp`), which is removed at the end; the process's working directory is that of the sandbox. The sandbox needs `/bin/sh`, `mkdir`, `rm` and the interpreter. Source and arguments together have at most 1 MiB. A signal that ends the interpreter shows as exit code 128 and its number."
   ],
   http: [
     "Outputs: `status`, `headers` (those kept, in lower case), and `json` or `text`. A body has at most 256 KiB; one that is larger fails for good (`answer: none` reads none).",

@@ -3,7 +3,7 @@
  * for `shell`: shared/plugin/ProcessTask.ts.
  *
  * Keeps true: the source arrives byte for byte (a line break is added at its end), read by nobody but the interpreter; its file is gone when the interpreter has ended, or
- * with the sandbox's reset when it was killed. Asks of the sandbox: `/bin/sh`, `cat`, `mkdir`, `rm`, and the interpreter.
+ * with the sandbox's reset when it was killed. Asks of the sandbox: `/bin/sh`, `mkdir`, `rm`, and the interpreter.
  */
 import * as Schema from "effect/Schema"
 import * as ProcessTask from "../../shared/plugin/ProcessTask.ts"
@@ -62,12 +62,16 @@ const extensionOf = (program: string): string | undefined =>
 
 const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
-/** A line that the source does not have, to end it. */
-const endOf = (source: string): string => {
-  let end = "HEDDLE_END_OF_SOURCE"
-  while (source.includes(end)) end += "_"
-  return end
-}
+/** One argument of a program holds 128 KiB on Linux, for shells whose `printf` is one; a character has at most 4 bytes. */
+const partCharactersMax = 30_000
+
+/**
+ * Commands that write the source. No here-document: dash 0.5.12 loses bytes of a line that begins as the document's end does and goes on with a character that is not ASCII.
+ */
+const writeOf = (source: string): string =>
+  (source.match(new RegExp(`[^]{1,${partCharactersMax}}`, "gu")) ?? []).map((part) => `printf %s ${quote(part)}`).join(
+    " && "
+  ) || ":"
 
 const noProgram = "heddle: this sandbox has no program "
 const noProgramExitCode = 127
@@ -81,16 +85,13 @@ export const launcherOf = (options: With, id: string): string => {
   const program = argv[0]
   const extension = options.extension ?? extensionOf(program)
   const file = `"$dir/script${extension === undefined ? "" : `.${extension}`}"`
-  const end = endOf(options.source)
   return `command -v ${quote(program)} >/dev/null 2>&1 || { printf '%s\\n' ${
     quote(`${noProgram}${program}`)
   } >&2; exit ${noProgramExitCode}; }
 dir="\${TMPDIR:-/tmp}/heddle-script-${id.replaceAll(/[^A-Za-z0-9_-]/g, "-")}"
 rm -rf "$dir" && mkdir -m 700 "$dir" || exit 126
 trap : INT TERM
-cat > ${file} <<'${end}' || exit 126
-${options.source}
-${end}
+{ ${writeOf(options.source)} && echo; } > ${file} || exit 126
 ${[...argv.map(quote), file, ...(options.args ?? []).map(quote)].join(" ")}
 code=$?
 rm -rf "$dir"

@@ -22,9 +22,10 @@ const Piece = Schema.Literals([
   "`exit 3`",
   " ",
   "\t",
-  "HEDDLE_END_OF_SOURCE",
-  "HEDDLE_END_OF_SOURCE_",
+  "_ü",
   "<<",
+  "-n",
+  "%s",
   "{"
 ])
 const Text = Schema.Array(Piece).check(Schema.isMaxLength(12))
@@ -40,6 +41,17 @@ it.prop("source and arguments arrive as they stand, and the file is gone", [Text
   assert.strictEqual(shown.status, 0)
   assert.strictEqual(shown.stdout, `${source}\n${args.map((arg) => `${arg}\0`).join("")}`)
   assert.isFalse(existsSync(join(tmpdir(), `heddle-script-i${process.pid}-property-1-1`)))
+})
+
+it("a source that is longer than an argument may be", () => {
+  const source = "'ü😀\n".repeat(40_000)
+  const { status, stdout } = spawnSync("/bin/sh", {
+    input: launcherOf(decode({ interpreter: ["sh", "-c", "cat \"$0\""], source }), `i${process.pid}-long`),
+    encoding: "utf8",
+    maxBuffer: 16 * 1024 * 1024
+  })
+  assert.strictEqual(status, 0)
+  assert.isTrue(stdout === `${source}\n`)
 })
 
 it("the file's name is one that its interpreter goes by", () => {

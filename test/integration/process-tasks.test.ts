@@ -166,7 +166,7 @@ it.live(
   () =>
     Effect.gen(function*() {
       const { directory, sandbox } = yield* claimed
-      const odd = "'\"$HOME `date` \\n $(exit 1) \\ ü\nHEDDLE_END_OF_SOURCE\n  'HEDDLE_END_OF_SOURCE_'"
+      const odd = "'\"$HOME `date` \\n $(exit 1) \\ ü\n_ü\n-n %s"
       const ran = yield* run(sandbox, script, {
         interpreter: [process.execPath, "--no-warnings"],
         extension: "mjs",
