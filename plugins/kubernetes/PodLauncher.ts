@@ -113,6 +113,22 @@ return 1
 }
 `
 
+/**
+ * The line that ends a here-document which holds `text`. dash 0.5.12 loses bytes of a line that begins as this one does and goes on with a character that is not ASCII: so
+ * it begins with a character that no line begins so with.
+ */
+const endOf = (name: string, text: string): string => {
+  const lines = text.split("\n")
+  const isLost = (end: string) =>
+    lines.some((line) => {
+      let same = 0
+      while (same < line.length && line[same] === end[same]) same++
+      return same > 0 && line.charCodeAt(same) > 127
+    })
+  const ends = Array.from("_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", (_) => `${_}hd_${name}`)
+  return ends.find((end) => !isLost(end)) ?? `_hd_${name}`
+}
+
 /** The launcher for one request. UTF-8; ends with a call, so that a part of it does nothing. */
 export const scriptOf = (options: LaunchOptions): Uint8Array => {
   const { claimEnv, id, request, sandbox } = options
@@ -166,6 +182,8 @@ export const scriptOf = (options: LaunchOptions): Uint8Array => {
         }${words.join(" ")}`
       ])
   ].join("\n")
+  const end = endOf(id, child)
+  const scriptEnd = endOf(`${id}_script`, "script" in command ? command.script : "")
   const text = `_hd_main() {
 exec 3<&0 9>&2 </dev/null 2>/dev/null
 _hd_id=${id} _hd_root= _hd_dir= _hd_setsid=
@@ -219,13 +237,13 @@ until _hd_sweep && [ -e "$_hd_dir/ended" ]; do _hd_nap 0.02; [ -e "$_hd_dir" ] |
 exec 3<&-
 ${
     isLong && "script" in command
-      ? `cat > "$_hd_dir/script" <<'_hd_${id}_script'\n${command.script}\n_hd_${id}_script\n`
+      ? `cat > "$_hd_dir/script" <<'${scriptEnd}'\n${command.script}\n${scriptEnd}\n`
       : ""
   }(
 export HEDDLE_EXEC=$_hd_id
-exec $_hd_setsid /bin/sh -c 'eval "$(cat <&4)"' sh "$_hd_dir" 4<<'_hd_${id}' 2>&9 9>&-
+exec $_hd_setsid /bin/sh -c 'eval "$(cat <&4)"' sh "$_hd_dir" 4<<'${end}' 2>&9 9>&-
 ${child}
-_hd_${id}
+${end}
 )
 _hd_code=$?
 : > "$_hd_dir/ended"
