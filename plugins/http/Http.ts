@@ -272,7 +272,10 @@ export const http = (config: typeof Config.Type): TaskType.TaskType =>
         const now = yield* Clock.currentTimeMillis
         if (result._tag === "Failure") {
           say(result.failure)
-          return failed(`${what}: ${result.failure}`)
+          // fetch asks some ports of other protocols never
+          return (/bad port|port \d+ (is|are) blocked/i.test(result.failure) ? fatal : failed)(
+            `${what}: ${result.failure}`
+          )
         }
         const answer = result.success
         say(`${answer.status}, ${answer.bytes.length}${answer.isCut ? "+" : ""} bytes in ${now - startedAt} ms`)

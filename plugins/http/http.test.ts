@@ -147,6 +147,11 @@ describe("task type http", () => {
       const { outcome: refused, reason } = yield* run({ url: closed.origin })
       assert.strictEqual(refused._tag, "Failed")
       assert.match(reason, /ECONNREFUSED|refused/i)
+      assert.strictEqual(
+        (yield* run({ url: "http://127.0.0.1:6667/" })).outcome._tag,
+        "Fatal",
+        "a port of another protocol"
+      )
     }))
 
   it.live("429 with Retry-After is asked again within the attempt, but not for longer than it may wait", () =>
