@@ -32,7 +32,6 @@ it("arguments that do not fit, those that are still to be given, fields that are
   ])
   assert.deepStrictEqual(ignored.map(({ path, type }) => [path, type]), [
     ["spec.tasks[3].with.cdw", "shell"],
-    ["spec.tasks[4].with....", "shell"],
     ["spec.tasks[5].with.rum", "shell"]
   ])
   assert.deepStrictEqual(unknown, [{ path: "spec.onCleanup.type", type: "http" }])

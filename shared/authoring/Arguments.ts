@@ -42,8 +42,9 @@ export const findings = (
     const isDraft = Object.keys(task.with ?? {}).every((key) => key === placeholder)
     for (const { isExcess, ...problem } of Problems.argumentProblems(schema, task.with ?? {})) {
       const at = { ...problem, path: `${path}.${problem.path}` }
-      if (isExcess) ignored.push({ ...at, type })
-      else if (isDraft) unfilled.push({ ...at, type })
+      if (isDraft) {
+        if (!isExcess) unfilled.push({ ...at, type })
+      } else if (isExcess) ignored.push({ ...at, type })
       else problems.push(at)
     }
   }
