@@ -544,8 +544,11 @@ export const headers: ReadonlyArray<readonly [name: string, text: string]> = [
     Subject.header.msgId,
     "Idempotency: of a JetStream publish, and of a command to an instance (`pause`, `resume`, `stop`, `rerun`, `recover`, `run-task`, `force-success`, `force-start`): the same id again, of whatever coordinator, is done once and answered the same. Of a start without `instanceId`: the instance's id is made of it. Of a claim without `claimId`: it is the claim's id (where it is no name, one is made of it)."
   ],
-  [Subject.header.traceparent, "W3C trace context."],
-  [Subject.header.session, "Session id of the sender's ownership."],
+  [
+    Subject.header.traceparent,
+    "W3C trace context, of a start: its tasks, and those of its sub-workflows, have it as `TRACEPARENT` in their environment."
+  ],
+  [Subject.header.session, "Session id of the sender's ownership: of the pool, on a published claim result."],
   [Subject.header.replyTo, "Where to publish a result as well."],
   [
     Subject.header.team,

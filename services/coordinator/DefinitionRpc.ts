@@ -26,11 +26,7 @@ export const endpoints = (definitions: Definitions): ReadonlyArray<Rpc.Endpoint>
     name: "validate",
     subject: Subject.rpc.definition("validate"),
     request: Body,
-    handler: (body) =>
-      Effect.map(
-        Effect.fromResult(definitions.checkNew(body)),
-        ({ definition }) => ({ name: definition.metadata.name, valid: true })
-      )
+    handler: (body) => definitions.validate(body)
   }),
   Rpc.endpoint({
     name: "get",

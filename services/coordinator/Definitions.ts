@@ -163,6 +163,18 @@ export class Definitions {
     return this.#keep(key, checked.compile(ref))
   }).bind(this)
 
+  /** What `put` would answer now; nothing is stored. */
+  readonly validate = Effect.fnUntraced(function*(this: Definitions, value: unknown) {
+    const { definition, hash } = yield* Effect.fromResult(this.checkNew(value))
+    const { name } = definition.metadata
+    const entry = yield* this.#bucket.get(`latest.${namespaceOf(definition)}.${name}`).pipe(
+      Effect.mapError(unavailable)
+    )
+    const latest = Option.isSome(entry) ? yield* Effect.fromResult(decodeLatest(entry.value.value)) : undefined
+    const isSame = latest !== undefined && latest.hash === hash && latest.deleted !== true
+    return { name, version: isSame ? latest.version : (latest?.version ?? 0) + 1, valid: true }
+  }).bind(this)
+
   readonly put = Effect.fnUntraced(function*(this: Definitions, value: unknown) {
     const checked = yield* Effect.fromResult(this.checkNew(value))
     const namespace = namespaceOf(checked.definition)

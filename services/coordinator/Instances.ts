@@ -27,6 +27,7 @@ import {
   type WorkflowView
 } from "../../shared/protocol/Workflow.ts"
 import type { Definitions } from "./Definitions.ts"
+import * as ContentHash from "./engine/ContentHash.ts"
 import * as Decide from "./engine/Decide.ts"
 import * as Fork from "./engine/Fork.ts"
 import * as Initial from "./engine/Initial.ts"
@@ -35,6 +36,7 @@ import * as Semaphore from "./engine/Semaphore.ts"
 import * as View from "./engine/View.ts"
 import * as WorkflowExecutionGraph from "./engine/WorkflowExecutionGraph.ts"
 import type { WorkflowGraph } from "./engine/WorkflowGraph.ts"
+import type { WorkflowState } from "./engine/WorkflowState.ts"
 import type { FinishedInstances } from "./FinishedInstances.ts"
 import type { HistoryProjector } from "./HistoryProjector.ts"
 import * as InstanceLoader from "./InstanceLoader.ts"
@@ -63,16 +65,21 @@ export interface InstancesOptions {
   readonly random: typeof Random.Service
 }
 
-/** The content of a start, apart from its id: what a repeated start must repeat. */
+const sha256 = (text: string): string => cryptoHash("sha256", text, "hex")
+/** The content of a start, apart from its id: what a repeated start must repeat, in whatever order its fields stand. */
 export const fingerprint = (request: StartRequest): string => {
   const { instanceId: _, ...content } = request
-  return cryptoHash("sha256", JSON.stringify(content), "hex").slice(0, 32)
+  // The schema has put the other fields into its own order.
+  return content.params === undefined && content.inline === undefined
+    ? sha256(JSON.stringify(content)).slice(0, 32)
+    : ContentHash.contentHash(content, sha256)
 }
 
 /** What a start has beside its request. `fork`: of an original, what `Fork.startOf` gave. */
 interface StartExtra {
   readonly replyTo: string | undefined
   readonly team: StartData["team"]
+  readonly traceparent?: StartData["traceparent"]
   readonly parent?: Parent
   readonly fork?: ReturnType<typeof Fork.startOf>
 }
@@ -85,6 +92,12 @@ export const noSuchInstance = (instance: InstanceId) =>
 const notOurs = (shard: Shard) =>
   new ContractError({ code: "NotOwner", message: `shard ${shard} is changing hands: try again` })
 const conflict = (message: string) => new ContractError({ code: "Conflict", message })
+
+const noTask = (message: string) => new ContractError({ code: "InvalidMessage", message, path: "task" })
+/** Of `run-task`, `force-success`, `force-start`. */
+const namesNoTask = (state: WorkflowState, event: LifecycleEvent): boolean =>
+  "task" in event && typeof event.task === "string" && state.start !== undefined &&
+  WorkflowExecutionGraph.nodeByName(state, event.task) === undefined
 
 export class Instances {
   readonly #options: InstancesOptions
@@ -174,6 +187,7 @@ export class Instances {
       ...(request.pool === undefined ? {} : { pool: request.pool }),
       ...(extra.team === undefined ? {} : { team: extra.team }),
       ...(extra.replyTo === undefined ? {} : { replyTo: extra.replyTo }),
+      ...(extra.traceparent === undefined ? {} : { traceparent: extra.traceparent }),
       ...(extra.parent === undefined ? {} : { parent: extra.parent }),
       ...(runMaxMs === undefined ? {} : { runMaxMs }),
       content
@@ -280,7 +294,7 @@ export class Instances {
 
   /** The child that a parent asks for: started when there is none of this id, else told to go on (or to say where it stands). */
   readonly startChild = Effect.fnUntraced(function*(this: Instances, child: InstanceId, request: ChildStart) {
-    const { definition, namespace, params, parent, pool, priority, team } = request
+    const { definition, namespace, params, parent, pool, priority, team, traceparent } = request
     const shard = this.shardOf(child)
     const isKnown = this.#isHere(shard, child) ||
       (yield* InstanceLoader.projectedUpTo(this.#options.nats, shard, child)) > 0
@@ -300,7 +314,7 @@ export class Instances {
       ...(pool === undefined ? {} : { pool }),
       ...(priority === undefined ? {} : { priority })
     }
-    yield* this.start(child, graph, start, { replyTo: undefined, team, parent })
+    yield* this.start(child, graph, start, { replyTo: undefined, team, traceparent, parent })
   }).bind(this)
 
   /** In memory, or remembered. */
@@ -360,7 +374,7 @@ export class Instances {
         return bus.state === bus.committed ? answer(undefined) : this.#publish(bus, undefined, answer)
       case "new": {
         const refusal = Decide.refusal(bus.state, event)
-        if (refusal !== undefined) return answer(conflict(refusal))
+        if (refusal !== undefined) return answer(namesNoTask(bus.state, event) ? noTask(refusal) : conflict(refusal))
         before?.()
         this.#publish(bus, event, answer)
       }

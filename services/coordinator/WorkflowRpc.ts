@@ -10,7 +10,7 @@ import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { LifecycleEvent } from "../../shared/protocol/Journal.ts"
 import { namespaceDefault } from "../../shared/protocol/Pool.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
-import { parseDurationMs } from "../../shared/protocol/Time.ts"
+import { parseDurationMs, timestamp } from "../../shared/protocol/Time.ts"
 import {
   DefinitionName,
   type InstanceId,
@@ -87,6 +87,20 @@ const noName = (header: string, text: string) =>
   new ContractError({
     code: "InvalidName",
     message: `header ${header}: "${text.slice(0, 80)}" is no name of 1 to 63 letters, digits, '_' or '-'`
+  })
+
+/** W3C trace context; what is none is ignored, as that says. */
+const traceparent = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+const traceparentOf = (message: Message): string | undefined => {
+  const text = message.header(Subject.header.traceparent)
+  return text !== undefined && traceparent.test(text) ? text : undefined
+}
+
+const noPage = (next: string) =>
+  new ContractError({
+    code: "InvalidMessage",
+    message: `next: "${next.slice(0, 80)}" is of no page: send the \`next\` of the page before, or none`,
+    path: "next"
   })
 
 /** What a start must name: one of three. */
@@ -196,7 +210,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
       if (teamHeader !== undefined && !isName(teamHeader)) {
         return respond.refuse(noName(Subject.header.team, teamHeader))
       }
-      const extra = { replyTo, team: teamHeader }
+      const extra = { replyTo, team: teamHeader, traceparent: traceparentOf(message) }
       const answered = (error: ContractError | undefined): void =>
         error === undefined ? respond.answer(`{"instanceId":"${instance}"}`) : respond.refuse(error)
       const { fork } = request
@@ -256,6 +270,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
       request: HistoryQuery,
       handler: atOwner(({ instanceId, limit, next }) =>
         Effect.gen(function*() {
+          if (next !== undefined && !/^\d{1,15}$/.test(next)) return yield* noPage(next)
           yield* instances.projected(instanceId)
           const found = yield* InstanceLoader.entries(nats, instances.shardOf(instanceId), instanceId)
           if (found.length === 0) return yield* noSuchInstance(instanceId)
@@ -263,7 +278,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
           const page = from < 0 ? [] : found.slice(from, from + (limit ?? pageDefault))
           const last = page.at(-1)
           return {
-            items: page.map(({ entry, sequence }) => ({ seq: sequence, entry })),
+            items: page.map(({ entry, sequence }) => ({ seq: sequence, at: timestamp(entry.at), entry })),
             ...(last !== undefined && last !== found.at(-1) ? { next: String(last.entry.n) } : {})
           }
         })

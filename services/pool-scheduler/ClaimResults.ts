@@ -9,6 +9,7 @@ import * as Result from "effect/Result"
 import * as Append from "../../shared/jetstream/Append.ts"
 import * as Decode from "../../shared/jetstream/Decode.ts"
 import type { JetStreamFailed } from "../../shared/jetstream/JetStreamApi.ts"
+import type { Headers } from "../../shared/jetstream/Message.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Read from "../../shared/jetstream/Read.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
@@ -19,13 +20,16 @@ import type { ClaimId } from "../../shared/protocol/Token.ts"
 
 const decode = Decode.decoder(ClaimResult)
 
+/** Results that are published say in a header, too, whose session they are of. */
+export const sessionHeader = ({ sessionId }: ClaimResult): Headers => ({ [Subject.header.session]: String(sessionId) })
+
 /** Stores a record; `done` tells whether it is stored for certain. */
 export const store = (nats: Connection, pool: PoolRef, result: ClaimResult, done: (isStored: boolean) => void): void =>
   Append.publishUnsafe(
     nats,
     Subject.claimResult(pool, result.claimId),
     JSON.stringify(result),
-    {},
+    { headers: sessionHeader(result) },
     (outcome) => done(Result.isSuccess(outcome))
   )
 

@@ -38,7 +38,9 @@ const isReplySubject = (subject: string): boolean =>
 
 /** Sends a result to where its claim asked for it, if that is a place for it. */
 export const tell = (nats: Connection, replyTo: string | undefined, result: ClaimResult): void => {
-  if (replyTo !== undefined && isReplySubject(replyTo)) nats.publish(replyTo, JSON.stringify(result))
+  if (replyTo !== undefined && isReplySubject(replyTo)) {
+    nats.publish(replyTo, JSON.stringify(result), { headers: ClaimResults.sessionHeader(result) })
+  }
 }
 
 export const start = (

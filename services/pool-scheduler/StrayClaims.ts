@@ -116,7 +116,9 @@ export const serve = (
         before,
         () => ClaimMessages.refusal(claimId, outcome, noSession, error.answer.error)
       )
-      if (Option.isNone(before)) yield* Append.publish(nats, subject, JSON.stringify(result))
+      if (Option.isNone(before)) {
+        yield* Append.publish(nats, subject, JSON.stringify(result), { headers: ClaimResults.sessionHeader(result) })
+      }
       DurableClaims.tell(nats, message.headers[Subject.header.replyTo], result)
     })
 

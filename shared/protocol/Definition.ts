@@ -151,8 +151,12 @@ export const DefinitionList = Schema.Struct({
   })),
   next: Schema.optionalKey(Schema.String)
 })
-/** Of `validate`: nothing was stored. */
-export const DefinitionValid = Schema.Struct({ name: DefinitionName, valid: Schema.Boolean })
+/** Of `validate`: nothing was stored. `version`: what a `put` would answer now. */
+export const DefinitionValid = Schema.Struct({
+  name: DefinitionName,
+  version: DefinitionVersion,
+  valid: Schema.Boolean
+})
 /** `version`: the newest that there was. */
 export const DefinitionDeleted = Schema.Struct({ name: DefinitionName, version: DefinitionVersion })
 export const DefinitionStored = Schema.Struct({

@@ -55,6 +55,8 @@ export const StartData = Schema.Struct({
   pool: Schema.optionalKey(PoolText),
   team: Schema.optionalKey(Token),
   replyTo: Schema.optionalKey(Schema.String),
+  /** Trace context of the start: what tasks do is part of that trace. */
+  traceparent: Schema.optionalKey(Schema.String),
   parent: Schema.optionalKey(Parent),
   fork: Schema.optionalKey(Fork),
   /** The longest that the run may take, whatever its definition says: the coordinator's setting at the time of the start. */

@@ -18,7 +18,8 @@ export const ChildStart = Schema.TaggedStruct("CHILD_START", {
   parent: Parent,
   priority: Schema.optionalKey(Priority),
   pool: Schema.optionalKey(PoolText),
-  team: Schema.optionalKey(Token)
+  team: Schema.optionalKey(Token),
+  traceparent: Schema.optionalKey(Schema.String)
 })
 export type ChildStart = typeof ChildStart.Type
 

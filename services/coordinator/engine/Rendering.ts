@@ -153,7 +153,10 @@ export const spec = (
   if (withValue instanceof Expression.ExpressionProblem) return withValue
   const own = fill(node.params)
   if (own instanceof Expression.ExpressionProblem) return own
-  const env: Record<string, string> = {}
+  // Passed on as OpenTelemetry passes it to a process; the definition's own `env` comes after it.
+  const env: Record<string, string> = state.start?.traceparent === undefined
+    ? {}
+    : { TRACEPARENT: state.start.traceparent }
   for (const [name, template] of node.env) {
     const value = scope === undefined
       ? String((template as { readonly value?: unknown }).value)

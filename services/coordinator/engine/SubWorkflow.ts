@@ -60,7 +60,8 @@ export const request = (state: WorkflowState, unit: Unit): ChildStart | string =
     parent: { instance: state.instance, task: unit.execution.attempt.id, depth },
     ...(state.start?.priority === undefined ? {} : { priority: state.start.priority }),
     ...(state.start?.pool === undefined ? {} : { pool: state.start.pool }),
-    ...(state.start?.team === undefined ? {} : { team: state.start.team })
+    ...(state.start?.team === undefined ? {} : { team: state.start.team }),
+    ...(state.start?.traceparent === undefined ? {} : { traceparent: state.start.traceparent })
   }
 }
 
