@@ -62,7 +62,7 @@ export const parse = (sequence: number, text: string): ReadonlyArray<Seen> =>
 const holds = new Set(["Claimed", "Adopted", "Renewed"])
 
 /** `held` after one more event: claims in the order in which they were made. */
-export const fold = (held: Map<string, Seen>, event: Seen): void => {
+export const fold = <Event extends Seen>(held: Map<string, Event>, event: Event): void => {
   if (holds.has(event.kind)) held.set(event.claimId, event)
   else held.delete(event.claimId)
 }

@@ -180,6 +180,17 @@ it.live(
       const claimed = yield* run(cwd, ["claim", "default", "-o", "json", "--id", "c-1"])
       assert.nestedPropertyVal(JSON.parse(claimed.out), "outcome", "Claimed")
       assert.strictEqual((yield* run(cwd, ["release", "default", "c-1"])).code, 0)
+      // A claim alone is looked for in all pools; without a pool the claims of all are shown.
+      assert.strictEqual((yield* run(cwd, ["claim", "default", "--id", "c-2"])).code, 0)
+      const held = yield* run(cwd, ["claims", "ls", "-o", "jsonl"])
+      assert.deepInclude(JSON.parse(held.out), { claimId: "c-2", pool: "default/default" })
+      assert.nestedPropertyVal(
+        JSON.parse((yield* run(cwd, ["claims", "describe", "c-2", "-o", "json"])).out),
+        "outcome",
+        "Claimed"
+      )
+      assert.deepInclude(yield* run(cwd, ["release", "c-2"]), { code: 0, out: "c-2 Released\n" })
+      assert.strictEqual((yield* run(cwd, ["release", "c-nowhere"])).code, 3)
       const used = yield* run(cwd, ["claim", "default", "--exec", "--", "sh", "-c", "echo data; echo log >&2; exit 7"])
       assert.deepStrictEqual(used, { code: 7, out: "data\n", error: "log\n" })
       assert.strictEqual((yield* run(cwd, ["claim", "nowhere"])).code, 3)

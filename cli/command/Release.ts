@@ -2,18 +2,17 @@
 import * as Effect from "effect/Effect"
 import { ClaimResult, type ClaimResult as Result } from "../../shared/protocol/Claim.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
+import * as ClaimSearch from "../ClaimSearch.ts"
 import * as Connection from "../Connection.ts"
 import { Ended } from "../ExitCode.ts"
-import * as Globals from "../Globals.ts"
 import { Output } from "../Output.ts"
 
-export const run = (input: { readonly pool: string; readonly claim: ReadonlyArray<string> }) =>
+export const run = (input: { readonly claim: ReadonlyArray<string> }) =>
   Effect.gen(function*() {
     const output = yield* Output
-    const pool = yield* Globals.poolOf(input.pool)
+    const { ids, pool } = yield* ClaimSearch.placed(input.claim)
     const results: Array<Result> = []
-    for (const id of input.claim) {
-      const claimId = yield* Globals.checkToken("The claim", id)
+    for (const claimId of ids) {
       const result = yield* Connection.call(Subject.rpc.pool(pool, "release"), ClaimResult, { claimId })
       results.push(result)
       if (output.format === "table") yield* output.line(`${result.claimId} ${output.style.state(result.outcome)}`)

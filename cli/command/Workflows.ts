@@ -7,6 +7,7 @@ import * as Stream from "effect/Stream"
 import * as Read from "../../shared/jetstream/Read.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
+import { timestamp } from "../../shared/protocol/Time.ts"
 import {
   Accepted,
   finalStatuses,
@@ -191,7 +192,7 @@ export const logs = (
       const found = RunWatch.logLine(subject, text)
       if (found === undefined || (only !== undefined && found.task.split(":")[0] !== only)) return
       const { log, task } = found
-      if (output.format !== "table") output.screen.write(`${JSON.stringify({ task, ...log })}\n`)
+      if (output.format !== "table") output.screen.write(`${JSON.stringify({ task, ...log, at: timestamp(log.at) })}\n`)
       else output.screen.write(`${RunWatch.logText(found, output.style)}\n`)
     }
     // What comes while the past is read waits, so that nothing is missing and nothing is told twice.

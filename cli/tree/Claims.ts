@@ -5,6 +5,8 @@ import * as Flag from "effect/cli/Flag"
 import * as Lazy from "../Lazy.ts"
 import { argument, example, flag, limit, pool, priority, text, whole } from "./Parts.ts"
 
+const anyPool = Argument.optional(pool)
+
 export const claim = Command.make("claim", {
   pool,
   command: Argument.String("cmd").pipe(
@@ -47,8 +49,12 @@ export const claim = Command.make("claim", {
 )
 
 export const release = Command.make("release", {
-  pool,
-  claim: Argument.String("claim").pipe(Argument.withDescription("Ids of the claims"), Argument.atLeast(1))
+  claim: Argument.String("pool|claim").pipe(
+    Argument.withDescription(
+      "The pool and the ids of its claims; or one claim alone, which is looked for in all pools"
+    ),
+    Argument.atLeast(1)
+  )
 }, Lazy.handler(() => import("../command/Release.ts").then((_) => _.run))).pipe(
   Command.withDescription("Give sandboxes back"),
   Command.withExamples([example("release default c-4f1", "Release one claim; releasing it again is no error")])
@@ -56,27 +62,29 @@ export const release = Command.make("release", {
 
 const claimsLs = Command.make(
   "ls",
-  { pool, limit },
+  { pool: anyPool, limit },
   Lazy.handler(
     () => import("../command/Claims.ts").then((_) => _.ls)
   )
 ).pipe(
   Command.withAlias("list"),
-  Command.withDescription("Claims of a pool that are held now, from the pool's event stream"),
-  Command.withExamples([example("claims ls default", "Who holds what")])
+  Command.withDescription("Claims that are held now, of a pool or of all, from the pools' event stream"),
+  Command.withExamples([example("claims ls", "Who holds what"), example("claims ls default", "Of one pool")])
 )
 const claimsDescribe = Command.make("describe", {
-  pool,
-  claim: argument("claim", "Id of the claim")
+  claim: Argument.String("pool|claim").pipe(
+    Argument.withDescription("The pool and the id of the claim; or the claim alone, which is looked for in all pools"),
+    Argument.between(1, 2)
+  )
 }, Lazy.handler(() => import("../command/Claims.ts").then((_) => _.describe))).pipe(
   Command.withDescription("The result and the state of one claim"),
   Command.withExamples([example("claims describe default c-4f1", "Its sandbox, lease and times")])
 )
 const claimsWatch = Command.make("watch", {
-  pool,
+  pool: anyPool,
   since: text("since", "sequence", "From this stream sequence on; from now on when not given")
 }, Lazy.handler(() => import("../command/Claims.ts").then((_) => _.watch))).pipe(
-  Command.withDescription("Every claim, release and expiry of a pool as it happens"),
+  Command.withDescription("Every claim, release and expiry of a pool, or of all, as it happens"),
   Command.withExamples([example("claims watch default -o jsonl", "One JSON line for each event")])
 )
 const claimsPause = Command.make("pause", {
