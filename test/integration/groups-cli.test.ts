@@ -135,6 +135,6 @@ layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("heddle gr
       const recovered = yield* heddle(url, "workflows", "recover", "t-1", "--wait")
       assert.strictEqual(recovered.out, "t-1 SUCCEEDED\n")
       const unknown = yield* heddle(url, "tasks", "run", "t-1", "nobody")
-      assert.strictEqual(unknown.code, 4)
+      assert.strictEqual(unknown.code, 2)
     }))
 })

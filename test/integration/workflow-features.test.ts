@@ -197,7 +197,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("what a wo
       yield* waitFor(() => executor.ran.length === 3)
       assert.strictEqual((yield* result(nats, instanceId)).state, "SUCCEEDED")
       const refused = yield* Effect.flip(command("run-task", { instanceId, task: "nobody" }))
-      assert.strictEqual(refused.code, "Conflict")
+      assert.deepStrictEqual([refused.code, refused.path], ["InvalidMessage", "task"])
       isHeld = true
       const group = yield* start(nats, { inline: example("concurrency-group") })
       yield* waitFor(() => executor.running.size === 2)
