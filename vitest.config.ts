@@ -5,6 +5,9 @@ import { defineConfig } from "vitest/config"
 // A test asks nothing of the machine that the bootstrap has not installed, and picks its own free ports and folders.
 const roots = "{shared,services,plugins,cli,infra}"
 
+/** Test files side by side; on two cores Vitest would run one by one, and many of them mostly wait. */
+const maxWorkers = 2
+
 export default defineConfig({
   test: {
     projects: [
@@ -13,7 +16,8 @@ export default defineConfig({
           name: "unit",
           include: [`${roots}/**/*.test.ts`, "test/{corpus,properties}/**/*.test.ts"],
           exclude: ["**/node_modules/**", "**/*.integration.test.ts"],
-          environment: "node"
+          environment: "node",
+          maxWorkers
         }
       },
       {
@@ -25,7 +29,8 @@ export default defineConfig({
           ],
           environment: "node",
           testTimeout: 60_000,
-          hookTimeout: 60_000
+          hookTimeout: 60_000,
+          maxWorkers
         }
       },
       {
@@ -35,7 +40,8 @@ export default defineConfig({
           environment: "node",
           testTimeout: 180_000,
           hookTimeout: 120_000,
-          fileParallelism: false
+          fileParallelism: false,
+          sequence: { groupOrder: 1 }
         }
       },
       {
@@ -48,8 +54,8 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 120_000,
           // two files side by side, since they mostly wait; not beside the other projects: they would only wait for each other's processes
-          maxWorkers: 2,
-          sequence: { groupOrder: 1 }
+          maxWorkers,
+          sequence: { groupOrder: 2 }
         }
       }
     ]
