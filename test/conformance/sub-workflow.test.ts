@@ -222,10 +222,17 @@ describe("sub-workflow", () => {
         const ending = yield* family(mesh, "C14", { "sub/y": Script.hold })
         const ended = yield* ending.child("sub")
         const { spec } = yield* ended.running("y")
+        // the child's task is taken from the lane while nobody answers: the next owner has to emit it again
+        const asking = yield* family(mesh, "C14", { "sub/x": Script.leave })
+        const asked = yield* asking.child("sub")
+        const isOnLane = (its: typeof asked) => executor.lane.has(`${its.id}/x:1:1`)
+        yield* until("the child's task is on the lane", Effect.sync(() => isOnLane(asked)))
         // the parent has just been told that it is started
         const early = yield* family(mesh, "C14", { "sub/x": Script.leave })
         const before = executor.reported.length
         yield* silence(mesh, first)
+        executor.take(asked.id)
+        assert.isFalse(isOnLane(asked))
         executor.end(spec, { _tag: "SUCCEEDED", outputs: { rows: 1 } })
         yield* until("the report is stored", Effect.sync(() => executor.reported.length > before))
         yield* crash
@@ -233,15 +240,17 @@ describe("sub-workflow", () => {
         yield* child.succeed("x")
         const late = yield* early.child("sub")
         // what the dead owner emitted may be on the lane too: taking that leads to nothing
-        yield* until(
-          "the child's task is taken from the lane",
-          Effect.sync(() => {
-            executor.take(late.id)
-            return executor.of(late.id, "x")
-          })
-        )
-        yield* late.succeed("x")
-        for (const [one, its] of [[running, child], [ending, ended], [early, late]] as const) {
+        for (const its of [asked, late]) {
+          yield* until(
+            "the child's task is taken from the lane",
+            Effect.sync(() => {
+              executor.take(its.id)
+              return executor.of(its.id, "x")
+            })
+          )
+          yield* its.succeed("x")
+        }
+        for (const [one, its] of [[running, child], [ending, ended], [asking, asked], [early, late]] as const) {
           assert.strictEqual((yield* one.result).state, "SUCCEEDED")
           assert.strictEqual((yield* its.result).state, "SUCCEEDED")
           assert.strictEqual(yield* one.summary, "sub:SUCCEEDED/1 after:SUCCEEDED/1")

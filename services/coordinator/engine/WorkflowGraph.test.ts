@@ -168,7 +168,7 @@ it("10,000 tasks and 20,000 dependencies compile in linear time", () => {
   // How long it takes at all is measured by `npm run bench -- engine compile`.
   const cost = (of: Definition, times: number): number => {
     let least = Number.POSITIVE_INFINITY
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < 15; round++) {
       const from = process.cpuUsage()
       for (let i = 0; i < times; i++) WorkflowGraph.compile(of, ref)
       const { system, user } = process.cpuUsage(from)
@@ -179,5 +179,5 @@ it("10,000 tasks and 20,000 dependencies compile in linear time", () => {
   cost(small, 8)
   const ratio = cost(large, 1) / cost(small, 8)
   // Eight times the tasks: about 8 when it is linear, 64 when a step looks at all others.
-  assert.isBelow(ratio, 48, `8 times the tasks take ${ratio.toFixed(1)} times as long`)
+  assert.isBelow(ratio, 32, `8 times the tasks take ${ratio.toFixed(1)} times as long`)
 })
