@@ -4,7 +4,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { deflateRawSync } from "node:zlib"
 import { onTestFinished, vi } from "vitest"
-import { findKubeTools, unzip, versions } from "./kube-tools.mjs"
+import { findHelm3, findKubeTools, unzip, versions } from "./kube-tools.mjs"
 
 /** As zip programs write it: local header, data, directory, end. */
 const zip = (files: ReadonlyArray<readonly [name: string, text: string, isPacked: boolean]>): Buffer => {
@@ -51,11 +51,17 @@ it("named programs first, then the tool folder, without network", async () => {
   vi.stubEnv("HEDDLE_TOOLS", folder)
   vi.stubEnv("HEDDLE_KUBECTL", "/opt/kubectl")
   vi.stubEnv("HEDDLE_HELM", "/opt/helm")
+  vi.stubEnv("HEDDLE_HELM3", "/opt/helm3")
   assert.deepStrictEqual(await findKubeTools(), { kubectl: "/opt/kubectl", helm: "/opt/helm" })
+  assert.strictEqual(await findHelm3(), "/opt/helm3")
   if (process.platform !== "linux" || process.arch !== "x64") return
   const own = join(folder, `kube-${versions.kubectl}-${versions.helm}`)
   mkdirSync(own)
   writeFileSync(join(own, "helm"), "")
   vi.stubEnv("HEDDLE_HELM", "")
   assert.deepStrictEqual(await findKubeTools(), { kubectl: "/opt/kubectl", helm: join(own, "helm") })
+  const older = join(folder, `helm-${versions.helm3}`)
+  mkdirSync(older)
+  vi.stubEnv("HEDDLE_HELM3", "")
+  assert.strictEqual(await findHelm3(), join(older, "helm"))
 })

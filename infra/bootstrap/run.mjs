@@ -5,7 +5,7 @@ import { createHash } from "node:crypto"
 import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from "node:fs"
 import { delimiter, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { findKubeTools } from "./kube-tools.mjs"
+import { findHelm3, findKubeTools } from "./kube-tools.mjs"
 import { findNatsServer, root } from "./nats-server.mjs"
 
 const programs = new Map([
@@ -187,7 +187,11 @@ async function main() {
   const node = findNode()
   const server = await findNatsServer()
   // The tests that need it fail by themselves, with the same words.
-  if (name === "test") await findKubeTools().catch((error) => process.stderr.write(`${error.message}\n`))
+  if (name === "test") {
+    await Promise.all(
+      [findKubeTools(), findHelm3()].map((found) => found.catch((error) => process.stderr.write(`${error.message}\n`)))
+    )
+  }
   if (program === undefined) {
     process.stdout.write(`node ${node}\nnats-server ${server.version} ${server.path}\n`)
     return
