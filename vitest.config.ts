@@ -17,6 +17,9 @@ export default defineConfig({
           include: [`${roots}/**/*.test.ts`, "test/{corpus,properties}/**/*.test.ts"],
           exclude: ["**/node_modules/**", "**/*.integration.test.ts"],
           environment: "node",
+          // they take milliseconds, or compute for seconds: the bound is for what hangs, not for a machine that is slow today
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
           maxWorkers
         }
       },
