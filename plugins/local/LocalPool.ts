@@ -454,12 +454,29 @@ export const open = Effect.fnUntraced(function*(context: OpenContext, config: Lo
       folder: kept.directory,
       skip: new Set(kept.child?.pid === undefined ? [] : [kept.child.pid])
     }
-    ProcessTree.signalAll(selection, signal)
-    // One that was being forked at the first look.
-    ProcessTree.signalAll(selection, signal)
-    kept.isPaused = signal === "SIGSTOP"
-    change(kept, "Running")
-    done({ _tag: "Done" })
+    if (signal === "SIGCONT") {
+      kept.isPaused = false
+      ProcessTree.signalAll(selection, signal)
+      // One that was being forked at the first look.
+      ProcessTree.signalAll(selection, signal)
+      change(kept, "Running")
+      return done({ _tag: "Done" })
+    }
+    // Answered when all of it stands still; what comes meanwhile (a release, a resume) goes first.
+    kept.isPaused = true
+    const isOurs = () => kept.mark?.claimId === write.claimId && kept.phase === "Running"
+    fork(
+      Effect.promise(() => ProcessTree.stopAll(selection, () => kept.isPaused && isOurs())).pipe(
+        Effect.map(({ left }) => {
+          if (!isOurs()) return done({ _tag: "NotOurs" })
+          if (kept.isPaused && left > 0) {
+            return done({ _tag: "Unknown", reason: `${left} of its processes do not stand still yet` })
+          }
+          change(kept, "Running")
+          done({ _tag: "Done" })
+        })
+      )
+    )
   }
 
   const deleteSync = (write: DeleteWrite): DeleteOutcome => {

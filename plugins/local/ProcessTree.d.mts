@@ -16,3 +16,8 @@ export const killAll: (
   selection: Selection,
   roundsMax?: number
 ) => Promise<{ readonly left: number; readonly foreign: ReadonlySet<number> }>
+export const stopAll: (
+  selection: Selection,
+  isWanted: () => boolean,
+  roundsMax?: number
+) => Promise<{ readonly left: number }>

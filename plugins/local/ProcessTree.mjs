@@ -21,7 +21,7 @@ export const processIds = () => {
   }
 }
 
-/** Parent id, process group and session of a live process; `undefined` when it is gone or a zombie. */
+/** State letter, parent id, process group and session of a live process; `undefined` when it is gone or a zombie. */
 const statOf = (pid) => {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "latin1")
@@ -29,6 +29,7 @@ const statOf = (pid) => {
     return fields[0] === "Z" || fields[0] === "X"
       ? undefined
       : {
+        state: fields[0],
         parent: Number(fields[1]),
         group: Number(fields[2]),
         session: Number(fields[3]),
@@ -150,4 +151,34 @@ export const killAll = async (selection, roundsMax = 200) => {
     seen = signal(selection, "SIGKILL")
   }
   return { left: seen.count, foreign: seen.foreign }
+}
+
+/**
+ * SIGSTOP until every member stands still: the kernel stops a process only when it next leaves the kernel, and one may fork between the look and the signal. One that waits in the
+ * kernel uninterruptibly (D: for a disk, or for its vfork child, which may be stopped) counts once it has the signal: it runs nothing of its own before it stops.
+ * `left`: how many still run after `roundsMax`. Gives up early once `isWanted` says no.
+ */
+export const stopAll = async (selection, isWanted, roundsMax = 100) => {
+  if (!isLinux) {
+    signalAll(selection, "SIGSTOP")
+    return { left: 0 }
+  }
+  const signalled = new Set()
+  const isRunning = ({ pid }) => {
+    const state = statOf(pid)?.state
+    return state !== undefined && state !== "T" && state !== "t" && !(state === "D" && signalled.has(pid))
+  }
+  let left = 0
+  // Twice in a row none: a child that was being forked at one look is there at the next.
+  for (let round = 0, stillCount = 0; round < roundsMax && stillCount < 2 && isWanted(); round++) {
+    const running = look(selection).found.filter(isRunning)
+    left = running.length
+    stillCount = left === 0 ? stillCount + 1 : 0
+    for (const { pid } of running) {
+      signalOne(pid, "SIGSTOP")
+      signalled.add(pid)
+    }
+    if (left > 0) await sleep(Math.min(1 + round, 20))
+  }
+  return { left }
 }

