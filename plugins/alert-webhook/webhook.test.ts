@@ -13,6 +13,8 @@ const alert: AlertMessage = {
   message: "task load failed: exit 1"
 }
 const context = { publish: () => Effect.void }
+/** For one POST: a machine that stands still for a while is no answer that does not come. */
+const timeout = 60_000
 
 /** Answers with the statuses in turn. */
 const server = (statuses: ReadonlyArray<number>) =>
@@ -20,7 +22,8 @@ const server = (statuses: ReadonlyArray<number>) =>
     Effect.callback<{ readonly url: string; readonly got: Array<{ headers: IncomingHttpHeaders; body: string }> }>(
       (resume) => {
         const got: Array<{ headers: IncomingHttpHeaders; body: string }> = []
-        const http = createServer((request, response) => {
+        // an idle connection stays open: one that ends while the next alert is on its way would fail it
+        const http = createServer({ keepAliveTimeout: 0 }, (request, response) => {
           let body = ""
           request.setEncoding("utf8").on("data", (part: string) => body += part).on("end", () => {
             const status = statuses[Math.min(got.length, statuses.length - 1)] ?? 200
@@ -46,7 +49,7 @@ describe("alert sink webhook", () => {
   it.live("a POST with the alert, its id and the configured headers", () =>
     Effect.gen(function*() {
       const { got, url } = yield* server([204])
-      yield* webhook({ url, headers: { authorization: "Bearer t" } }).deliver(alert, context)
+      yield* webhook({ url, timeout, headers: { authorization: "Bearer t" } }).deliver(alert, context)
       assert.deepStrictEqual(JSON.parse(got[0]?.body ?? ""), alert)
       assert.deepStrictEqual(
         [got[0]?.headers["idempotency-key"], got[0]?.headers["authorization"], got[0]?.headers["content-type"]],
@@ -57,7 +60,7 @@ describe("alert sink webhook", () => {
   it.live("503 is tried again, 404 and a redirect are for good, and so is a missing address", () =>
     Effect.gen(function*() {
       const { got, url } = yield* server([503, 404, 302])
-      const sink = webhook({ url })
+      const sink = webhook({ url, timeout })
       const failures = [
         yield* Effect.flip(sink.deliver(alert, context)),
         yield* Effect.flip(sink.deliver(alert, context)),

@@ -22,7 +22,8 @@ const server = (handler: Handler) =>
       readonly close: () => void
     }>((resume) => {
       const got: Array<IncomingMessage & { readonly text: string }> = []
-      const server = createServer((request, response) => {
+      // an idle connection stays open: one that ends while the next request is on its way would fail it
+      const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
         let text = ""
         request.setEncoding("utf8").on("data", (part: string) => text += part).on("end", () => {
           const whole = Object.assign(request, { text })
@@ -41,6 +42,9 @@ const server = (handler: Handler) =>
     }),
     ({ close }) => Effect.sync(close)
   )
+
+/** An origin where nobody listens: below the ports that systems give out, so that none comes to listen there. */
+const nowhere = "http://127.0.0.1:2"
 
 const messaging = {} as Messaging // not used by this type
 const run = Effect.fnUntraced(
@@ -142,9 +146,7 @@ describe("task type http", () => {
       const { outcome } = yield* run({ url: `${origin}/404`, expect: ["2xx", 404] })
       assert.deepStrictEqual(outcome, { _tag: "Succeeded", outputs: { status: 404, headers: {}, text: "no 404" } })
       assert.strictEqual((yield* run({ url: `${origin}/204`, expect: [200] })).outcome._tag, "Fatal")
-      const closed = yield* server(() => {})
-      closed.close()
-      const { outcome: refused, reason } = yield* run({ url: closed.origin })
+      const { outcome: refused, reason } = yield* run({ url: nowhere })
       assert.strictEqual(refused._tag, "Failed")
       assert.match(reason, /ECONNREFUSED|refused/i)
       assert.strictEqual(
@@ -191,9 +193,9 @@ describe("task type http", () => {
       const slow = yield* run({ url: `${origin}/slow`, timeout: "100ms" })
       assert.deepStrictEqual(slow.outcome, { _tag: "Failed", reason: `GET ${origin}: no answer within 100 ms` })
       const fiber = yield* Effect.forkChild(run({ url: origin }))
-      yield* Deferred.await(asked).pipe(Effect.timeout("5 seconds"))
+      yield* Deferred.await(asked).pipe(Effect.timeout("1 minute"))
       yield* Fiber.interrupt(fiber)
-      yield* Deferred.await(broken).pipe(Effect.timeout("5 seconds"))
+      yield* Deferred.await(broken).pipe(Effect.timeout("1 minute"))
     }))
 
   it.live("an answer is held no further than outputs may have; what is no JSON is told", () =>
@@ -268,9 +270,7 @@ describe("task type http", () => {
         headers: { authorization: "Bearer header-secret", "x-api-key": "key-secret" }
       }
       const asked = yield* run({ url: `${origin}/hooks/path-secret`, ...options })
-      const closed = yield* server(() => {})
-      closed.close()
-      const down = yield* run({ url: `${closed.origin}/hooks/path-secret?token=query-secret`, ...options })
+      const down = yield* run({ url: `${nowhere}/hooks/path-secret?token=query-secret`, ...options })
       for (const text of [asked.reason, asked.logged, down.reason, down.logged]) {
         assert.notMatch(text, /(query|header|key|path)-secret/)
         assert.isNotEmpty(text)
