@@ -294,7 +294,13 @@ interface StreamInfo {
   readonly created: string
   readonly config: StreamConfig
   readonly cluster?: { readonly replicas?: ReadonlyArray<unknown> }
-  readonly state: { readonly last_seq: number; readonly messages: number; readonly consumer_count: number }
+  readonly state: {
+    readonly first_seq: number
+    readonly last_seq: number
+    readonly messages: number
+    readonly bytes: number
+    readonly consumer_count: number
+  }
 }
 
 export const info = (nats: Connection, streamName: string): Effect.Effect<Option.Option<StreamInfo>, JetStreamFailed> =>
