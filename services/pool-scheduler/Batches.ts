@@ -19,6 +19,8 @@ export interface BatchPorts {
   readonly abandon: (member: Claim, now: EpochMs) => void
   /** Kept for whoever asks again. */
   readonly record: (settled: Settled) => void
+  /** It has its result: told once. */
+  readonly answered: (batch: Batch, settled: Settled) => void
   /** Sandboxes, slots and places in a quota may be free. */
   readonly ended: () => void
 }
@@ -92,7 +94,9 @@ export class Batches {
       // The lease of all of them begins now, however long the first one was held for the last.
       const now = this.ports.now()
       for (const member of batch.members) this.ports.renew(member, undefined, now)
-      settle(batch, batch.claimed())
+      const settled = batch.claimed()
+      settle(batch, settled)
+      this.ports.answered(batch, settled)
     }
   }
 
@@ -114,6 +118,7 @@ export class Batches {
       else this.ports.abandon(member, now)
     }
     settle(batch, settled)
+    this.ports.answered(batch, settled)
     this.over(batch, settled)
     this.ports.ended()
     return settled

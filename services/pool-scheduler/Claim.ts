@@ -78,6 +78,9 @@ export class Claim {
   leaseExpiresAt: EpochMs = Infinity
   firstWriteAt: EpochMs = 0
   writeStartedAt: EpochMs = 0
+  /** The same moments by `PoolMeters.seconds`. */
+  arrivedSeconds = 0
+  firstWriteSeconds = 0
   /** Counts writes, so that an answer that comes after its deadline is known to be late. */
   writes = 0
   readBacks = 0

@@ -69,7 +69,11 @@ export class ClaimWrites {
     claim.phase = "Inflight"
     claim.uid = uid
     claim.sandbox = asClaimed(cell.state.sandbox, spec)
-    if (claim.attempts++ === 0) claim.firstWriteAt = now
+    const seconds = desk.meters.seconds()
+    if (claim.attempts++ === 0) {
+      claim.firstWriteAt = now
+      claim.firstWriteSeconds = seconds
+    }
     claim.writeStartedAt = now
     const number = ++claim.writes
     let isAnswered = false
@@ -85,6 +89,7 @@ export class ClaimWrites {
     }, (outcome) => {
       if (isAnswered) return
       isAnswered = true
+      desk.meters.written(outcome, seconds)
       // A later answer than the write's deadline: it is being read back, which says the same and more.
       if (claim.writes !== number || claim.phase !== "Inflight") return
       this.written(claim, uid, version, outcome)

@@ -125,6 +125,7 @@ export class Creations {
       switch (outcome._tag) {
         case "Done":
           this.failures = 0
+          desk.meters.created.total++
           creation.doneAt = this.deltas()
           desk.clearAlarm(creation.alarm)
           return
@@ -135,6 +136,7 @@ export class Creations {
         case "HardError": {
           // Not this one but creating as such: one pause for all, then new names.
           this.forget(creation)
+          desk.meters.notCreated.total++
           const waitMs = Math.min(1_000 * 2 ** this.failures++, 60_000)
           desk.setAlarm(this.pause, now + waitMs)
           desk.warn("a sandbox could not be created", { name: creation.name, reason: outcome.message, waitMs })

@@ -38,6 +38,7 @@ import {
   type StartupId,
   TaskInstanceId
 } from "../../shared/protocol/Token.ts"
+import { stopwatch, Telemetry } from "../../shared/telemetry/Meters.ts"
 import type * as AlarmClock from "./AlarmClock.ts"
 import * as Autoscaling from "./Autoscaling.ts"
 import type { Claim, ClaimSpec, OnSettled } from "./Claim.ts"
@@ -49,6 +50,7 @@ import type { Counters } from "./EnvScheduler.ts"
 import * as LaneStorageClient from "./LaneStorageClient.ts"
 import type { ClaimEvent } from "./LiveClaims.ts"
 import { PoolEvents } from "./PoolEvents.ts"
+import * as PoolMeters from "./PoolMeters.ts"
 import type { Adjustable } from "./PoolOptions.ts"
 import type { Owned } from "./PoolOwnership.ts"
 import { PoolScheduler } from "./PoolScheduler.ts"
@@ -282,6 +284,8 @@ export const run = (
       onFenced: () => end(new OwnershipLost({ pool: key, reason: "its event stream was taken over" })),
       warn
     })
+    const telemetry = yield* Telemetry
+    const meters = new PoolMeters.PoolMeters(telemetry, key, stopwatch(nats.clock))
     const chosenIds = new Set<string>()
     const hadResults = yield* ClaimResults.hasAny(nats, pool).pipe(Effect.mapError(failed))
     const tellsTasks = !provider.capabilities.synchronous
@@ -417,6 +421,7 @@ export const run = (
         repair,
         event: onEvent,
         changed: tidings.changed,
+        meters,
         adoptedTask: (claim) => settleLate === undefined ? void adopted.push(claim) : settleLate(claim),
         fenced: (current) => end(new OwnershipLost({ pool: key, reason: `the provider has seen session ${current}` })),
         warn
@@ -511,6 +516,7 @@ export const run = (
       lookUntil: hadResults ? alarm.now() + resultsKeptMs : 0,
       laneBuffered: storage.buffered
     })
+    yield* PoolMeters.show(telemetry, key, scheduler, core)
     // Requests need no consumer: after a take-over of many pools each answers claims before the consumers of all stand.
     yield* serve(live)
     const [lanes, durable] = yield* Effect.all([storage.start, DurableClaims.start(nats, live)], { concurrency: 2 })

@@ -44,6 +44,8 @@ export const directoryDefaults = { ownerGraceMs: 500, executorGraceMs: 30_000 } 
 const rankDelayMs = 500
 const parkedMax = 1_000
 const restartAgainMs = 100
+/** Pools that a reason names. */
+const namesMax = 5
 const restartMinMs = 500
 const restartMaxMs = 30_000
 
@@ -159,6 +161,30 @@ export class PoolDirectory {
       found.push({ pool: entry.pool, spec: entry.spec, owner: entry.owner?.owner ?? null, live: entry.live })
     }
     return found
+  }
+
+  /** Pools that are served here. */
+  get served(): number {
+    let count = 0
+    for (const { live } of this.entries.values()) if (live !== undefined) count++
+    return count
+  }
+
+  /** Why not all that is ours is served; `undefined`: it is. */
+  unready(): string | undefined {
+    if (!this.isComplete) return "the pools are not read yet"
+    if (!this.isRegistryComplete) return "the registry is not read yet"
+    const missing: Array<string> = []
+    for (const { live, owner, pool, spec } of this.entries.values()) {
+      if (spec !== undefined && live === undefined && owner !== undefined && this.isOurs(owner)) {
+        missing.push(poolKey(pool))
+      }
+    }
+    if (missing.length === 0) return undefined
+    const names = missing.slice(0, namesMax).join(", ")
+    return `${missing.length} pools of this scheduler are not served yet: ${names}${
+      missing.length > namesMax ? ", ..." : ""
+    }`
   }
 
   get liveExecutors(): ReadonlyArray<MemberId> {

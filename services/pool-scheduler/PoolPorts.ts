@@ -5,6 +5,7 @@ import type { ProviderPool } from "../../shared/plugin/PoolProvider.ts"
 import type { EpochMs, SessionId } from "../../shared/protocol/Token.ts"
 import type { Claim } from "./Claim.ts"
 import type { ClaimEvent } from "./LiveClaims.ts"
+import type { PoolMeters } from "./PoolMeters.ts"
 
 /** The world as the scheduler sees it. Nothing here waits or throws. */
 export interface Ports {
@@ -22,6 +23,8 @@ export interface Ports {
   readonly warn: (message: string, details: Readonly<Record<string, unknown>>) => void
   /** Some counter of `snapshot` may have changed: told often, must cost nothing. */
   readonly changed?: () => void
+  /** Absent: nothing is counted for anybody. */
+  readonly meters?: PoolMeters
 }
 
 /** `shared/protocol` Snapshot without what the task side adds. `lastDispatchAt` 0: never. */

@@ -21,6 +21,7 @@ import { ClaimQueue } from "./ClaimQueue.ts"
 import { ClaimWrites } from "./ClaimWrites.ts"
 import { LiveClaims } from "./LiveClaims.ts"
 import * as Pause from "./Pause.ts"
+import * as PoolMeters from "./PoolMeters.ts"
 import { type Adjustable, defaults, type Options } from "./PoolOptions.ts"
 import type { Counters, Ports } from "./PoolPorts.ts"
 import { PoolSize } from "./PoolSize.ts"
@@ -78,7 +79,8 @@ export class PoolScheduler {
       fenced: ports.fenced,
       warn: ports.warn,
       writeDeadlineMs: this.options.casDeadlineMs,
-      backOffMs: (attempt) => Math.min(this.options.retryMinMs * 2 ** Math.min(attempt, 20), this.options.retryMaxMs)
+      backOffMs: (attempt) => Math.min(this.options.retryMinMs * 2 ** Math.min(attempt, 20), this.options.retryMaxMs),
+      meters: ports.meters ?? PoolMeters.unseen(ports.now)
     }
     this.cache = new SandboxCache(this.options.reservationTtlMs, {
       now: ports.now,
@@ -96,6 +98,7 @@ export class PoolScheduler {
       renew: (member, ttlMs, now) => this.claims.renew(member, ttlMs, now),
       abandon: (member, now) => this.claims.abandon(member, "Cancelled", now),
       record: (settled) => this.results.keep(settled),
+      answered: (batch, settled) => this.desk.meters.batchAnswered(batch, settled.outcome),
       ended: () => this.pump()
     })
     this.claims = new LiveClaims({
@@ -105,7 +108,10 @@ export class PoolScheduler {
       quotas: this.quotas,
       results: this.results,
       batches: this.batches,
-      event: ports.event,
+      event: (event) => {
+        this.desk.meters.event(event)
+        ports.event(event)
+      },
       giveBack: (uid, claimId, mode) => this.releases.giveBack(uid, claimId, mode)
     })
     this.writes = new ClaimWrites(this.desk, this.cache, this.options.inflightCasMax, {
@@ -157,6 +163,7 @@ export class PoolScheduler {
     }
     const now = this.ports.now()
     const claim = new Claim(spec, this.sequence++, now, onSettled)
+    claim.arrivedSeconds = this.desk.meters.seconds()
     const refusal = this.refusalOf(claim, 1)
     if (refusal !== undefined) {
       this.claims.turnAway(claim, refusal.outcome, refusal.error, now)
@@ -192,6 +199,7 @@ export class PoolScheduler {
     const batch = this.batches.make(spec, count, () => this.sequence++, onSettled)
     const [first] = batch.members
     if (first === undefined) return undefined
+    first.arrivedSeconds = this.desk.meters.seconds()
     const isTaken = batch.members.some((member) => this.claims.has(member.spec.claimId))
     const refusal = isTaken
       ? {
@@ -203,6 +211,7 @@ export class PoolScheduler {
       const { error, outcome } = refusal ??
         { outcome: "QueueFull", error: Admission.queueFull(this.queue.length) } as const
       batch.settled = { claimId: spec.claimId, outcome, queuedMs: 0, casMs: 0, attempts: 0, error }
+      this.desk.meters.batchAnswered(batch, outcome)
       onSettled(batch.settled)
       return undefined
     }
@@ -272,9 +281,14 @@ export class PoolScheduler {
   renew(claimId: ClaimId, ttlMs: number | undefined): Settled | undefined {
     const now = this.ports.now()
     const batch = this.batches.get(claimId)
-    if (batch !== undefined) return this.batches.renew(batch, ttlMs, now)
-    const claim = this.claims.get(claimId)
-    return claim === undefined ? undefined : this.claims.renew(claim, ttlMs, now)
+    const claim = batch === undefined ? this.claims.get(claimId) : undefined
+    const renewed = batch !== undefined
+      ? this.batches.renew(batch, ttlMs, now)
+      : claim === undefined
+      ? undefined
+      : this.claims.renew(claim, ttlMs, now)
+    if (renewed !== undefined) this.desk.meters.renewed.total++
+    return renewed
   }
 
   /**

@@ -170,7 +170,10 @@ export class PoolSize {
       if (isAnswered) return
       isAnswered = true
       desk.clearAlarm(alarm)
-      if (outcome._tag === "Done") return done()
+      if (outcome._tag === "Done") {
+        desk.meters.deleted.total++
+        return done()
+      }
       if (outcome._tag === "Fenced" || attempt >= removalsMax) {
         desk.warn("a sandbox of a deleted pool may be left", { sandbox: uid, outcome: outcome._tag })
         return done()

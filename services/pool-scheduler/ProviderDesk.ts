@@ -5,6 +5,7 @@ import type { ProviderPool } from "../../shared/plugin/PoolProvider.ts"
 import type { EpochMs, SessionId } from "../../shared/protocol/Token.ts"
 import type * as Alarms from "./Alarms.ts"
 import type { Claim } from "./Claim.ts"
+import type { PoolMeters } from "./PoolMeters.ts"
 
 /** Something to be done later that is not about a claim. */
 export interface Errand {
@@ -28,4 +29,5 @@ export interface ProviderDesk {
   /** The deadline of one write, whatever its caller does. */
   readonly writeDeadlineMs: number
   readonly backOffMs: (attempt: number) => number
+  readonly meters: PoolMeters
 }

@@ -83,7 +83,10 @@ export class Releases {
         case "Done":
         case "NotOurs":
           this.forget(cell)
-          if (outcome._tag === "Done") cell.released = release.claimId
+          if (outcome._tag === "Done") {
+            cell.released = release.claimId
+            if (release.mode === "delete") desk.meters.deleted.total++
+          }
           if (outcome._tag === "NotOurs" && release.mode === "delete") this.cache.setLeaving(cell, false)
           this.cache.admit(cell)
           return this.ends.done()

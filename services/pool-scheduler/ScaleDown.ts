@@ -55,6 +55,7 @@ export class ScaleDown {
       if (isAnswered) return
       isAnswered = true
       desk.clearAlarm(overdue)
+      if (isDeleted) desk.meters.deleted.total++
       this.ports.settled(cell, isDeleted, version)
     }
     const overdue: DeskAlarm = Alarms.make({ run: () => answered(false) })

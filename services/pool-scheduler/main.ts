@@ -35,6 +35,9 @@ import { SystemEvent } from "../../shared/protocol/SystemEvent.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
 import { type MemberId, Namespace, PoolName, StartupId, Token } from "../../shared/protocol/Token.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
+import * as Catalog from "../../shared/telemetry/Catalog.ts"
+import { Telemetry } from "../../shared/telemetry/Meters.ts"
+import { ProcessReadiness } from "../../shared/telemetry/Readiness.ts"
 import * as AlarmClock from "./AlarmClock.ts"
 import * as ClaimRpcs from "./ClaimRpcs.ts"
 import { EnvDirectory } from "./EnvDirectory.ts"
@@ -92,6 +95,7 @@ const decodeSystemEvent = Decode.decoder(SystemEvent)
 const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
   const nats = yield* Nats
   const host = yield* PluginHost
+  const meters = yield* Telemetry
   yield* Streams.maintain(nats)
   const identity: PoolOwnership.Identity = { member: config.member, startup: yield* newStartup }
   const fibers = yield* FiberSet.make<void, never>()
@@ -118,6 +122,10 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
     startedAt: timestamp(nats.clock.currentTimeMillisUnsafe())
   }
   let isHeld = false
+  const takenOver = {
+    nobody: meters.counter(Catalog.poolTakeovers, { from: "nobody" }),
+    dead: meters.counter(Catalog.poolTakeovers, { from: "dead" })
+  }
   const setHeld = (isInDoubt: boolean): void => {
     isHeld = isInDoubt
     for (const { live } of directory.pools) if (live?.isPersistent === true) live.scheduler.setHeld(isHeld)
@@ -214,6 +222,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
       const owned = yield* PoolOwnership.acquire(nats, pool, identity, (owner) => directory.mayTake(owner))
       if (Option.isNone(owned)) return
       directory.ownerPut(pool, { owner: identity.member, startup: identity.startup }, owned.value.revision)
+      takenOver[before === undefined || before.startup === identity.startup ? "nobody" : "dead"].total++
       yield* Effect.logInfo(`pool ${poolKey(pool)} is ours, session ${owned.value.session}`)
       yield* OwnedPool.run({
         nats,
@@ -339,6 +348,11 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
       return yield* unavailable({ message: `pool ${poolKey(pool)} could not be made: ${outcome.reason}` })
     }
   }
+  yield* meters.gaugeScoped(Catalog.poolsOwned, {}, () => directory.served)
+  yield* (yield* ProcessReadiness).addScoped(
+    "pool-scheduler",
+    () => isHeld ? "it is not registered: its registration was lost and is made anew" : directory.unready()
+  )
   const sink = PoolSources.sink(nats, { directory, envs, member: config.member, changes })
   for (const source of host.poolSources.values()) {
     yield* supervised(`the pool source ${source.name}`, Effect.scoped(source.run(sink)))

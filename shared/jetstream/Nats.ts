@@ -104,6 +104,15 @@ const drainWaitMs = 2_000
 const forbiddenMax = 64
 const flushWaitMs = 2_000
 
+/** What a connection has carried, and how often it was made anew. */
+export interface Traffic {
+  readonly inMessages: number
+  readonly outMessages: number
+  readonly inBytes: number
+  readonly outBytes: number
+  readonly reconnects: number
+}
+
 export interface Connection {
   /** Without user and password. */
   readonly url: string
@@ -112,6 +121,8 @@ export interface Connection {
   /** The largest message the server takes, in bytes. */
   readonly payloadBytesMax: number
   readonly isConnected: boolean
+  /** Since this process opened it. */
+  readonly traffic: () => Traffic
   /** Core publish, at most once, never throws. `false`: it was dropped (connection down, closing, or larger than `payloadBytesMax`). */
   readonly publish: (subject: string, body: string | Uint8Array, options?: PublishOptions) => boolean
   readonly request: (
@@ -512,6 +523,7 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
       )
     )
   }
+  let reconnects = 0
   const watchStatus = async (): Promise<void> => {
     for await (const status of raw.status()) {
       if (status.type === "error" && status.error instanceof PermissionViolationError) {
@@ -520,6 +532,7 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
         failPending()
         for (const handler of disconnectHandlers) guarded("disconnect", handler)
       } else if (status.type === "reconnect") {
+        reconnects++
         for (const handler of reconnectHandlers) guarded("reconnect", handler)
       }
     }
@@ -551,6 +564,10 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
     },
     get isConnected() {
       return isUp(raw)
+    },
+    traffic: () => {
+      const { inBytes, inMsgs, outBytes, outMsgs } = raw.stats()
+      return { inMessages: inMsgs, outMessages: outMsgs, inBytes, outBytes, reconnects }
     },
     publish,
     requestUnsafe,

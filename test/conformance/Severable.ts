@@ -86,6 +86,7 @@ export const severable = (nats: Connection, onMessage: (passing: Passing) => boo
     get isConnected() {
       return nats.isConnected
     },
+    traffic: nats.traffic,
     publish: (subject, body, options) => passes("out", subject, textOf(body)) && nats.publish(subject, body, options),
     request: (subject, body, options) =>
       Effect.callback<Message, RequestError>((resume) =>
