@@ -10,7 +10,8 @@ import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import * as DurationSetting from "./DurationSetting.ts"
 import * as ChunkedVector from "./engine/ChunkedVector.ts"
 import * as Outstanding from "./engine/Outstanding.ts"
-import { type Execution, isEnded, Mark, type WorkflowState } from "./engine/WorkflowState.ts"
+import { type Execution, isEnded, Mark } from "./engine/TaskState.ts"
+import type { WorkflowState } from "./engine/WorkflowState.ts"
 
 /** An instance whose next timer is nearer than this stays in memory. */
 export const afterMsDefault = 30_000

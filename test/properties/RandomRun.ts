@@ -17,7 +17,7 @@ import * as Replay from "../../services/coordinator/engine/Replay.ts"
 import * as Requests from "../../services/coordinator/engine/Requests.ts"
 import { id, ScriptedRun, sha256, type Spec, textOf } from "../../services/coordinator/engine/ScriptedRun.ts"
 import * as Snapshot from "../../services/coordinator/engine/Snapshot.ts"
-import { activeUnits, type Unit } from "../../services/coordinator/engine/Turn.ts"
+import { activeUnits, type Unit } from "../../services/coordinator/engine/Unit.ts"
 import type { Entry, LifecycleEvent, StartData } from "../../shared/protocol/Journal.ts"
 import { InstanceId, RequestId, StreamSequence, TaskName } from "../../shared/protocol/Token.ts"
 

@@ -4,8 +4,7 @@
  * Kept true here: a condition is compiled to node indices once; it is decided only when all its predecessors are handled, from their states alone. A predecessor
  * that was skipped neither succeeded nor failed; one that passed (forbidden, dry run) succeeded.
  */
-import type { TaskState } from "./WorkflowState.ts"
-import { Mark } from "./WorkflowState.ts"
+import { Mark, type TaskState } from "./TaskState.ts"
 
 export type Condition =
   | { readonly _tag: "Task"; readonly index: number; readonly is: "success" | "failed" }

@@ -16,11 +16,12 @@ import type { FactReport } from "../../../shared/protocol/Report.ts"
 import type { EpochMs } from "../../../shared/protocol/Token.ts"
 import type { EngineEffect } from "./EngineEffect.ts"
 import * as Requests from "./Requests.ts"
-import * as Semaphore from "./Semaphore.ts"
+import * as SemaphoreFlow from "./SemaphoreFlow.ts"
 import * as SubWorkflow from "./SubWorkflow.ts"
 import * as TaskFlow from "./TaskFlow.ts"
 import { taskStates } from "./TaskStates.ts"
-import { activeUnits, Turn, type Unit } from "./Turn.ts"
+import { Turn } from "./Turn.ts"
+import { activeUnits, type Unit } from "./Unit.ts"
 import * as WorkflowFlow from "./WorkflowFlow.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
 import { workflowStates } from "./WorkflowStates.ts"
@@ -76,7 +77,7 @@ const handle = (turn: Turn, event: LifecycleEvent): void => {
     ) => void
     action(turn, unit, event)
   } else if (isSemaphoreEvent(event)) {
-    Semaphore.handle(turn, event)
+    SemaphoreFlow.handle(turn, event)
   } else if (event._tag === "WORKFLOW_RECOVER" && event.parent !== undefined) {
     WorkflowFlow.continueChild(turn, event.parent)
   } else {

@@ -6,29 +6,12 @@
  */
 import * as Schema from "effect/Schema"
 import { parseDurationMs } from "../../../shared/protocol/Time.ts"
-import { type EpochMs, type InstanceId, Namespace, SessionId, Token } from "../../../shared/protocol/Token.ts"
-import type { Query } from "./EngineEffect.ts"
+import { type EpochMs, Namespace, SessionId, Token } from "../../../shared/protocol/Token.ts"
+import type { Dependency, Query, Question } from "./EngineEffect.ts"
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
-import type { Unit } from "./Turn.ts"
+import type { Unit } from "./Unit.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
-
-/** The newest run of `workflow` of `namespace` that started in the window; `is`: how it must have ended. `name`: its key in the outputs. */
-export interface Dependency {
-  readonly workflow: string
-  readonly namespace: Namespace
-  readonly name: string
-  readonly from: EpochMs
-  readonly to: EpochMs
-  readonly is: "success" | "failed"
-}
-
-/** All of them, or any. */
-export interface Question {
-  readonly instance: InstanceId
-  readonly mode: "all" | "any"
-  readonly of: ReadonlyArray<Dependency>
-}
 
 export const dependenciesMax = 100
 const isName = Schema.is(Token)

@@ -10,12 +10,12 @@ import type {
   EpochMs,
   InstanceId,
   MemberId,
+  Namespace,
   StartupId,
   TaskInstanceId,
   TaskName
 } from "../../../shared/protocol/Token.ts"
 import type { WorkflowResult } from "../../../shared/protocol/Workflow.ts"
-import type { Question } from "./Dependent.ts"
 
 /** An attempt may run: put it on the lane. */
 export interface Dispatch {
@@ -69,6 +69,23 @@ export interface Send {
   readonly to: InstanceId
   readonly from: InstanceId
   readonly event: Signal["event"]
+}
+
+/** The newest run of `workflow` of `namespace` that started in the window; `is`: how it must have ended. `name`: its key in the outputs. */
+export interface Dependency {
+  readonly workflow: string
+  readonly namespace: Namespace
+  readonly name: string
+  readonly from: EpochMs
+  readonly to: EpochMs
+  readonly is: "success" | "failed"
+}
+
+/** All of them, or any. */
+export interface Question {
+  readonly instance: InstanceId
+  readonly mode: "all" | "any"
+  readonly of: ReadonlyArray<Dependency>
 }
 
 /** How other workflows ended: the answer is TASK_SUCCEEDED or TASK_FAILED of this attempt. Asked again until there is one. */

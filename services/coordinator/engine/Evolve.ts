@@ -13,17 +13,10 @@ import * as ChunkedVector from "./ChunkedVector.ts"
 import { initial } from "./Initial.ts"
 import * as Requests from "./Requests.ts"
 import * as Semaphore from "./Semaphore.ts"
+import { type Attempt, type Execution, isEnded, type Items, Mark, type TaskState } from "./TaskState.ts"
 import * as WorkflowExecutionGraph from "./WorkflowExecutionGraph.ts"
 import { nodeAt, parsePool, type TaskNode, type WorkflowGraph } from "./WorkflowGraph.ts"
-import {
-  type Attempt,
-  type Execution,
-  isEnded,
-  type Items,
-  Mark,
-  type TaskState,
-  type WorkflowState
-} from "./WorkflowState.ts"
+import type { WorkflowState } from "./WorkflowState.ts"
 
 /** The part of an entry that its transitions refer to: their time, and the causes whose payload they take over (`of`). */
 export interface TurnContext {

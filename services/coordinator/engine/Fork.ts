@@ -8,8 +8,9 @@ import type { Fork, StartData, Taken } from "../../../shared/protocol/Journal.ts
 import type { StreamSequence } from "../../../shared/protocol/Token.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Rendering from "./Rendering.ts"
+import { Mark, type TaskState } from "./TaskState.ts"
 import { nodeAt, type TaskNode, type WorkflowGraph } from "./WorkflowGraph.ts"
-import { Mark, type TaskState, type WorkflowState } from "./WorkflowState.ts"
+import type { WorkflowState } from "./WorkflowState.ts"
 
 /** How a task counts for a fork; nothing: it begins anew. */
 const asOf = (state: WorkflowState, node: TaskNode, task: TaskState): Taken["as"] | undefined => {

@@ -7,10 +7,10 @@
 import type { Entry } from "../../../shared/protocol/Journal.ts"
 import * as Decide from "./Decide.ts"
 import type { Alert, EngineEffect } from "./EngineEffect.ts"
-import * as Semaphore from "./Semaphore.ts"
+import * as SemaphoreFlow from "./SemaphoreFlow.ts"
 import * as SubWorkflow from "./SubWorkflow.ts"
 import * as TaskFlow from "./TaskFlow.ts"
-import { activeUnits } from "./Turn.ts"
+import { activeUnits } from "./Unit.ts"
 import * as WorkflowFlow from "./WorkflowFlow.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
 
@@ -49,7 +49,7 @@ const decidedAlerts = (before: WorkflowState, entry: Entry): ReadonlyArray<Alert
 
 /** Dispatches of SUBMITTED tasks, timers, intents not confirmed, asks for DISPATCHED and RUNNING tasks. */
 export const outstanding = (state: WorkflowState): ReadonlyArray<EngineEffect> => {
-  if (state.semaphore !== undefined) return Semaphore.outstanding(state, state.semaphore)
+  if (state.semaphore !== undefined) return SemaphoreFlow.outstanding(state, state.semaphore)
   const effects: Array<EngineEffect> = [...TaskFlow.checks(state), ...WorkflowFlow.serialCheck(state)]
   if (state.endedAt !== undefined) {
     effects.push(...SubWorkflow.ended(state))

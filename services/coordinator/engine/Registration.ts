@@ -14,7 +14,7 @@ import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Evolve from "./Evolve.ts"
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
-import { activeUnits, executionOf, type Unit } from "./Turn.ts"
+import { activeUnits, executionOf, type Unit } from "./Unit.ts"
 import { nodeAt } from "./WorkflowGraph.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
 

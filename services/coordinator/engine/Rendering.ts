@@ -11,10 +11,11 @@ import { timestamp } from "../../../shared/protocol/Time.ts"
 import type { EpochMs, SessionId } from "../../../shared/protocol/Token.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Expression from "./Expression.ts"
+import { Mark, type TaskState } from "./TaskState.ts"
 import * as Template from "./Template.ts"
-import type { Unit } from "./Turn.ts"
+import type { Unit } from "./Unit.ts"
 import { nodeAt, type TaskNode } from "./WorkflowGraph.ts"
-import { Mark, type TaskState, type WorkflowState } from "./WorkflowState.ts"
+import type { WorkflowState } from "./WorkflowState.ts"
 
 const nothing: Readonly<Record<string, unknown>> = {}
 

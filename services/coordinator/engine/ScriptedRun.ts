@@ -23,10 +23,11 @@ import * as Outstanding from "./Outstanding.ts"
 import * as Registration from "./Registration.ts"
 import * as Rendering from "./Rendering.ts"
 import * as Snapshot from "./Snapshot.ts"
-import { activeUnits } from "./Turn.ts"
+import { Mark } from "./TaskState.ts"
+import { activeUnits } from "./Unit.ts"
 import * as View from "./View.ts"
 import * as WorkflowGraph from "./WorkflowGraph.ts"
-import { Mark, type WorkflowState } from "./WorkflowState.ts"
+import type { WorkflowState } from "./WorkflowState.ts"
 
 /** A definition's `spec`, as written on the wire. */
 export type Spec = DefinitionEncoded["spec"]

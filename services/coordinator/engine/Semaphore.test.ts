@@ -8,7 +8,7 @@ import * as Outstanding from "./Outstanding.ts"
 import * as Replay from "./Replay.ts"
 import { id, ScriptedRun, type Spec } from "./ScriptedRun.ts"
 import * as Semaphore from "./Semaphore.ts"
-import { activeUnits } from "./Turn.ts"
+import { activeUnits } from "./Unit.ts"
 
 type Task = Spec["tasks"][number]
 const grouped = (name: string, more: Partial<Task> = {}): Task => ({

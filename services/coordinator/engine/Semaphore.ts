@@ -19,10 +19,7 @@ import {
   priorityDefault
 } from "../../../shared/protocol/Token.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
-import type { Send } from "./EngineEffect.ts"
-import type { Turn } from "./Turn.ts"
 import type { WorkflowGraph } from "./WorkflowGraph.ts"
-import type { WorkflowState } from "./WorkflowState.ts"
 
 /** `replace`: it has told all others to make way. */
 export interface Ticket {
@@ -71,6 +68,7 @@ export const idOfDefinition = (namespace: Namespace, name: string): InstanceId =
 /** Tickets of runs begin with this, those of attempts with the task's name. */
 const runMark = "#"
 export const ticketOfRun = (run: number, at: number): string => `${runMark}${run}@${at}`
+export const isOfRun = ({ ticket }: Ticket): boolean => ticket.startsWith(runMark)
 
 /** What every semaphore's journal names as its definition. No content has this hash. */
 export const definition = {
@@ -102,99 +100,11 @@ export const graph: WorkflowGraph = {
   fresh: ChunkedVector.fromArray([])
 }
 
-// ---- messages, also for Outstanding
-
-const send = (state: WorkflowState, { from, ticket }: Ticket, verb: string, event: Send["event"]): Send => ({
-  _tag: "Send",
-  id: `${verb}:${from}/${ticket}`,
-  to: from,
-  from: state.instance,
-  event
-})
-
-const granted = (state: WorkflowState, ticket: Ticket): Send =>
-  send(
-    state,
-    ticket,
-    "grant",
-    ticket.ticket.startsWith(runMark)
-      ? { _tag: "WORKFLOW_SLOT_GRANTED", ticket: ticket.ticket }
-      // Tickets that are no run's are ids of attempts.
-      : { _tag: "TASK_SLOT_GRANTED", id: ticket.ticket as Extract<Transition, { _tag: "SUBMITTED" }>["id"] }
-  )
-const refused = (state: WorkflowState, ticket: Ticket): Send =>
-  send(state, ticket, "refuse", { _tag: "WORKFLOW_SLOT_REFUSED", ticket: ticket.ticket })
-const makeWay = (state: WorkflowState, ticket: Ticket): Send =>
-  send(state, ticket, "make-way", {
-    _tag: "WORKFLOW_STOP",
-    reason: "a newer run of the definition takes its place (serial-priority)"
-  })
-
-/** Everything an owner that takes over says again. */
-export const outstanding = (state: WorkflowState, self: Semaphore): ReadonlyArray<Send> => [
-  ...self.held.map((ticket) => granted(state, ticket)),
-  ...self.refused.map((ticket) => refused(state, ticket)),
-  ...(self.waiting.some((ticket) => ticket.replace === true) ? self.held.map((ticket) => makeWay(state, ticket)) : [])
-]
-
-// ---- decide
-
-const isOne = (from: InstanceId, ticket: string) => (one: Ticket): boolean => one.ticket === ticket && one.from === from
-
-export const handle = (turn: Turn, event: SemaphoreLifecycleEvent): void => {
-  const self = turn.state.semaphore
-  if (self === undefined) return
-  if (event._tag === "SLOT_LIMIT") {
-    turn.apply({ _tag: "SLOT_LIMITED", of: turn.of })
-    return give(turn)
-  }
-  const { from } = event
-  if (event._tag === "SLOT_PRIORITY") {
-    if (self.waiting.some(isOne(from, event.ticket))) turn.apply({ _tag: "SLOT_MOVED", of: turn.of })
-    return
-  }
-  if (event._tag === "SLOT_CHECK") {
-    for (const one of self.held) if (one.from === from) turn.emit(granted(turn.state, one))
-    for (const one of self.refused) if (one.from === from) turn.emit(refused(turn.state, one))
-    return
-  }
-  const { ticket } = event
-  const is = isOne(from, ticket)
-  if (event._tag === "SLOT_RELEASE") {
-    if (!self.held.some(is) && !self.waiting.some(is) && !self.refused.some(is)) return
-    turn.apply({ _tag: "SLOT_FREED", from, ticket })
-    return give(turn)
-  }
-  const again = self.held.find(is)
-  if (again !== undefined) return turn.emit(granted(turn.state, again))
-  const known = self.refused.find(is)
-  if (known !== undefined) return turn.emit(refused(turn.state, known))
-  if (self.waiting.some(is)) return
-  turn.apply({ _tag: "SLOT_QUEUED", of: turn.of })
-  const isFree = self.held.length < slotsOf(turn.state.semaphore ?? self) && self.waiting.length === 0
-  if (event.mode === "try" && !isFree) refuse(turn, { from, ticket, priority: event.priority })
-  if (event.mode === "replace") {
-    for (const other of self.waiting) refuse(turn, other)
-    for (const other of self.held) turn.emit(makeWay(turn.state, other))
-  }
-  give(turn)
-}
-
-const refuse = (turn: Turn, ticket: Ticket): void => {
-  turn.apply({ _tag: "SLOT_REFUSED", from: ticket.from, ticket: ticket.ticket })
-  turn.emit(refused(turn.state, ticket))
-}
-
-const give = (turn: Turn): void => {
-  for (let self = turn.state.semaphore; self !== undefined; self = turn.state.semaphore) {
-    const next = self.waiting[0]
-    if (next === undefined || self.held.length >= slotsOf(self)) return
-    turn.apply({ _tag: "SLOT_GIVEN", from: next.from, ticket: next.ticket })
-    turn.emit(granted(turn.state, next))
-  }
-}
-
 // ---- evolve
+
+/** Whether a ticket is this one. */
+export const isOne = (from: InstanceId, ticket: string) => (one: Ticket): boolean =>
+  one.ticket === ticket && one.from === from
 
 type SlotTransition = Extract<
   Transition,

@@ -22,8 +22,9 @@ import {
 } from "../../../shared/protocol/Token.ts"
 import { Intent, TaskStatus, WorkflowStatus } from "../../../shared/protocol/Workflow.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
+import type { Execution, TaskState } from "./TaskState.ts"
 import type { WorkflowGraph } from "./WorkflowGraph.ts"
-import type { Execution, TaskState, WorkflowState } from "./WorkflowState.ts"
+import type { WorkflowState } from "./WorkflowState.ts"
 
 const { optionalKey } = Schema
 const JsonRecord = Schema.Record(Schema.String, Schema.Unknown)

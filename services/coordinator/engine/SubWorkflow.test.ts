@@ -8,7 +8,7 @@ import * as Outstanding from "./Outstanding.ts"
 import * as Replay from "./Replay.ts"
 import { id, ScriptedRun, type Spec } from "./ScriptedRun.ts"
 import * as SubWorkflow from "./SubWorkflow.ts"
-import { activeUnits } from "./Turn.ts"
+import { activeUnits } from "./Unit.ts"
 
 const stop: LifecycleEvent = { _tag: "WORKFLOW_STOP" }
 const pause: LifecycleEvent = { _tag: "WORKFLOW_PAUSE" }

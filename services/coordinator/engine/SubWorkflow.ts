@@ -12,7 +12,8 @@ import { InstanceId, Namespace, SessionId, type TaskInstanceId } from "../../../
 import type { Send } from "./EngineEffect.ts"
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
-import type { Turn, Unit } from "./Turn.ts"
+import type { Turn } from "./Turn.ts"
+import type { Unit } from "./Unit.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
 
 /** Workflows in workflows: a definition that names itself ends here. */

@@ -19,10 +19,12 @@ import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
 import * as Semaphore from "./Semaphore.ts"
 import * as SubWorkflow from "./SubWorkflow.ts"
-import { activeUnits, executionOf, type Turn, type Unit } from "./Turn.ts"
+import { type Attempt, type Execution, type Items, Mark } from "./TaskState.ts"
+import type { Turn } from "./Turn.ts"
+import { activeUnits, executionOf, type Unit } from "./Unit.ts"
 import * as WorkflowExecutionGraph from "./WorkflowExecutionGraph.ts"
 import { type ConditionPlan, itemsMax, type RetryPolicy, type TaskNode } from "./WorkflowGraph.ts"
-import { type Attempt, type Execution, type Items, Mark, type WorkflowState } from "./WorkflowState.ts"
+import type { WorkflowState } from "./WorkflowState.ts"
 
 // ---- names
 

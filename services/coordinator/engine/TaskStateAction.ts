@@ -3,7 +3,8 @@
  * `task-state/`. The event is about the unit's newest attempt: events of earlier ones do not come here.
  */
 import type { TaskLifecycleEvent } from "../../../shared/protocol/Journal.ts"
-import type { Turn, Unit } from "./Turn.ts"
+import type { Turn } from "./Turn.ts"
+import type { Unit } from "./Unit.ts"
 
 export type TaskStateAction = {
   readonly [Tag in TaskLifecycleEvent["_tag"]]: (

@@ -2,7 +2,7 @@ import { assert, it } from "@effect/vitest"
 import type { LifecycleEvent } from "../../../shared/protocol/Journal.ts"
 import * as Replay from "./Replay.ts"
 import { id, ScriptedRun } from "./ScriptedRun.ts"
-import { activeUnits } from "./Turn.ts"
+import { activeUnits } from "./Unit.ts"
 
 const spread = () =>
   new ScriptedRun({

@@ -11,15 +11,10 @@ import type { EpochMs, TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import type { EngineEffect } from "./EngineEffect.ts"
 import * as Evolve from "./Evolve.ts"
+import type { TaskState } from "./TaskState.ts"
+import { executionOf, type Unit } from "./Unit.ts"
 import { nodeAt, type TaskNode } from "./WorkflowGraph.ts"
-import { type Execution, isEnded, Mark, type TaskState, type WorkflowState } from "./WorkflowState.ts"
-
-/** What a task event is about. `item`: position in a fan-out, -1 for a task. */
-export interface Unit {
-  readonly node: TaskNode
-  readonly item: number
-  readonly execution: Execution
-}
+import type { WorkflowState } from "./WorkflowState.ts"
 
 /** `left`: tasks that may still follow in it. `type`: after the first only tasks of this type, `undefined`: only one task. */
 export interface Offer {
@@ -92,34 +87,4 @@ export class Turn implements Evolve.TurnContext {
     const execution = executionOf(task, item)
     return execution === undefined || execution.attempt.id !== id ? undefined : { node, item, execution }
   }
-}
-
-/** `undefined` also for a position that the list does not have. */
-export const executionOf = (task: TaskState, item: number): Execution | undefined => {
-  if (item === -1) return task.execution
-  const executions = task.items?.executions
-  return executions === undefined || !(item >= 0 && item < executions.length)
-    ? undefined
-    : ChunkedVector.get(executions, item)
-}
-
-/** Every unit of the state that is under way, tasks in the order of the definition, items in the order of their list. */
-export const activeUnits = (state: WorkflowState): ReadonlyArray<Unit> => {
-  const units: Array<Unit> = []
-  for (const node of state.graph.nodes) {
-    const task = ChunkedVector.get(state.tasks, node.index)
-    if ((task.marks & Mark.Active) === 0) continue
-    if (task.items === undefined || node.forEach === undefined) {
-      if (task.execution !== undefined && !isEnded(task.execution)) {
-        units.push({ node, item: -1, execution: task.execution })
-      }
-      continue
-    }
-    if (task.items.active === 0) continue
-    for (let item = 0; item < task.items.next; item++) {
-      const execution = ChunkedVector.get(task.items.executions, item)
-      if (execution !== undefined && !isEnded(execution)) units.push({ node, item, execution })
-    }
-  }
-  return units
 }

@@ -15,8 +15,9 @@ import {
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Rendering from "./Rendering.ts"
 import * as TaskFlow from "./TaskFlow.ts"
+import { type Attempt, type Execution, Mark, type TaskState } from "./TaskState.ts"
 import { nodeAt, type TaskNode } from "./WorkflowGraph.ts"
-import { type Attempt, type Execution, Mark, type TaskState, type WorkflowState } from "./WorkflowState.ts"
+import type { WorkflowState } from "./WorkflowState.ts"
 
 const definitionOf = ({ graph }: WorkflowState) => ({ name: graph.definition.name, version: graph.definition.version })
 const times = ({ endedAt, startedAt }: { readonly startedAt: number; readonly endedAt?: number | undefined }) => ({

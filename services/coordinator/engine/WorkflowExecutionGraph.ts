@@ -9,8 +9,9 @@ import type { StartData } from "../../../shared/protocol/Journal.ts"
 import type { TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Fork from "./Fork.ts"
+import { Mark, type TaskState } from "./TaskState.ts"
 import { nodeAt, type TaskNode, type WorkflowGraph } from "./WorkflowGraph.ts"
-import { Mark, type TaskState, type WorkflowState } from "./WorkflowState.ts"
+import type { WorkflowState } from "./WorkflowState.ts"
 
 /** What a trigger comes to once all predecessors are handled. `wait`: not yet, or never again while the run lasts. */
 export type Trigger = "run" | "skip" | "block" | "wait"

@@ -14,11 +14,13 @@ import * as Rendering from "./Rendering.ts"
 import * as Semaphore from "./Semaphore.ts"
 import * as SubWorkflow from "./SubWorkflow.ts"
 import * as TaskFlow from "./TaskFlow.ts"
-import { activeUnits, type Turn } from "./Turn.ts"
+import { Mark } from "./TaskState.ts"
+import type { Turn } from "./Turn.ts"
+import { activeUnits } from "./Unit.ts"
 import * as View from "./View.ts"
 import * as WorkflowExecutionGraph from "./WorkflowExecutionGraph.ts"
 import { nodeAt, type TaskNode } from "./WorkflowGraph.ts"
-import { Mark, type WorkflowState } from "./WorkflowState.ts"
+import type { WorkflowState } from "./WorkflowState.ts"
 
 /** Of a run that begins, or goes on, now. */
 const deadlinesOf = (turn: Turn, start = turn.state.start): { readonly due?: EpochMs; readonly limit?: EpochMs } => {

@@ -16,8 +16,8 @@ import { Namespace, PoolName, type Priority, priorityDefault, TaskName } from ".
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Condition from "./Condition.ts"
 import * as Expression from "./Expression.ts"
+import { Mark, type TaskState } from "./TaskState.ts"
 import * as Template from "./Template.ts"
-import { Mark, type TaskState } from "./WorkflowState.ts"
 
 /** The most dependencies one definition may have. */
 export const edgesMax = 100_000

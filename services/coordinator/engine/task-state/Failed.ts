@@ -1,8 +1,8 @@
 /** FAILED: waits for its retry (`due`), or has ended. design/03 section 4.2, columns "FAILED (waiting for retry)" and "finished". */
 import * as TaskFlow from "../TaskFlow.ts"
+import { isEnded } from "../TaskState.ts"
 import { ignore, type TaskStateAction } from "../TaskStateAction.ts"
-import type { Unit } from "../Turn.ts"
-import { isEnded } from "../WorkflowState.ts"
+import type { Unit } from "../Unit.ts"
 
 const isWaiting = ({ execution }: Unit): boolean => !isEnded(execution)
 
