@@ -42,7 +42,8 @@ const register = Wire.questionOfOwner(RegisterAnswer)
 const facts = Wire.questionOfOwner(FactAnswer)
 const decodeControl = Decode.decoder(ControlRequest)
 const decodeWithdraw = Decode.decoder(Withdraw)
-const answerTimeoutMs = 1_000
+/** Longer than this process may stand still. An owner that was cut off never answers: `isGone` says so, then nobody waits for that long. */
+const answerTimeoutMs = 60_000
 const realTime = {
   nowMs: () => performance.now(),
   after: (delayMs: number, run: () => void) => void setTimeout(run, delayMs)
@@ -121,6 +122,8 @@ export class Script {
   /** Asks as a real executor does: answers may come ahead of the append. */
   #wire: Wire.Wire
   #control: Subscription | undefined
+  /** Who waits for an answer, by owner. */
+  readonly #asked = new Map<string, Set<() => void>>()
   #lives = 1
   #sequence = 0
 
@@ -148,6 +151,31 @@ export class Script {
     this.#control = wanted
       ? this.#nats.subscribeUnsafe(Subject.member(this.member, "control"), (message) => this.#onControl(message))
       : undefined
+  }
+
+  /** As after the time-outs of what it was asked: an owner that is cut off answers nothing any more. */
+  isGone(owner: string): void {
+    const waiting = this.#asked.get(owner)
+    this.#asked.delete(owner)
+    for (const giveUp of waiting ?? []) giveUp()
+  }
+
+  /** `done` is called once: with the answer, or when the owner is gone. */
+  #ask<A>(
+    question: Wire.Question<A>,
+    owner: MemberId,
+    kind: "register" | "facts",
+    body: string,
+    done: (answer: Result.Result<A, Wire.AskFailure>) => void
+  ): void {
+    const waiting = this.#asked.get(owner) ?? new Set()
+    this.#asked.set(owner, waiting)
+    const settle = (answer: Result.Result<A, Wire.AskFailure>): void => {
+      if (waiting.delete(giveUp)) done(answer)
+    }
+    const giveUp = (): void => settle(Result.fail({ _tag: "Unknown", reason: "the owner is gone" }))
+    waiting.add(giveUp)
+    this.#wire.ask(question, Subject.member(owner, kind), body, answerTimeoutMs, settle)
   }
 
   /** A new life of the same name: everything that was held is gone without a word. */
@@ -215,7 +243,7 @@ export class Script {
       )
     if (owner === undefined) return inbox()
     const body = JSON.stringify({ facts: [one], ackReader: this.member })
-    this.#wire.ask(facts, Subject.member(owner, "facts"), body, answerTimeoutMs, (answer) => {
+    this.#ask(facts, owner, "facts", body, (answer) => {
       const outcome = Result.isSuccess(answer) ? answer.success.outcomes[0] : undefined
       if (outcome === undefined || outcome._tag === "NotOwner") return inbox()
       note(outcome._tag)
@@ -262,11 +290,11 @@ export class Script {
 
   register(waiting: Waiting, tries = 0): void {
     const body = JSON.stringify({ registrations: [this.registrationOf(waiting)], ackReader: this.member })
-    this.#wire.ask(
+    this.#ask(
       register,
-      Subject.member(waiting.owner, "register"),
+      waiting.owner,
+      "register",
       body,
-      answerTimeoutMs,
       (answer) => {
         const outcome = Result.isSuccess(answer) ? answer.success.outcomes[0] : undefined
         this.registered.push({

@@ -26,6 +26,11 @@ export class SkippingClock implements Clock.Clock {
     Deferred.doneUnsafe(before, Effect.void)
   }
 
+  /** Moves time forward to this moment; does nothing when it has passed: so what the machine took meanwhile is not skipped on top. */
+  skipTo(epochMs: number): void {
+    this.skip(Math.max(0, epochMs - this.currentTimeMillisUnsafe()))
+  }
+
   currentTimeMillisUnsafe(): number {
     return this.#live.currentTimeMillisUnsafe() + this.#skippedMs
   }

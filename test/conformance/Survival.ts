@@ -64,6 +64,7 @@ export const takeOver = (mesh: Mesh, dead: Running, onMessage?: (passing: Passin
   Effect.gen(function*() {
     dead.cut()
     yield* dead.settled
+    mesh.executor.isGone(dead.name)
     const next = yield* coordinator(nextName(), {
       clock: dead.clock,
       ...(onMessage === undefined ? {} : { onMessage })

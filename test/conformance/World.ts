@@ -47,7 +47,7 @@ export const task = (name: string, dependsOn: ReadonlyArray<string> = [], more: 
 })
 
 /** How long a case waits for something that must happen: real time. */
-const deadlineMs = 8_000
+const deadlineMs = 60_000
 const lookMs = 3
 
 /** Until `look` gives something. `what` names it in the failure. */
@@ -212,7 +212,7 @@ export class Mesh {
     verb: Subject.WorkflowVerb,
     answer: S,
     body: Record<string, unknown>,
-    timeoutMs = 2_000
+    timeoutMs = 30_000
   ): Effect.Effect<S["Type"], ContractError> {
     return Rpc.call(this.nats, Subject.rpc.workflow(verb), answer, body, { timeoutMs })
   }
@@ -266,7 +266,7 @@ export class Mesh {
         view,
         ({ tasks }) => tasks.map((one) => `${one.name}:${one.state ?? "-"}/${one.attempts.length}`).join(" ")
       ),
-      result: again(this.call("result", WorkflowResult, { instanceId: id, wait: "10m" }, 9_000)),
+      result: again(this.call("result", WorkflowResult, { instanceId: id, wait: "10m" }, deadlineMs)),
       child: (name) =>
         Effect.map(
           until(`${name} of ${id} has a child`, Effect.map(taskView(name), ({ attempts }) => attempts.at(-1)?.child)),

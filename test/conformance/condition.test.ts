@@ -17,7 +17,7 @@ const gated = (gate: Partial<Task> = {}, more: Partial<Spec> = {}): Spec => ({
 })
 
 describe("A. condition", () => {
-  layer(World.layer, { timeout: 30_000, excludeTestServices: true })((it) => {
+  layer(World.layer, { timeout: 180_000, excludeTestServices: true })((it) => {
     it.effect("A28 predecessor succeeded: the success branch only", () =>
       conform(function*({ start }) {
         const one = yield* start("A28", gated())

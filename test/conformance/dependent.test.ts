@@ -12,7 +12,7 @@ const dependent = (of: ReadonlyArray<object>, retry = 0): Spec => ({
 const upstream: Spec = { tasks: [task("up")] }
 
 describe("A. dependent", () => {
-  layer(World.layer, { timeout: 30_000, excludeTestServices: true })((it) => {
+  layer(World.layer, { timeout: 180_000, excludeTestServices: true })((it) => {
     it.effect("A65 dependent on another workflow's last run: waits for it, ends as it did, in its own namespace", () =>
       conform(function*({ clock, mesh, start }) {
         const within = [{ workflow: "A65-up", within: "1h" }]

@@ -7,7 +7,7 @@ import { conform, task, World } from "./World.ts"
 
 // design/conformance-workflow.md, B19: forced success.
 describe("B. forced success", () => {
-  layer(World.layer, { timeout: 30_000, excludeTestServices: true })((it) => {
+  layer(World.layer, { timeout: 180_000, excludeTestServices: true })((it) => {
     it.effect("B19 forced success counts as success", () =>
       conform(function*({ start }) {
         const one = yield* start("B19", {

@@ -9,7 +9,7 @@ const grouped = (name: string, group: string, priority?: number, more: Partial<T
 const waits = (group: string) => `waits for a slot of group ${group}`
 
 describe("A. concurrency groups", () => {
-  layer(World.layer, { timeout: 30_000, excludeTestServices: true })((it) => {
+  layer(World.layer, { timeout: 180_000, excludeTestServices: true })((it) => {
     const tickets = (world: typeof World.Service, count: number) =>
       until(`${count} slots and places in queues`, Effect.sync(() => world.coordinator.stats().tickets === count))
 

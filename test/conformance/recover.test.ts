@@ -20,7 +20,7 @@ const refused = (effect: Effect.Effect<unknown, ContractError>) =>
   Effect.map(Effect.flip(effect), (error) => error.code)
 
 describe("B. pause, stop, recover", () => {
-  layer(World.layer, { timeout: 30_000, excludeTestServices: true })((it) => {
+  layer(World.layer, { timeout: 180_000, excludeTestServices: true })((it) => {
     const controlsOf = (world: typeof World.Service, one: Case) =>
       world.executor.controls.filter(({ instance }) => instance === one.id).map(({ kind }) => kind)
 

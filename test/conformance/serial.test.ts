@@ -12,7 +12,7 @@ const serial = (executionType: NonNullable<Spec["executionType"]>, more: Partial
 const hold = { a: Script.hold }
 
 describe("A. execution types", () => {
-  layer(World.layer, { timeout: 30_000, excludeTestServices: true })((it) => {
+  layer(World.layer, { timeout: 180_000, excludeTestServices: true })((it) => {
     const states = (runs: ReadonlyArray<Case>) =>
       Effect.forEach(runs, (one) => Effect.map(one.view, ({ state }) => state))
     /** In the queue before the next one comes. */

@@ -14,7 +14,7 @@ const hourMs = 3_600_000
 const tooLong = "the run takes longer than the system's maximum of 1h"
 
 describe("A. settings of the deployment", () => {
-  layer(Site.layer, { timeout: 30_000, excludeTestServices: true })((it) => {
+  layer(Site.layer, { timeout: 180_000, excludeTestServices: true })((it) => {
     it.effect("A49 system-wide max run time: over it a run is ended as by a time-out, whoever owns it then", () =>
       Effect.gen(function*() {
         const { mesh } = yield* Site
@@ -87,7 +87,7 @@ describe("A. settings of the deployment", () => {
     deliver: ({ instanceId, kind }) => Effect.sync(() => void told.push(`${kind} ${instanceId ?? ""}`))
   }
   const alerts = { sinks: new Map([["chat", sink]]), targets: [] }
-  layer(World.layerWith({ alerts }), { timeout: 30_000, excludeTestServices: true })((it) => {
+  layer(World.layerWith({ alerts }), { timeout: 180_000, excludeTestServices: true })((it) => {
     it.effect("A52 no alert target: no alert, stored or told", () =>
       conform(function*({ clock, coordinator, mesh, start }) {
         const stored = Effect.map(

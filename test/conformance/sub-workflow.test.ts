@@ -41,6 +41,7 @@ const silence = (mesh: Mesh, running: Running) =>
     yield* Effect.orDie(mesh.inboxIsEmpty)
     running.cut()
     yield* running.settled
+    mesh.executor.isGone(running.name)
   })
 
 /** The parent has this child and no other, and the mesh knows no other run of its definition. */
@@ -53,7 +54,7 @@ const isOnlyChild = (mesh: Mesh, name: string, parent: Case, child: Case) =>
   })
 
 describe("sub-workflow", () => {
-  layer(World.layer, { timeout: 30_000, excludeTestServices: true })((it) => {
+  layer(World.layer, { timeout: 180_000, excludeTestServices: true })((it) => {
     it.effect("A05 a sub-workflow succeeds: both SUCCEEDED, linked", () =>
       conform(function*({ executor, mesh }) {
         const one = yield* family(mesh, "A05", { "sub/x": Script.hold, "sub/y": Script.succeed({ rows: 3 }) })
@@ -212,7 +213,7 @@ describe("sub-workflow", () => {
       }))
   })
 
-  layer(Site.layer, { timeout: 60_000, excludeTestServices: true })((it) => {
+  layer(Site.layer, { timeout: 180_000, excludeTestServices: true })((it) => {
     it.effect("C14 parent and child on one dead coordinator: no second child", () =>
       survive(function*({ crash, executor, first, mesh }) {
         // the child runs
