@@ -14,7 +14,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: [`${roots}/**/*.test.ts`, "test/{corpus,properties}/**/*.test.ts"],
+          include: [`${roots}/**/*.test.ts`, "test/{corpus,properties,helm}/**/*.test.ts"],
           exclude: ["**/node_modules/**", "**/*.integration.test.ts"],
           environment: "node",
           // they take milliseconds, or compute for seconds: the bound is for what hangs, not for a machine that is slow today
@@ -28,10 +28,11 @@ export default defineConfig({
           name: "integration",
           include: [
             `${roots}/**/*.integration.test.ts`,
+            "test/helm/**/*.integration.test.ts",
             "test/{integration,conformance,simulation,faults,contract}/**/*.test.ts"
           ],
           environment: "node",
-          testTimeout: 60_000,
+          testTimeout: 180_000,
           hookTimeout: 60_000,
           maxWorkers
         }

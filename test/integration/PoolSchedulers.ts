@@ -27,7 +27,7 @@ const plugins = PluginHost.layer([inlinePlugin, simulatedPlugin, fifoPlugin, sca
 /** A scheduler with a connection and a scope of its own; `stop` ends it in order. */
 export const scheduler = (
   name: string,
-  options: { readonly ttlMs?: number; readonly ownerGraceMs?: number } = { ttlMs: 2_000, ownerGraceMs: 500 }
+  options: { readonly ttlMs?: number; readonly ownerGraceMs?: number } = { ttlMs: 60_000, ownerGraceMs: 500 }
 ) =>
   Effect.gen(function*() {
     const broker = yield* Broker
@@ -46,22 +46,22 @@ export const scheduler = (
 
 export const pool = (name: string): PoolRef => ({ namespace: Namespace.make("default"), name: PoolName.make(name) })
 export const claim = (nats: Connection, of: PoolRef, request: object = {}) =>
-  Rpc.call(nats, Subject.rpc.pool(of, "claim"), ClaimResult, request, { timeoutMs: 15_000 })
+  Rpc.call(nats, Subject.rpc.pool(of, "claim"), ClaimResult, request, { timeoutMs: 60_000 })
 export const about = (nats: Connection, of: PoolRef, verb: "release" | "renew" | "cancel" | "get", request: object) =>
-  Rpc.call(nats, Subject.rpc.pool(of, verb), ClaimResult, request)
+  Rpc.call(nats, Subject.rpc.pool(of, verb), ClaimResult, request, { timeoutMs: 60_000 })
 export const snapshot = (nats: Connection, of: PoolRef) =>
-  Rpc.call(nats, Subject.rpc.pool(of, "snapshot"), Snapshot, {}, { timeoutMs: 15_000 })
+  Rpc.call(nats, Subject.rpc.pool(of, "snapshot"), Snapshot, {}, { timeoutMs: 60_000 })
 
 /** Asks again until the answer is as wanted: what is waited for is told by nobody, so it is looked at, with an end. */
 export const until = <A, E, R>(effect: Effect.Effect<A, E, R>, isWanted: (value: A) => boolean) =>
   effect.pipe(
     Effect.filterOrFail(isWanted, (value) => ({ _tag: "NotYet" as const, value })),
-    Effect.retry({ schedule: Schedule.spaced(20), times: 1_000 })
+    Effect.retry({ schedule: Schedule.spaced(20), times: 5_000 })
   )
 
 export const apply = (nats: Connection, name: string, spec: object) =>
   Effect.gen(function*() {
-    yield* Rpc.call(nats, Subject.rpc.pools("apply"), PoolView, { name, ...spec })
+    yield* Rpc.call(nats, Subject.rpc.pools("apply"), PoolView, { name, ...spec }, { timeoutMs: 60_000 })
     const of = pool(name)
     const size = "size" in spec ? Number(spec.size) : 0
     yield* until(snapshot(nats, of), (_) => _.idleReady === size)

@@ -63,7 +63,7 @@ const one = (name: string, spec: Record<string, unknown> = {}) => ({
   spec: { tasks: [{ name: "a", type: "noop" }], ...spec }
 })
 
-layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("alerts", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("alerts", (it) => {
   it.effect("A52 no target: nobody is told; else the deployment's sinks, or those of the definition, by kind", () =>
     Effect.gen(function*() {
       const nats = yield* connect
@@ -83,7 +83,9 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("alerts", 
             inline,
             instanceId: inline.metadata.name
           })
-          return yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "5s" })
+          return yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "60s" }, {
+            timeoutMs: 70_000
+          })
         })
       yield* run(one("bad-nobody", { alerts: [] }))
       yield* run(one("bad-default"))
@@ -130,7 +132,9 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("alerts", 
       yield* World.coordinator("co-crash-2", { config: { alerts } })
       yield* until(() => chat.told.length >= 2)
       const { instanceId } = yield* begin("crash-3")
-      yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "5s" })
+      yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "60s" }, {
+        timeoutMs: 70_000
+      })
       yield* until(() => chat.told.some((alert) => alert.instanceId === "crash-3"))
       assert.deepStrictEqual(
         chat.told.map((alert) => `${alert.kind} ${alert.instanceId ?? ""} ${alert.message}`).toSorted(),
@@ -158,7 +162,15 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("alerts", 
         inline: one("flaky-1"),
         instanceId: "flaky-1"
       })
-      const result = yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "5s" })
+      const result = yield* Rpc.call(
+        nats,
+        Subject.rpc.workflow("result"),
+        WorkflowResult,
+        { instanceId, wait: "60s" },
+        {
+          timeoutMs: 70_000
+        }
+      )
       assert.strictEqual(result.state, "FAILED")
       yield* until(() => flaky.tried.length >= 1 && wrong.tried.length >= 1)
       yield* first.stop

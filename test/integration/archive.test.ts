@@ -54,7 +54,7 @@ const inline = { metadata: { name: "w" }, spec: { tasks: [{ name: "a", type: "no
 const start = (nats: Connection, instanceId: InstanceId, body: object = { inline }) =>
   Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, { ...body, instanceId })
 const result = (nats: Connection, instanceId: InstanceId) =>
-  Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" }, { timeoutMs: 12_000 })
+  Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "60s" }, { timeoutMs: 70_000 })
 const view = (nats: Connection, instanceId: InstanceId) =>
   Rpc.call(nats, Subject.rpc.workflow("get"), WorkflowView, { instanceId })
 const command = (nats: Connection, verb: "rerun" | "pause", instanceId: InstanceId) =>
@@ -78,7 +78,7 @@ const untilArchived = (nats: Connection, instance: InstanceId): Effect.Effect<vo
       if (Option.isNone(last) && (yield* stored(nats, "archive", instance)).length > 0) return
       yield* Effect.sleep("20 millis")
     }
-  }).pipe(Effect.timeout("20 seconds"))
+  }).pipe(Effect.timeout("100 seconds"))
 
 const cli = (broker: { readonly url: string }, ...args: ReadonlyArray<string>) =>
   Effect.promise(() =>
@@ -89,7 +89,7 @@ const cli = (broker: { readonly url: string }, ...args: ReadonlyArray<string>) =
     )
   )
 
-layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("archive", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("archive", (it) => {
   it.effect("what has ended moves to the archive with its chain, what is live or PAUSED stays; queries, rerun and replay go on", () =>
     Effect.gen(function*() {
       const broker = yield* Broker
@@ -144,7 +144,7 @@ layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("archive",
     }))
 })
 
-layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("archive, interrupted", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("archive, interrupted", (it) => {
   it.effect("a crash between copy and purge loses nothing and is repeated harmlessly; an id that was archived is taken", () =>
     Effect.gen(function*() {
       const nats = yield* connect
@@ -177,7 +177,7 @@ layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("archive, 
     }))
 })
 
-layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("archive, strangers", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("archive, strangers", (it) => {
   it.effect("a stranger's message in the history, under an id that is none or with a body that cannot be read, holds up nobody", () =>
     Effect.gen(function*() {
       const nats = yield* connect

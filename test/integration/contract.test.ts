@@ -9,6 +9,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
+import { rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import * as Append from "../../shared/jetstream/Append.ts"
 import * as Nats from "../../shared/jetstream/Nats.ts"
@@ -23,22 +25,32 @@ let nats: Nats.Connection
 
 beforeAll(async () => {
   mesh = await Mesh.start({
+    // longer than this machine may stand still: nobody of them is to begin a second life here
+    ttl: "60s",
     pools: [{ name: "default", provider: "local", size: 2 }, { name: "quick", provider: "inline", size: 4 }]
   })
   nats = await Effect.runPromise(Nats.open({ url: mesh.natsUrl, name: "foreign" }).pipe(Scope.provide(scope)))
-}, 60_000)
+}, 180_000)
 afterAll(async () => {
   await Effect.runPromise(Scope.close(scope, Exit.void))
   await mesh.stop()
-}, 60_000)
+}, 180_000)
 
 const send = async (subject: string, body: string, headers: Headers = {}): Promise<Nats.Message> => {
-  const answer = await Effect.runPromise(Effect.result(nats.request(subject, body, { timeoutMs: 15_000, headers })))
+  const answer = await Effect.runPromise(Effect.result(nats.request(subject, body, { timeoutMs: 70_000, headers })))
   if (Result.isFailure(answer)) throw new Error(`${subject}: ${answer.failure.message}`)
   return answer.success
 }
 const ask = async (subject: string, body: unknown = {}, headers?: Headers): Promise<Json> =>
   JSON.parse((await send(`heddle.rpc.${subject}`, JSON.stringify(body), headers)).text)
+
+const until = async (what: string, holds: () => Promise<boolean>): Promise<void> => {
+  const end = performance.now() + 90_000
+  while (!(await holds())) {
+    if (performance.now() > end) throw new Error(`not within 90 s: ${what}`)
+    await sleep(20)
+  }
+}
 
 // What a field may be: a text of a form, a kind of value, or exactly this. A key that ends with `?` may be missing; no other key may be there.
 const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/
@@ -156,7 +168,7 @@ describe("claims", () => {
       team: "red",
       user: "u",
       priority: 9,
-      deadline: 3_000,
+      deadline: 30_000,
       ttl: "90s",
       selector: {},
       targetPhase: "Running",
@@ -222,10 +234,10 @@ describe("claims", () => {
       spec: record,
       "snapshot?": record
     })
-    const held = await ask("pool.default.one.claim", { claimId: "held", ttl: "300ms" })
+    const held = await ask("pool.default.one.claim", { claimId: "held" })
     isLike(held, { ...(claimed(exactly("held"), "Claimed") as object) })
-    const waiting = ask("pool.default.one.claim", { claimId: "waiting" })
-    await sleep(20)
+    const waiting = ask("pool.default.one.claim", { claimId: "waiting", deadline: "10m" })
+    await until("it waits", async () => (await ask("pool.default.one.snapshot"))["queueLen"] === 1)
     const full = await ask("pool.default.one.claim", { claimId: "full" })
     isLike(
       full,
@@ -240,7 +252,9 @@ describe("claims", () => {
       noSandbox(exactly("waiting"), "Cancelled", record)
     )
     isLike(await waiting, noSandbox(exactly("waiting"), "Cancelled", record))
-    await sleep(400)
+    await ask("pool.default.one.renew", { claimId: "held", ttl: "300ms" })
+    const outcome = async () => (await ask("pool.default.one.get", { claimId: "held" }))["outcome"]
+    await until("its time is over", async () => await outcome() === "Expired")
     isLike(await ask("pool.default.one.get", { claimId: "held" }), claimed(exactly("held"), "Expired"))
   })
 
@@ -258,11 +272,8 @@ describe("claims", () => {
     const publish = (pool: string, body: string, headers: Headers) =>
       Effect.runPromise(Append.publish(nats, `heddle.pool.default.${pool}.claim`, body, { headers }))
     const heard = async (subject: string) => {
-      for (let n = 0; n < 200; n++, await sleep(20)) {
-        const found = told.get(subject)
-        if (found !== undefined) return found
-      }
-      throw new Error(`nothing on ${subject}`)
+      await until(`something is told on ${subject}`, async () => told.has(subject))
+      return told.get(subject) ?? assert.fail(subject)
     }
     await publish("quick", "{\"claimId\":\"durable\"}", { "Heddle-Reply-To": "foreign.answer" })
     const result = await heard("heddle.pool.default.quick.result.durable")
@@ -412,7 +423,7 @@ describe("workflows", () => {
     const again = { priority: 3, instanceId: "i-1", params: { a: { x: 2, y: 1 }, b: 1 }, definition: "foreign@1" }
     isLike(await ask("workflow.start", again), { instanceId: exactly("i-1") })
     isLike(await ask("workflow.start", { ...start, params: { b: 2 } }), refused("Conflict"))
-    isLike(await ask("workflow.result", { instanceId: "i-1", wait: "10s" }), {
+    isLike(await ask("workflow.result", { instanceId: "i-1", wait: "60s" }), {
       instanceId: exactly("i-1"),
       state: exactly("FAILED"),
       outputs: record,
@@ -453,19 +464,24 @@ describe("workflows", () => {
 
   it("commands, each once and again", async () => {
     const states = async (id: string): Promise<unknown> =>
-      (await ask("workflow.result", { instanceId: id, wait: "10s" }))["state"]
+      (await ask("workflow.result", { instanceId: id, wait: "60s" }))["state"]
     const accepted = { accepted: exactly(true) }
     const command = (verb: string, body: object, headers?: Headers) =>
       ask(`workflow.${verb}`, { instanceId: "c-1", ...body }, headers)
-    const tasks = [{ name: "a", ...run("sleep 0.3") }, { name: "b", ...run("exit 3"), dependsOn: ["a"] }]
+    // runs until it is told to end: this machine may stand still between two commands
+    const end = join(mesh.folder, "a-may-end")
+    const tasks = [
+      { name: "a", ...run(`until [ -e ${end} ]; do sleep 0.05; done`) },
+      { name: "b", ...run("exit 3"), dependsOn: ["a"] }
+    ]
     await ask("workflow.start", { instanceId: "c-1", inline: { metadata: { name: "commands" }, spec: { tasks } } })
-    for (let n = 0; n < 200; n++) {
+    await until("its first task runs", async () => {
       const [first] = (await ask("workflow.get", { instanceId: "c-1" }))["tasks"] as ReadonlyArray<Json> // as `view` says
-      if (first?.["state"] === "RUNNING") break
-      await sleep(10)
-    }
+      return first?.["state"] === "RUNNING"
+    })
     isLike(await command("pause", { reason: "lunch" }), accepted)
     isLike(await command("pause", {}), accepted)
+    writeFileSync(end, "")
     assert.strictEqual(await states("c-1"), "PAUSED")
     isLike(await command("pause", {}), refused("Conflict"))
     isLike(await command("resume", {}), accepted)
@@ -478,6 +494,7 @@ describe("workflows", () => {
     isLike(await command("run-task", { task: "zz" }), refused("InvalidMessage"))
     isLike(await command("run-task", { task: "a" }), accepted)
     assert.strictEqual(await states("c-1"), "SUCCEEDED")
+    rmSync(end)
     isLike(await command("rerun", {}), accepted)
     isLike(await command("stop", { reason: "enough" }), accepted)
     assert.strictEqual(await states("c-1"), "STOPPED")
@@ -562,7 +579,7 @@ describe("services", () => {
       nats.subscribe(inbox, ({ text: body }) => body !== "" && found.push(JSON.parse(body))).pipe(Scope.provide(scope))
     )
     nats.publish(subject, "", { reply: inbox })
-    for (let n = 0; n < 100 && found.length < 4; n++) await sleep(20)
+    await until(`four answers to ${subject}`, async () => found.length >= 4)
     return found
   }
   const identity = { name: text, id: text, version: /^\d+\.\d+\.\d+/, metadata: record }

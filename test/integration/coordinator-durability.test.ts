@@ -95,7 +95,7 @@ const coordinator = (url: string, durability: { readonly sync?: string; readonly
     const scope = yield* Scope.make()
     yield* Effect.addFinalizer(() => Scope.close(scope, Exit.void))
     yield* Layer.buildWithScope(
-      Coordinator.layer({ member: MemberId.make("co-d"), version: "test", shardCount: 2, ttlMs: 2_000, durability })
+      Coordinator.layer({ member: MemberId.make("co-d"), version: "test", shardCount: 2, ttlMs: 30_000, durability })
         .pipe(
           Layer.provide(Nats.layer({ url, name: "co-d" })),
           Layer.provideMerge(Logger.layer([Logger.make((entry) => void logs.push(String(entry.message)))]))
@@ -107,7 +107,7 @@ const coordinator = (url: string, durability: { readonly sync?: string; readonly
 
 const noStream = { error: { code: 404, err_code: 10059, description: "stream not found" } }
 
-layer(Broker.layer({ hasMonitor: true, sync: "always" }), { timeout: 60_000, excludeTestServices: true })(
+layer(Broker.layer({ hasMonitor: true, sync: "always" }), { timeout: 180_000, excludeTestServices: true })(
   "durability",
   (it) => {
     it.effect("is printed at the start and shown by the registry: from the monitor, from the launcher, or as unknown", () =>

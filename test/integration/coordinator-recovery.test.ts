@@ -61,8 +61,8 @@ const kill = (nats: Connection, dead: Running) =>
   })
 const start = (nats: Connection, instanceId: string, definition: object, more: object = {}) =>
   Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, { inline: definition, instanceId, ...more })
-const result = (nats: Connection, instanceId: string, wait = "10s") =>
-  Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait }, { timeoutMs: 25_000 })
+const result = (nats: Connection, instanceId: string, wait = "60s") =>
+  Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait }, { timeoutMs: 70_000 })
 const view = (nats: Connection, instanceId: string) =>
   Rpc.call(nats, Subject.rpc.workflow("get"), WorkflowView, { instanceId })
 const command = (nats: Connection, verb: Subject.WorkflowVerb, instanceId: string) =>
@@ -121,7 +121,7 @@ const world = Effect.gen(function*() {
     })
   return { nats, first, executor, held, finish }
 })
-layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("history", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("history", (it) => {
   it.effect("entries that a dead owner had not projected reach the history, before a checkpoint lets them be forgotten", () =>
     Effect.gen(function*() {
       const { executor, finish, first, held, nats } = yield* world
@@ -144,7 +144,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("history",
     }))
 })
 
-layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("damaged history", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("damaged history", (it) => {
   it.effect("a message of the history that is none stops neither the take-over nor the run", () =>
     Effect.gen(function*() {
       const { executor, finish, first, held, nats } = yield* world
@@ -165,7 +165,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("damaged h
     }))
 })
 
-layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("checkpoints", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("checkpoints", (it) => {
   it.effect("in several pages are read back by another; a page that a zombie writes late is none of theirs", () =>
     Effect.gen(function*() {
       const { executor, finish, first, held, nats } = yield* world
@@ -271,7 +271,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("checkpoin
     }))
 })
 
-layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("instances that cannot be restored", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("instances that cannot be restored", (it) => {
   it.effect("are reported and left out while the rest go on; the next owner tries again", () =>
     Effect.gen(function*() {
       const { executor, finish, first, held, nats } = yield* world
@@ -337,7 +337,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("instances
     }))
 })
 
-layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("many", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("many", (it) => {
   it.effect("10,000 unfinished instances are recovered from pages and journal; afterwards nothing but their states is held", () =>
     Effect.gen(function*() {
       const nats = yield* connect
@@ -387,7 +387,7 @@ layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("many", (i
     }))
 })
 
-layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("a journal that others write to", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("a journal that others write to", (it) => {
   /** Ids whose shards all differ. */
   const apart = (prefix: string) =>
     Array.from(
@@ -405,7 +405,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("a journal
     Effect.map(Read.lastMessage(nats, Streams.name.journal, subject), (last) => Option.getOrThrow(last).sequence)
   const patient = (nats: Connection, instanceId: string, definition: object) =>
     Rpc.callPatiently(nats, Subject.rpc.workflow("start"), StartAnswer, { inline: definition, instanceId }, {
-      timeoutMs: 20_000,
+      timeoutMs: 90_000,
       isRepeatable: true,
       attemptMs: 2_000
     })

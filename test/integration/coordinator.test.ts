@@ -37,7 +37,7 @@ const coordinator = (name: string) =>
     const broker = yield* Broker
     const scope = yield* Scope.make()
     yield* Layer.buildWithScope(
-      Coordinator.layer({ member: MemberId.make(name), version: "test", shardCount: 8, ttlMs: 2_000 }).pipe(
+      Coordinator.layer({ member: MemberId.make(name), version: "test", shardCount: 8, ttlMs: 60_000 }).pipe(
         Layer.provide(Nats.layer({ url: broker.url, name }))
       ),
       scope
@@ -46,7 +46,7 @@ const coordinator = (name: string) =>
     return { stop: Scope.close(scope, Exit.void) }
   })
 
-layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinator", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("coordinator", (it) => {
   it.effect("runs a workflow to its end, answers its result, view and history, also after it has left memory", () =>
     Effect.gen(function*() {
       const nats = yield* connect
@@ -60,8 +60,8 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
         nats,
         Subject.rpc.workflow("result"),
         WorkflowResult,
-        { instanceId, wait: "10s" },
-        { timeoutMs: 12_000 }
+        { instanceId, wait: "60s" },
+        { timeoutMs: 70_000 }
       )
       assert.strictEqual(result.state, "SUCCEEDED")
       assert.deepStrictEqual(executor.ran.map((spec) => spec.task).sort(), ["a", "b", "c", "d"])
@@ -98,8 +98,8 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
           nats,
           Subject.rpc.workflow("result"),
           WorkflowResult,
-          { instanceId, wait: "10s" },
-          { timeoutMs: 12_000 }
+          { instanceId, wait: "60s" },
+          { timeoutMs: 70_000 }
         )
         assert.strictEqual(result.state, "SUCCEEDED")
         assert.strictEqual(executor.ran.length, 4)
@@ -126,7 +126,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
       const running = executor.ran[0]
       assert.isDefined(running)
       const view = yield* Rpc.call(nats, Subject.rpc.workflow("get"), WorkflowView, { instanceId }).pipe(
-        Effect.retry({ times: 50, schedule: Schedule.spaced("100 millis") })
+        Effect.retry({ times: 600, schedule: Schedule.spaced("100 millis") })
       )
       assert.strictEqual(view.tasks[0]?.state, "DISPATCHED")
       if (running !== undefined) {
@@ -136,8 +136,8 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
         nats,
         Subject.rpc.workflow("result"),
         WorkflowResult,
-        { instanceId, wait: "10s" },
-        { timeoutMs: 12_000 }
+        { instanceId, wait: "60s" },
+        { timeoutMs: 70_000 }
       )
       assert.strictEqual(result.state, "SUCCEEDED")
       assert.strictEqual(executor.ran.length, 1, "the task ran once")
@@ -167,10 +167,10 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
         nats,
         Subject.rpc.workflow("result"),
         WorkflowResult,
-        { instanceId, wait: "10s" },
-        { timeoutMs: 12_000 }
+        { instanceId, wait: "60s" },
+        { timeoutMs: 70_000 }
       )
-        .pipe(Effect.retry({ times: 50, schedule: Schedule.spaced("100 millis") }))
+        .pipe(Effect.retry({ times: 600, schedule: Schedule.spaced("100 millis") }))
       assert.strictEqual(result.state, "SUCCEEDED")
       assert.strictEqual(executor.ran.length, 1, "the task ran once")
       const after = yield* Rpc.call(nats, Subject.rpc.workflow("get"), WorkflowView, { instanceId })
@@ -196,12 +196,12 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
         nats,
         Subject.rpc.workflow("result"),
         WorkflowResult,
-        { instanceId, wait: "20s" },
-        { timeoutMs: 22_000 }
+        { instanceId, wait: "60s" },
+        { timeoutMs: 70_000 }
       ).pipe(
         // the coordinator's own connection may come back later than ours
         Effect.retry({
-          times: 50,
+          times: 600,
           while: (error) => error.code === "Unavailable",
           schedule: Schedule.spaced("100 millis")
         })
@@ -222,8 +222,8 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("coordinat
         nats,
         Subject.rpc.workflow("result"),
         WorkflowResult,
-        { instanceId, wait: "10s" },
-        { timeoutMs: 12_000 }
+        { instanceId, wait: "60s" },
+        { timeoutMs: 70_000 }
       )
       assert.strictEqual(result.state, "STOPPED")
     }))

@@ -37,7 +37,7 @@ const build = (
     }).pipe(Layer.provide(Nats.layer({ url, name: member })))
   )
 
-layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("arguments of new definitions", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("arguments of new definitions", (it) => {
   it.effect("put, validate and an inline start refuse the same, with every path; what is stored already starts as before", () =>
     Effect.gen(function*() {
       const { url } = yield* Broker
@@ -48,7 +48,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("arguments
       }))
       yield* build(url, "co-2", new Map([["shell", shell]]))
       const call = (subject: string, body: object) =>
-        Rpc.callPatiently(nats, subject, Schema.Unknown, body, { timeoutMs: 10_000, isRepeatable: true })
+        Rpc.callPatiently(nats, subject, Schema.Unknown, body, { timeoutMs: 60_000, isRepeatable: true })
       const bad = definition({ run: 1 })
       for (
         const [subject, body] of [

@@ -20,7 +20,7 @@ const heddle = (url: string, ...args: ReadonlyArray<string>) =>
     const child = execFile(
       process.execPath,
       [join(root, "bin", "heddle.mjs"), "--nats", url, ...args],
-      { cwd: root, timeout: 30_000, env: { ...process.env, NO_COLOR: "1" } },
+      { cwd: root, timeout: 150_000, env: { ...process.env, NO_COLOR: "1" } },
       (failure, out, error) =>
         resume(Effect.succeed({ code: failure === null ? 0 : Number(failure.code ?? -1), out, error }))
     )
@@ -39,9 +39,9 @@ const start = (nats: Connection, instanceId: string, spec: object) =>
   Rpc.callPatiently(nats, Subject.rpc.workflow("start"), StartAnswer, {
     instanceId: InstanceId.make(instanceId),
     inline: { metadata: { name: "w" }, spec }
-  }, { timeoutMs: 10_000, isRepeatable: true })
+  }, { timeoutMs: 60_000, isRepeatable: true })
 
-layer(Broker.layer(), { timeout: 90_000, excludeTestServices: true })("heddle groups, heddle tasks", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("heddle groups, heddle tasks", (it) => {
   it.effect("groups: who holds, who waits, slots and places changed, over two coordinators", () =>
     Effect.gen(function*() {
       const { url } = yield* Broker

@@ -45,7 +45,7 @@ const fireAt = (now: number) => (current: ScheduleStored | undefined) =>
     ? Result.fail(noSuch("nightly"))
     : Result.map(ScheduleState.cadenceOf(current), (cadence) => ScheduleState.fire(current, cadence, now))
 
-layer(Broker.layer(), { timeout: 30_000, excludeTestServices: true })("entities with a home shard", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("entities with a home shard", (it) => {
   it.effect("an owner that was replaced loses; what was decided before is what the next one finds", () =>
     Effect.gen(function*() {
       const old = yield* owner("old", { value: 5 })

@@ -127,7 +127,7 @@ describe("Append", () => {
           acknowledged.map((entry) => [entry.n, entry.sequence])
         )
       }),
-    60_000
+    180_000
   )
 })
 

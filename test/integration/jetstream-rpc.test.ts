@@ -275,14 +275,14 @@ describe("Rpc", () => {
         if (asked > refusals.length + 1) message.respond(`{"text":"done"}`) // the fourth is taken by one who dies with it
       })
       const ask = (isRepeatable: boolean, timeoutMs: number) =>
-        Rpc.callPatiently(client, "test.moving", EchoAnswer, {}, { timeoutMs, isRepeatable, attemptMs: 300 })
+        Rpc.callPatiently(client, "test.moving", EchoAnswer, {}, { timeoutMs, isRepeatable, attemptMs: 1_500 })
       assert.deepStrictEqual(yield* ask(true, 20_000), { text: "done" })
       assert.strictEqual(asked, 5)
 
       asked = 2
       assert.strictEqual((yield* Effect.flip(ask(false, 20_000))).code, "ShuttingDown") // it may have been done before the end
       asked = 0
-      assert.strictEqual((yield* Effect.flip(ask(false, 2_000))).code, "ShuttingDown")
+      assert.strictEqual((yield* Effect.flip(ask(false, 20_000))).code, "ShuttingDown")
       assert.strictEqual(asked, 3) // NotOwner and Unavailable were not done
       assert.strictEqual((yield* Effect.flip(ask(false, 300))).code, "DeadlineExceeded")
       assert.strictEqual(asked, 4)
@@ -342,7 +342,7 @@ describe("Nats", () => {
       yield* Deferred.await(reconnected)
       // The server's connection may still be on its way back.
       const answered = yield* Rpc.call(client, "test.echo", EchoAnswer, { text: "back" }).pipe(
-        Effect.retry({ times: 200, schedule: Schedule.spaced(20) })
+        Effect.retry({ times: 2_000, schedule: Schedule.spaced(20) })
       )
       assert.deepStrictEqual(answered, { text: "back" })
     }))

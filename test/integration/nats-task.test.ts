@@ -57,14 +57,14 @@ const listening = Effect.fnUntraced(function*(
     Queue.offerUnsafe(got, { text: message.text, headers: message.headers })
     for (const [body, headers] of answers(message.text)) message.respond(body, headers)
   })
-  return { take: Queue.take(got).pipe(Effect.timeout("5 seconds")) }
+  return { take: Queue.take(got).pipe(Effect.timeout("60 seconds")) }
 })
 
 const users = `authorization { users: [
   { user: executor, password: x, permissions: { publish: ["orders.>", "_INBOX.>", "$JS.API.>"], subscribe: ">" } }
 ] }`
 
-layer(Broker.layer({ config: users }), { timeout: 60_000, excludeTestServices: true })(
+layer(Broker.layer({ config: users }), { timeout: 180_000, excludeTestServices: true })(
   "task type nats, of a user with few rights",
   (it) => {
     it.effect("what the broker forbids is no success and waits for no time-out, in every mode", () =>
@@ -86,7 +86,7 @@ layer(Broker.layer({ config: users }), { timeout: 60_000, excludeTestServices: t
   }
 )
 
-layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("task type nats", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("task type nats", (it) => {
   it.effect("publish: data as text or as JSON, with headers; nobody has to listen", () =>
     Effect.gen(function*() {
       const nats = yield* connected
@@ -126,7 +126,7 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("task type
       const nats = yield* connected
       yield* listening(nats, "svc.*", (text) => JSON.parse(text))
       const ask = (answers: ReadonlyArray<readonly [string, Record<string, string>?]>, more: object = {}) =>
-        run(nats, { subject: "svc.a", mode: "request", data: answers, timeout: "300ms", ...more })
+        run(nats, { subject: "svc.a", mode: "request", data: answers, timeout: "60s", ...more })
       const one = yield* ask([["{\"rows\":3}", { "x-k": "v" }], ["second"]])
       assert.deepStrictEqual(one.outcome, {
         _tag: "Succeeded",
@@ -137,12 +137,12 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("task type
       const some = [{ headers: {}, json: 1 }, { headers: {}, json: 2 }]
       const several = yield* ask([["1"], ["2"], ["3"]], { replies: 2 })
       assert.deepStrictEqual(several.outcome, { _tag: "Succeeded", outputs: { replies: some, count: 2 } })
-      const fewer = yield* ask([["1"], ["2"]], { replies: 5 })
+      const fewer = yield* ask([["1"], ["2"]], { replies: 5, timeout: "2s" })
       assert.deepStrictEqual(fewer.outcome, { _tag: "Succeeded", outputs: { replies: some, count: 2 } })
       const error = yield* ask([["", { "Nats-Service-Error": "no such row", "Nats-Service-Error-Code": "404" }]])
       assert.deepStrictEqual(error.outcome, { _tag: "Failed", reason: "svc.a answered with an error: 404 no such row" })
       for (const more of [{}, { replies: 2 }]) {
-        const late = yield* ask([], more)
+        const late = yield* ask([], { timeout: "300ms", ...more })
         assert.deepStrictEqual(late.outcome, { _tag: "Failed", reason: "no answer on svc.a within 300 ms" })
         const nobody = yield* run(nats, { subject: "nobody.there", mode: "request", timeout: "20s", ...more })
         assert.deepStrictEqual(nobody.outcome, { _tag: "Failed", reason: "nobody answers on nobody.there" })

@@ -52,6 +52,7 @@ const begin = (clock: SkippingClock) =>
 const replace = (mesh: Mesh, dead: Running) =>
   Effect.gen(function*() {
     dead.cut()
+    mesh.executor.isGone(dead.name)
     yield* Kv.bucket(mesh.nats, Streams.bucketName.registry).delete(`coordinator.${dead.name}`)
     yield* until(
       "the registry has noticed",
@@ -125,7 +126,7 @@ const scene = <E>(
     yield* serving.stop
   })
 
-layer(Site.layer, { timeout: 60_000, excludeTestServices: true })("passive instances", (it) => {
+layer(Site.layer, { timeout: 180_000, excludeTestServices: true })("passive instances", (it) => {
   it.effect(
     "2,000 that wait for a delay: out of memory, through two kills, each completes once",
     () =>
@@ -136,13 +137,14 @@ layer(Site.layer, { timeout: 60_000, excludeTestServices: true })("passive insta
           spec: { tasks: [task("a", [], { delay: "1h" }), task("b", ["a"])] }
         })
         const ids = Array.from({ length: count }, (_, i) => `late-${i}`)
+        const begunAt = clock.currentTimeMillisUnsafe()
         yield* Effect.forEach(
           ids,
-          (instanceId) => mesh.call("start", StartAnswer, { definition: "late", instanceId }, 20_000),
+          (instanceId) => mesh.call("start", StartAnswer, { definition: "late", instanceId }, 60_000),
           { concurrency: 128, discard: true }
         )
         const startedBy = clock.currentTimeMillisUnsafe()
-        yield* passive(first, count, 20_000)
+        yield* passive(first, count, 90_000)
         assert.deepStrictEqual(first.stats().timers.filter((key) => key.includes("/delay:")), [])
 
         // they are there for everybody, and asking does not bring them back
@@ -160,7 +162,7 @@ layer(Site.layer, { timeout: 60_000, excludeTestServices: true })("passive insta
 
         // no checkpoint knows them yet: the journal is folded, and they leave again
         const second = yield* replace(mesh, first)
-        yield* passive(second, count, 20_000)
+        yield* passive(second, count, 90_000)
         // this one finds them in the checkpoint, and loads none
         const headsOf = Effect.forEach(
           Array.from({ length: shards }, (_, shard) => `shard.${shard}`),
@@ -175,14 +177,14 @@ layer(Site.layer, { timeout: 60_000, excludeTestServices: true })("passive insta
         assert.strictEqual(third.stats().live, 0)
         yield* passive(third, count)
 
-        clock.skip(startedBy + hour - 60_000 - clock.currentTimeMillisUnsafe())
+        clock.skip(begunAt + hour - 60_000 - clock.currentTimeMillisUnsafe())
         yield* Effect.sleep(50)
         assert.strictEqual(third.stats().passive, count, "not before their time")
-        clock.skip(61_000)
+        clock.skip(startedBy - begunAt + 61_000)
         yield* until(
           "all have run",
           Effect.sync(() => third.stats().live === 0 && third.stats().passive === 0),
-          40_000
+          180_000
         )
         assert.strictEqual(executor.ran.length, 2 * count)
         assert.strictEqual(
@@ -196,11 +198,12 @@ layer(Site.layer, { timeout: 60_000, excludeTestServices: true })("passive insta
         }
         return third
       }),
-    120_000
+    180_000
   )
 
   it.effect("a retry and the workflow's time-out ring in time, also for whoever took over", () =>
     scene(function*({ clock, first, mesh, start }) {
+      const begun = clock.currentTimeMillisUnsafe()
       const retried = yield* start("retried", { tasks: [task("a", [], { retry: { times: 1, interval: "10m" } })] }, {
         a: [Script.fail(), Script.succeed()]
       })
@@ -208,10 +211,11 @@ layer(Site.layer, { timeout: 60_000, excludeTestServices: true })("passive insta
       yield* passive(first, 2)
       const second = yield* replace(mesh, first)
       yield* passive(second, 2)
-      clock.skip(590_000)
+      // a minute before its time, however long the above has taken
+      clock.skip(begun + 540_000 - clock.currentTimeMillisUnsafe())
       yield* Effect.sleep(50)
       assert.strictEqual((yield* retried.taskView("a")).state, "FAILED", "not before its time")
-      clock.skip(10_000)
+      clock.skip(60_000 + clock.currentTimeMillisUnsafe() - begun)
       assert.strictEqual((yield* retried.result).state, "SUCCEEDED")
       clock.skip(600_000)
       const { reason, state } = yield* timed.result
@@ -276,7 +280,7 @@ layer(Site.layer, { timeout: 60_000, excludeTestServices: true })("passive insta
       const one = yield* start("awaited", { tasks: [task("a", [], { delay: "1h" })] })
       yield* passive(first, 1)
       const result = yield* Effect.forkChild(
-        mesh.call("result", WorkflowResult, { instanceId: one.id, wait: "24h" }, 9_000)
+        mesh.call("result", WorkflowResult, { instanceId: one.id, wait: "24h" }, 60_000)
       )
       yield* until("it waits", Effect.sync(() => first.stats().waiters === 1))
       assert.strictEqual(first.stats().passive, 1, "waiting does not load it")

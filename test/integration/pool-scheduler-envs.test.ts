@@ -11,7 +11,7 @@ import * as Subject from "../../shared/protocol/Subject.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
 import { about, apply, claim, connect, pool, quick, scheduler, snapshot, until } from "./PoolSchedulers.ts"
 
-layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("pool-scheduler: envs and sizes", (it) => {
+layer(Broker.layer(), { timeout: "180 seconds", excludeTestServices: true })("pool-scheduler: envs and sizes", (it) => {
   it.effect("a claim to an env goes to the best member, to the next when one is full; the same id again is the same claim through any replica", () =>
     Effect.gen(function*() {
       const nats = yield* connect
@@ -26,7 +26,7 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("poo
         selector: { kind: "cpu" }
       })
       const subject = Subject.rpc.env("default", "cpus")
-      const claimEnv = (request: object = {}) => Rpc.call(nats, subject, ClaimResult, request, { timeoutMs: 15_000 })
+      const claimEnv = (request: object = {}) => Rpc.call(nats, subject, ClaimResult, request, { timeoutMs: 60_000 })
       // Known to both replicas, each with the counters that it does not own itself.
       yield* until(
         Rpc.call(nats, Subject.rpc.envs("list"), EnvList, {}),

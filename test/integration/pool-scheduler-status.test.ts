@@ -31,7 +31,7 @@ const plugin = definePlugin({
   contributes: { poolProviders: { shown: () => shown } }
 })
 
-layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("a pool's status", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("a pool's status", (it) => {
   it.effect("! 1.9 pendingRequests is the queue's length: every claim without a result, also those whose write is under way", () =>
     Effect.gen(function*() {
       const broker = yield* Broker

@@ -18,7 +18,7 @@ import * as Subject from "../../shared/protocol/Subject.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
 import { about, apply, claim, connect, pool, quick, scheduler, snapshot, until } from "./PoolSchedulers.ts"
 
-layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("pool-scheduler", (it) => {
+layer(Broker.layer(), { timeout: "180 seconds", excludeTestServices: true })("pool-scheduler", (it) => {
   it.effect("claims: granted, the same id again, renewed, released, refused when full, deadline, cancel, batch", () =>
     Effect.gen(function*() {
       const nats = yield* connect
@@ -152,7 +152,7 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("poo
       yield* about(nats, of, "release", { claimId: "gone" })
       yield* first.stop
       const after = yield* until(
-        snapshot(nats, of).pipe(Effect.retry({ times: 200, schedule: Schedule.spaced(50) })),
+        snapshot(nats, of).pipe(Effect.retry({ times: 2_000, schedule: Schedule.spaced(50) })),
         (_) => _.idleReady === 2
       )
       assert.isAbove(after.sessionId, session)
@@ -174,7 +174,7 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("poo
       const waiting = yield* Effect.forkChild(
         Effect.andThen(
           claim(nats, of, { claimId: "held", ttl: "1h" }),
-          claim(nats, of, { claimId: "waits", deadline: "30s" })
+          claim(nats, of, { claimId: "waits", deadline: "10m" })
         ),
         { startImmediately: true }
       )
@@ -186,7 +186,7 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("poo
       assert.strictEqual(result.outcome, "ShuttingDown", "what waits is answered, not lost")
       // That somebody is not in the registry: the pool is taken back, under a greater session.
       const after = yield* until(
-        snapshot(nats, of).pipe(Effect.retry({ times: 200, schedule: Schedule.spaced(50) })),
+        snapshot(nats, of).pipe(Effect.retry({ times: 2_000, schedule: Schedule.spaced(50) })),
         (_) => _.idleReady === 1
       )
       assert.isAbove(after.sessionId, session)
@@ -201,7 +201,7 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("poo
       const dequeue = (max: number, waitMs: number) =>
         Effect.map(
           Rpc.call(nats, Subject.rpc.pool(of, "dequeue"), DequeueAnswer, { ...executor, max, waitMs }, {
-            timeoutMs: waitMs + 5_000
+            timeoutMs: waitMs + 60_000
           }),
           (_) => _.assignments
         )
@@ -240,7 +240,7 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("poo
       )
 
       assert.deepStrictEqual(yield* dequeue(4, 50), [], "nothing waits: an empty answer after the wait")
-      const parked = yield* Effect.forkChild(dequeue(4, 20_000), { startImmediately: true })
+      const parked = yield* Effect.forkChild(dequeue(4, 30_000), { startImmediately: true })
       yield* publish(10, "ready", "a", "b")
       const got = yield* Fiber.join(parked)
       assert.deepStrictEqual(names(got), ["a:0:0", "b:0:0"], "one lane message is one answer")
@@ -257,7 +257,7 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("poo
       yield* settle({ registered: [a.claimId] })
       assert.strictEqual(yield* laneMessages, 1)
       yield* settle({ returned: [b.claimId] })
-      const again = yield* dequeue(1, 5_000)
+      const again = yield* dequeue(1, 30_000)
       assert.deepStrictEqual(names(again), [b.taskInstanceId], "what was returned comes again")
       assert.notStrictEqual(again[0]?.claimId, b.claimId)
       yield* settle({ dropped: again.map((_) => _.claimId) })
@@ -271,7 +271,7 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("poo
       yield* publish(11, "commit", "e")
       yield* publish(10, "cleanup", "f")
       yield* until(laneMessages, (_) => _ === 1)
-      assert.deepStrictEqual(names(yield* dequeue(4, 5_000)), ["e:0:0"])
+      assert.deepStrictEqual(names(yield* dequeue(4, 30_000)), ["e:0:0"])
     }))
 
   it.effect("an executor that leaves: what it had not registered comes again, what it held is free", () =>
@@ -297,8 +297,8 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("poo
             executor: "ex-left",
             startup,
             max,
-            waitMs: 5_000
-          }, { timeoutMs: 8_000 }),
+            waitMs: 30_000
+          }, { timeoutMs: 90_000 }),
           (_) => _.assignments
         )
       const entry = (task: string) => ({

@@ -53,7 +53,7 @@ const scheduler = (member: string, plugins: ReadonlyArray<Plugin>) =>
     const broker = yield* Broker
     const scope = yield* Scope.make()
     yield* Layer.buildWithScope(
-      PoolScheduler.layer({ member: MemberId.make(member), version: "0.0.0", ttlMs: 2_000, ownerGraceMs: 500 }).pipe(
+      PoolScheduler.layer({ member: MemberId.make(member), version: "0.0.0", ttlMs: 60_000, ownerGraceMs: 500 }).pipe(
         Layer.provide(Nats.layer({ url: broker.url, name: member })),
         Layer.provide(PluginHost.layer(plugins))
       ),
@@ -64,7 +64,7 @@ const scheduler = (member: string, plugins: ReadonlyArray<Plugin>) =>
     return { stop }
   })
 
-layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("pool sources", (it) => {
+layer(Broker.layer(), { timeout: "180 seconds", excludeTestServices: true })("pool sources", (it) => {
   it.effect("a source sees who serves a pool, that nobody does any more, and which pools belong to an env", () =>
     Effect.gen(function*() {
       const { plugin, seen } = watching()

@@ -52,7 +52,7 @@ const claimed = Effect.gen(function*() {
     assert.strictEqual(outcome._tag, "Success")
     return { sandbox, directory }
   }
-}).pipe(Effect.timeout("30 seconds"))
+}).pipe(Effect.timeout("90 seconds"))
 
 const specOf = (type: string, options: Record<string, unknown>): TaskSpec =>
   Schema.decodeSync(TaskSpec)({
@@ -98,7 +98,7 @@ const killed = Effect.fnUntraced(function*(sandbox: Sandbox, type: TaskType, opt
     const line = /^pid (.+)\n/m.exec(stdout)?.[1]
     if (line !== undefined) Queue.offerUnsafe(started, line.split(" ").map(Number))
   }))
-  const pids = yield* Queue.take(started).pipe(Effect.timeout("20 seconds"))
+  const pids = yield* Queue.take(started).pipe(Effect.timeout("90 seconds"))
   yield* Fiber.interrupt(fiber)
   return pids
 })
@@ -147,7 +147,7 @@ it.live(
       const nowhere = yield* run(sandbox, exec, { command: ["true"], workdir: "no/such/folder" })
       assert.match(nowhere.outcome._tag === "Fatal" ? nowhere.outcome.reason : "", /no such directory/)
     }),
-  60_000
+  180_000
 )
 
 it.live("exec: a kill ends the whole tree, also what ignores the first signals", () =>
@@ -159,7 +159,7 @@ it.live("exec: a kill ends the whole tree, also what ignores the first signals",
     })
     assert.lengthOf(pids, 2)
     assert.deepStrictEqual(pids.filter((pid) => !isGone(pid)), [])
-  }), 60_000)
+  }), 180_000)
 
 it.live(
   "script: the source reaches its interpreter as it stands; parameters, arguments, outputs; nothing is left behind",
@@ -208,7 +208,7 @@ appendFileSync(process.env.HEDDLE_OUTPUTS, [
       const own = yield* run(sandbox, script, { interpreter: "sh", source: "exit 127" })
       assert.deepStrictEqual(own.outcome, { _tag: "Failed", reason: "exit code 127", exitCode: 127 })
     }),
-  60_000
+  180_000
 )
 
 it.live(
@@ -232,7 +232,7 @@ console.log("pid", process.pid, process.ppid)`
       assert.strictEqual(readFileSync(join(directory, ended), "utf8"), "in order")
       assert.deepStrictEqual(paths.filter((path) => path.includes("heddle-script")), [])
     }),
-  60_000
+  180_000
 )
 
 /** As in a pod: the launcher of the provider kubernetes, run here by one of this machine's shells. */
@@ -285,4 +285,4 @@ it.live.each(shells)("exec and script behind the launcher of a pod, on %s", (she
     )
     const none = yield* run(script, { interpreter: "no-such-interpreter", source })
     assert.match(none._tag === "Fatal" ? none.reason : "", /no program no-such-interpreter/)
-  }), 60_000)
+  }), 180_000)

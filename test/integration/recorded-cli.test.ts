@@ -24,7 +24,7 @@ const heddle = (url: string, ...args: ReadonlyArray<string>) =>
     const child = execFile(
       process.execPath,
       [join(root, "bin", "heddle.mjs"), "--nats", url, ...args],
-      { cwd: root, timeout: 30_000, env: { ...process.env, NO_COLOR: "1" } },
+      { cwd: root, timeout: 150_000, env: { ...process.env, NO_COLOR: "1" } },
       (failure, out, error) =>
         resume(Effect.succeed({ code: failure === null ? 0 : Number(failure.code ?? -1), out, error }))
     )
@@ -57,8 +57,8 @@ const start = Effect.fnUntraced(function*(
   name = "nightly"
 ) {
   yield* Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, { definition: name, instanceId, params })
-  return yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "10s" }, {
-    timeoutMs: 15_000
+  return yield* Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "60s" }, {
+    timeoutMs: 70_000
   })
 })
 const definition = {
@@ -69,7 +69,7 @@ const definition = {
   }
 }
 
-layer(Broker.layer(), { timeout: 120_000, excludeTestServices: true })("recorded runs", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("recorded runs", (it) => {
   it.effect("a run is exported, replayed without any server, refused when it was changed, and imported into another mesh", () =>
     Effect.gen(function*() {
       const { url } = yield* Broker

@@ -3,13 +3,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { FairQueue } from "../../plugins/fifo/FairQueue.ts"
 import { InlinePool } from "../../plugins/inline/InlinePool.ts"
 import { PoolScheduler } from "../../services/pool-scheduler/PoolScheduler.ts"
-import {
-  type CoreOptions,
-  type Custody,
-  handOffBusyMax,
-  SchedulerCore
-} from "../../services/pool-scheduler/SchedulerCore.ts"
+import { type CoreOptions, handOffBusyMax, SchedulerCore } from "../../services/pool-scheduler/SchedulerCore.ts"
 import type { LaneMessage } from "../../services/pool-scheduler/SchedulerStorageClient.ts"
+import type { Custody } from "../../services/pool-scheduler/TaskEntry.ts"
 import type { PlacementPolicy } from "../../shared/plugin/PlacementPolicy.ts"
 import type { SandboxDelta } from "../../shared/plugin/PoolProvider.ts"
 import type { SettleRequest, TaskAssignment } from "../../shared/protocol/Dispatch.ts"

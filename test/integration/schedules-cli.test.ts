@@ -17,14 +17,14 @@ const heddle = (url: string, ...args: ReadonlyArray<string>) =>
     const child = execFile(
       process.execPath,
       [join(root, "bin", "heddle.mjs"), "--nats", url, ...args],
-      { cwd: root, timeout: 30_000 },
+      { cwd: root, timeout: 150_000 },
       (failure, out, error) =>
         resume(Effect.succeed({ code: failure === null ? 0 : Number(failure.code ?? -1), out, error }))
     )
     return Effect.sync(() => void child.kill("SIGKILL"))
   })
 
-layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("heddle schedules, heddle backfill", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("heddle schedules, heddle backfill", (it) => {
   it.effect("from the files of examples/, to the exit code of a backfill that failed", () =>
     Effect.gen(function*() {
       const { url } = yield* Broker

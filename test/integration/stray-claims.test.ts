@@ -26,7 +26,7 @@ const waiting = (nats: Connection) =>
     ({ state }) => state.messages
   )
 
-layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("claims that no pool reads", (it) => {
+layer(Broker.layer(), { timeout: "180 seconds", excludeTestServices: true })("claims that no pool reads", (it) => {
   it.effect("each is answered on its result subject and to Heddle-Reply-To, and leaves the stream", () =>
     Effect.gen(function*() {
       const nats = yield* connect

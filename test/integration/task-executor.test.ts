@@ -159,12 +159,12 @@ const otherSides = Effect.fnUntraced(function*(nats: Connection, options: {
       deliver()
       return { taskInstanceId, claimId }
     },
-    fact: Queue.take(facts).pipe(Effect.timeout("20 seconds"), Effect.orDie),
+    fact: Queue.take(facts).pipe(Effect.timeout("90 seconds"), Effect.orDie),
     /** The next settlement that names the claim in this way. */
     settled: (what: "registered" | "released" | "lost" | "dropped" | "returned", claimId: ClaimId) =>
       Queue.take(settled).pipe(
         Effect.repeat({ until: (_) => _[what].includes(claimId) }),
-        Effect.timeout("20 seconds"),
+        Effect.timeout("90 seconds"),
         Effect.orDie
       )
   }
@@ -186,7 +186,7 @@ const sandboxed = Effect.gen(function*() {
   yield* opened.watch((delta) => Queue.offerUnsafe(deltas, delta))
   opened.create({ name: "a", sessionId: session }, () => {})
   const isIdle = (delta: SandboxDelta): boolean => delta._tag === "Upsert" && delta.state.phase === "Idle"
-  const idle = yield* Queue.take(deltas).pipe(Effect.repeat({ until: isIdle }), Effect.timeout("20 seconds"))
+  const idle = yield* Queue.take(deltas).pipe(Effect.repeat({ until: isIdle }), Effect.timeout("90 seconds"))
   if (idle._tag !== "Upsert") return yield* Effect.die("not idle")
   opened.claim({
     uid: idle.state.sandbox.uid,
@@ -206,7 +206,7 @@ const executorLayer = (nats: Connection, more: Partial<TaskExecutor.TaskExecutor
     pools: [pool],
     finishMs: 500,
     settleMs: 3_000,
-    ttlMs: 2_000,
+    ttlMs: 60_000,
     ...more
   }).pipe(
     Layer.provide(Layer.succeed(Nats, nats)),
@@ -225,7 +225,7 @@ const logsOf = (nats: Connection, taskInstanceId: TaskInstanceId) =>
     Stream.runCollect
   )
 
-layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("task-executor", (it) => {
+layer(Broker.layer(), { timeout: "180 seconds", excludeTestServices: true })("task-executor", (it) => {
   it.effect("a shell task runs in its sandbox: facts, outputs, logs, settlements; the registry shows the executor while it lives", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
@@ -374,7 +374,7 @@ layer(Broker.layer(), { timeout: "60 seconds", excludeTestServices: true })("tas
   it.effect("kill -9 of the broker under a running task: it goes on, and its end is told when the broker is back", () =>
     Effect.gen(function*() {
       const broker = yield* Broker
-      const { nats, sides } = yield* running({ ttlMs: 20_000 })
+      const { nats, sides } = yield* running()
       const { directory, sandbox } = yield* sandboxed
       const { claimId, taskInstanceId } = sides.submit(sandbox, "shell", {
         run: "while [ ! -e $HOME/go ]; do sleep 0.05; done; echo done=1 >> $HEDDLE_OUTPUTS"

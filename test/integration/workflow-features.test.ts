@@ -28,7 +28,7 @@ const coordinator = (name: string) =>
     const broker = yield* Broker
     const scope = yield* Scope.make()
     yield* Layer.buildWithScope(
-      Coordinator.layer({ member: MemberId.make(name), version: "test", shardCount: 8, ttlMs: 2_000 }).pipe(
+      Coordinator.layer({ member: MemberId.make(name), version: "test", shardCount: 8, ttlMs: 60_000 }).pipe(
         Layer.provide(Nats.layer({ url: broker.url, name }))
       ),
       scope
@@ -40,15 +40,15 @@ const coordinator = (name: string) =>
 /** Shards may be changing hands between coordinators of a test: then again. */
 const start = (nats: Connection, body: object) =>
   Rpc.call(nats, Subject.rpc.workflow("start"), StartAnswer, body).pipe(
-    Effect.retry({ times: 50, schedule: Schedule.spaced("100 millis"), while: (error) => error.code !== "Conflict" })
+    Effect.retry({ times: 600, schedule: Schedule.spaced("100 millis"), while: (error) => error.code !== "Conflict" })
   )
 const result = (nats: Connection, instanceId: InstanceId) =>
-  Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "15s" }, { timeoutMs: 17_000 })
+  Rpc.call(nats, Subject.rpc.workflow("result"), WorkflowResult, { instanceId, wait: "60s" }, { timeoutMs: 70_000 })
 const view = (nats: Connection, instanceId: InstanceId) =>
   Rpc.call(nats, Subject.rpc.workflow("get"), WorkflowView, { instanceId })
 const succeeded = { _tag: "SUCCEEDED", outputs: {} } as const
 
-layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("what a workflow can hold", (it) => {
+layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("what a workflow can hold", (it) => {
   it.effect("A29 A34 examples/condition.yaml: a failure is judged by the condition, the workflow SUCCEEDED", () =>
     Effect.gen(function*() {
       const nats = yield* connect
@@ -115,14 +115,14 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("what a wo
       yield* coordinator("co-serial-2")
       yield* first.stop
       // the new owner serves all three before the executor reports: the double does not know how to say "Reporting"
-      yield* states().pipe(Effect.retry({ times: 50, schedule: Schedule.spaced("100 millis") }))
+      yield* states().pipe(Effect.retry({ times: 600, schedule: Schedule.spaced("100 millis") }))
       for (const { instanceId } of [a, b, c]) {
         yield* waitFor(() => executor.running.size === 1)
         const [running] = executor.running.values()
         assert.strictEqual(running?.spec.instance, instanceId)
         if (running !== undefined) executor.report(running.spec, MemberId.make("co-serial-2"), succeeded)
         const ended = yield* result(nats, instanceId).pipe(
-          Effect.retry({ times: 50, schedule: Schedule.spaced("100 millis") })
+          Effect.retry({ times: 600, schedule: Schedule.spaced("100 millis") })
         )
         assert.strictEqual(ended.state, "SUCCEEDED")
       }
@@ -250,4 +250,4 @@ layer(Broker.layer(), { timeout: 60_000, excludeTestServices: true })("what a wo
 const waitFor = (holds: () => boolean): Effect.Effect<void> =>
   Effect.suspend(function look(): Effect.Effect<void> {
     return holds() ? Effect.void : Effect.andThen(Effect.sleep("5 millis"), Effect.suspend(look))
-  }).pipe(Effect.timeout("15 seconds"), Effect.orDie)
+  }).pipe(Effect.timeout("90 seconds"), Effect.orDie)
