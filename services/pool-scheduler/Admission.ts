@@ -4,7 +4,7 @@
  * A task's claim (no lease) is never refused for drain or quota: its lane holds it, so it waits. Follows design/04 section 1, points 3 and 10.
  */
 import type { ErrorBody } from "../../shared/protocol/ErrorCode.ts"
-import type { ClaimSpec } from "./Claim.ts"
+import type { ClaimSpec } from "./ClaimSpec.ts"
 import type { TeamQuotas } from "./TeamQuotas.ts"
 
 export interface Refusal {

@@ -8,15 +8,22 @@
  */
 import type { Sandbox } from "../../shared/protocol/Sandbox.ts"
 import { ClaimId } from "../../shared/protocol/Token.ts"
-import type { Claim, ClaimSpec, OnSettled, Settled } from "./Claim.ts"
+import type { ClaimSpec } from "./ClaimSpec.ts"
+import type { OnSettled, Settled } from "./Settled.ts"
 
 export const memberId = (claimId: ClaimId, index: number): ClaimId => ClaimId.make(`${claimId}-${index}`)
 
-export class Batch {
+/** What a batch asks of a member: a claim, which knows its batch. */
+export interface BatchMember {
+  readonly sandbox: Sandbox | undefined
+  readonly settled: Settled | undefined
+}
+
+export class Batch<Member extends BatchMember> {
   readonly claimId: ClaimId
   /** Of the batch; those of its members differ in the claim id. */
   readonly spec: ClaimSpec
-  readonly members: Array<Claim> = []
+  readonly members: Array<Member> = []
   waiters: Array<OnSettled>
   /** Its one terminal result; then replaced by Released, Expired or Failed of a batch that was Claimed. */
   settled: Settled | undefined = undefined

@@ -7,7 +7,9 @@
 import type { ErrorBody } from "../../shared/protocol/ErrorCode.ts"
 import type { ClaimId, EpochMs } from "../../shared/protocol/Token.ts"
 import { Batch, memberId } from "./Batch.ts"
-import { Claim, type ClaimSpec, type OnSettled, type Settled } from "./Claim.ts"
+import { Claim } from "./Claim.ts"
+import type { ClaimSpec } from "./ClaimSpec.ts"
+import type { OnSettled, Settled } from "./Settled.ts"
 
 export interface BatchPorts {
   readonly now: () => EpochMs
@@ -20,18 +22,18 @@ export interface BatchPorts {
   /** Kept for whoever asks again. */
   readonly record: (settled: Settled) => void
   /** It has its result: told once. */
-  readonly answered: (batch: Batch, settled: Settled) => void
+  readonly answered: (batch: Batch<Claim>, settled: Settled) => void
   /** Sandboxes, slots and places in a quota may be free. */
   readonly ended: () => void
 }
 
 /** Waits with the others for its result, or has it. */
-export const join = (batch: Batch, onSettled: OnSettled): void => {
+export const join = (batch: Batch<Claim>, onSettled: OnSettled): void => {
   if (batch.settled === undefined) batch.waiters.push(onSettled)
   else onSettled(batch.settled)
 }
 
-const settle = (batch: Batch, settled: Settled): void => {
+const settle = (batch: Batch<Claim>, settled: Settled): void => {
   batch.settled = settled
   const { waiters } = batch
   batch.waiters = []
@@ -40,28 +42,28 @@ const settle = (batch: Batch, settled: Settled): void => {
 
 export class Batches {
   private readonly ports: BatchPorts
-  private readonly byId = new Map<ClaimId, Batch>()
+  private readonly byId = new Map<ClaimId, Batch<Claim>>()
 
   constructor(ports: BatchPorts) {
     this.ports = ports
   }
 
-  get(claimId: ClaimId): Batch | undefined {
+  get(claimId: ClaimId): Batch<Claim> | undefined {
     return this.byId.get(claimId)
   }
 
-  get all(): ReadonlyArray<Batch> {
+  get all(): ReadonlyArray<Batch<Claim>> {
     return Array.from(this.byId.values())
   }
 
-  add(batch: Batch): void {
+  add(batch: Batch<Claim>): void {
     this.byId.set(batch.claimId, batch)
   }
 
   /** A new one with its members, which waits for nothing yet. */
-  make(spec: ClaimSpec, count: number, nextSequence: () => number, onSettled: OnSettled): Batch {
+  make(spec: ClaimSpec, count: number, nextSequence: () => number, onSettled: OnSettled): Batch<Claim> {
     const now = this.ports.now()
-    const batch = new Batch(spec, onSettled)
+    const batch = new Batch<Claim>(spec, onSettled)
     for (let i = 0; i < count; i++) {
       const claim = new Claim(
         { ...spec, claimId: memberId(spec.claimId, i) },
@@ -76,7 +78,7 @@ export class Batches {
   }
 
   /** The lease of all of its members begins anew. Undefined: it does not hold its sandboxes. */
-  renew(batch: Batch, ttlMs: number | undefined, now: EpochMs): Settled | undefined {
+  renew(batch: Batch<Claim>, ttlMs: number | undefined, now: EpochMs): Settled | undefined {
     if (batch.settled?.outcome !== "Claimed") return undefined
     let leaseExpiresAt = Infinity
     for (const member of batch.members) {
@@ -87,7 +89,7 @@ export class Batches {
   }
 
   /** A member has its result; with the last one the batch has its own. */
-  memberSettled(batch: Batch, settled: Settled): void {
+  memberSettled(batch: Batch<Claim>, settled: Settled): void {
     if (batch.settled !== undefined) return
     if (settled.outcome !== "Claimed") this.fail(batch, settled.outcome, settled.error)
     else if (batch.held === batch.count) {
@@ -101,7 +103,7 @@ export class Batches {
   }
 
   /** One of its members cannot be had, or nobody wants it any more. */
-  fail(batch: Batch, outcome: Settled["outcome"], error: ErrorBody | undefined): Settled {
+  fail(batch: Batch<Claim>, outcome: Settled["outcome"], error: ErrorBody | undefined): Settled {
     const now = this.ports.now()
     const settled: Settled = {
       claimId: batch.claimId,
@@ -144,7 +146,7 @@ export class Batches {
   adopt(id: ClaimId, claim: Claim): void {
     let batch = this.byId.get(id)
     if (batch === undefined) {
-      batch = new Batch({ ...claim.spec, claimId: id }, () => {})
+      batch = new Batch<Claim>({ ...claim.spec, claimId: id }, () => {})
       batch.isOpen = true
       batch.isAdopted = true
       this.add(batch)
@@ -155,7 +157,7 @@ export class Batches {
     batch.settled = batch.claimed()
   }
 
-  private over(batch: Batch, settled: Settled): void {
+  private over(batch: Batch<Claim>, settled: Settled): void {
     this.byId.delete(batch.claimId)
     this.ports.record(settled)
   }

@@ -4,51 +4,15 @@
  * Its life: Waiting -> Inflight (-> Unsettled -> Inflight or Waiting) -> Claimed -> Ended. It has exactly one terminal result (design/04 I2), the first one
  * set; `Claimed` is one, and what follows it (Released, Expired) is its record, not a second answer. A mutable record, changed only by `PoolScheduler`.
  */
-import type { ClaimOutcome } from "../../shared/protocol/Claim.ts"
 import type { ErrorBody } from "../../shared/protocol/ErrorCode.ts"
-import type { Labels, Sandbox } from "../../shared/protocol/Sandbox.ts"
-import type { ClaimId, EpochMs, Priority, SandboxUid } from "../../shared/protocol/Token.ts"
+import type { Sandbox } from "../../shared/protocol/Sandbox.ts"
+import type { EpochMs, SandboxUid } from "../../shared/protocol/Token.ts"
 import * as Alarms from "./Alarms.ts"
 import type { Batch } from "./Batch.ts"
-import type { SelectorClass } from "./ClaimQueue.ts"
+import type { ClaimSpec } from "./ClaimSpec.ts"
 import * as Selector from "./Selector.ts"
-
-/** What is asked for, with every default filled in. */
-export interface ClaimSpec {
-  readonly claimId: ClaimId
-  readonly holder: string
-  readonly team: string
-  readonly priority: Priority
-  /** Infinity: waits as long as it takes (a task's claim; its end comes from its lane). */
-  readonly deadlineAt: EpochMs
-  /** The lease in milliseconds; 0: none (a task's claim ends with its executor). */
-  readonly ttlMs: number
-  /** Also what a required affinity asks for. */
-  readonly selector?: Labels | undefined
-  /** Selectors to try before `selector`, the best first: a preferred affinity. */
-  readonly preferred?: ReadonlyArray<Labels> | undefined
-  readonly user?: string | undefined
-  readonly targetPhase?: "Running" | undefined
-  readonly labels?: Labels | undefined
-  readonly annotations?: Labels | undefined
-  readonly images?: Labels | undefined
-  readonly env?: Labels | undefined
-}
-
-/** A claim's result, or what became of it afterwards. Times in milliseconds; `shared/protocol` ClaimResult is its form on the wire. */
-export interface Settled {
-  readonly claimId: ClaimId
-  readonly outcome: ClaimOutcome
-  readonly sandbox?: Sandbox | undefined
-  /** Of a batch, in the order of its members. */
-  readonly sandboxes?: ReadonlyArray<Sandbox> | undefined
-  readonly isPaused?: boolean | undefined
-  readonly leaseExpiresAt?: EpochMs | undefined
-  readonly queuedMs: number
-  readonly casMs: number
-  readonly attempts: number
-  readonly error?: ErrorBody | undefined
-}
+import type { SelectorClass } from "./SelectorClass.ts"
+import type { OnSettled, Settled } from "./Settled.ts"
 
 export type Phase =
   | "Waiting"
@@ -58,8 +22,6 @@ export type Phase =
   | "Unsettled"
   | "Claimed"
   | "Ended"
-
-export type OnSettled = (settled: Settled) => void
 
 const none: ReadonlyArray<Selector.Selector> = []
 
@@ -90,7 +52,7 @@ export class Claim {
   readonly selector: Selector.Selector | undefined
   readonly preferred: ReadonlyArray<Selector.Selector>
   /** The batch that it is a part of. */
-  batch: Batch | undefined = undefined
+  batch: Batch<Claim> | undefined = undefined
   /** The queue's business: its class, as last looked up. */
   group: SelectorClass | undefined = undefined
   /** Counts against its team's quota: from the write on, until it ends or waits again. */

@@ -13,8 +13,9 @@ import { ContractError, type ErrorBody } from "../../shared/protocol/ErrorCode.t
 import { type Labels, nodeLabel, zoneLabel } from "../../shared/protocol/Sandbox.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
 import { ClaimId, type EpochMs, priorityDefault, type SessionId, Token } from "../../shared/protocol/Token.ts"
-import type { ClaimSpec, Settled } from "./Claim.ts"
-import { teamDefault } from "./SchedulerCore.ts"
+import type { ClaimSpec } from "./ClaimSpec.ts"
+import type { Settled } from "./Settled.ts"
+import { teamDefault } from "./TaskEntry.ts"
 
 const decodeTeam = Schema.decodeUnknownOption(Token)
 const decodeClaimId = Schema.decodeUnknownOption(ClaimId)

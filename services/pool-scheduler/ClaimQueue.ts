@@ -16,15 +16,7 @@ import type { Batch } from "./Batch.ts"
 import type { Claim } from "./Claim.ts"
 import type { ReadyQueue } from "./ReadyQueue.ts"
 import * as Selector from "./Selector.ts"
-
-/** Claims that ask for the same kind of sandbox. `open`: those of teams within their quota. `exhausted`: no idle sandbox matches, as of the last look. */
-export interface SelectorClass {
-  readonly key: string
-  readonly selector: Selector.Selector | undefined
-  waiting: number
-  open: number
-  exhausted: boolean
-}
+import type { SelectorClass } from "./SelectorClass.ts"
 
 interface Team {
   readonly name: string
@@ -152,7 +144,7 @@ const priorities = 10
 const idleTeamsMax = 1_024
 
 /** What the queue has to know about the idle sandboxes to give out batches. */
-export type HasRoom = (batch: Batch) => boolean
+export type HasRoom = (batch: Batch<Claim>) => boolean
 
 export class ClaimQueue {
   private readonly levels: Array<Level> = Array.from({ length: priorities }, () => new Level())
@@ -208,7 +200,7 @@ export class ClaimQueue {
   }
 
   /** All members of a new batch; its first one stands in the queue for all. False: not enough room for every one. */
-  admitBatch(batch: Batch): boolean {
+  admitBatch(batch: Batch<Claim>): boolean {
     const [first] = batch.members
     if (first === undefined || this.openCount + batch.count > this.lengthMax) return false
     this.openCount += batch.count
@@ -223,7 +215,7 @@ export class ClaimQueue {
   }
 
   /** A batch that was taken has room: its members are taken one by one from here on. The team is charged for each. */
-  open(batch: Batch): void {
+  open(batch: Batch<Claim>): void {
     batch.isOpen = true
     const team = this.levels[batch.spec.priority]?.teams.get(batch.spec.team)
     if (team !== undefined) {

@@ -14,11 +14,11 @@ import { ClaimRef, ClaimRequest, type ClaimResult, RenewRequest, type Snapshot }
 import { ContractError, errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { ClaimId, SessionId } from "../../shared/protocol/Token.ts"
-import type { Settled } from "./Claim.ts"
 import * as ClaimMessages from "./ClaimMessages.ts"
 import * as ClaimResultStore from "./ClaimResults.ts"
 import type { OwnedPool } from "./OwnedPool.ts"
 import * as PoolRouting from "./PoolRouting.ts"
+import type { Settled } from "./Settled.ts"
 
 /** An asker that has waited this long may have gone meanwhile. */
 const goneAfterMs = 100

@@ -5,7 +5,7 @@
  * directly. Nothing is asked for a claim. Members are worked out anew only after a spec has changed. Plain and synchronous.
  */
 import type { EnvSpec, EnvView } from "../../shared/protocol/Env.ts"
-import { isAutoscaled, type PoolSpec, type PoolTidings, sizeMax, sizeOf } from "../../shared/protocol/Pool.ts"
+import type { PoolTidings } from "../../shared/protocol/Pool.ts"
 import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
 import type { EpochMs } from "../../shared/protocol/Token.ts"
 import * as EnvScheduler from "./EnvScheduler.ts"
@@ -18,9 +18,6 @@ export const saturationCooldownDefaultMs = 5_000
 
 export const envKey = (env: { readonly namespace: string; readonly name: string }): string =>
   `${env.namespace}/${env.name}`
-
-/** The most sandboxes that a pool may ever have. */
-export const mostOf = (spec: PoolSpec): number => isAutoscaled(spec) ? spec.max ?? sizeMax : sizeOf(spec)
 
 interface Env {
   readonly spec: EnvSpec & { readonly namespace: PoolRef["namespace"] }

@@ -11,21 +11,15 @@ import type { Sandbox } from "../../shared/protocol/Sandbox.ts"
 import type { ClaimId, EpochMs, SandboxUid } from "../../shared/protocol/Token.ts"
 import { priorityDefault } from "../../shared/protocol/Token.ts"
 import type { Batches } from "./Batches.ts"
-import { Claim, type Settled } from "./Claim.ts"
+import { Claim } from "./Claim.ts"
+import type { ClaimEvent } from "./ClaimEvent.ts"
 import type { ClaimQueue } from "./ClaimQueue.ts"
 import type { ProviderDesk } from "./ProviderDesk.ts"
 import type { RecentResults } from "./RecentResults.ts"
 import type { SandboxCache } from "./SandboxCache.ts"
 import type { SandboxCell } from "./SandboxCell.ts"
+import type { Settled } from "./Settled.ts"
 import type { TeamQuotas } from "./TeamQuotas.ts"
-
-/** What happened to a sandbox's holder and why, for the pool's event stream. */
-export interface ClaimEvent {
-  readonly kind: "Claimed" | "Adopted" | "Released" | "Expired" | "Lost"
-  readonly at: EpochMs
-  readonly claim: Claim
-  readonly sandbox: Sandbox
-}
 
 /** The parts of its scheduler that it works with, and whom it tells. */
 export interface Surroundings {

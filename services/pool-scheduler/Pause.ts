@@ -4,8 +4,9 @@
 import type { PauseOutcome } from "../../shared/plugin/PoolProvider.ts"
 import type { ErrorBody } from "../../shared/protocol/ErrorCode.ts"
 import * as Alarms from "./Alarms.ts"
-import type { Claim, Settled } from "./Claim.ts"
+import type { Claim } from "./Claim.ts"
 import type { DeskAlarm, ProviderDesk } from "./ProviderDesk.ts"
+import type { Settled } from "./Settled.ts"
 
 const reasonOf = (outcome: Exclude<PauseOutcome, { readonly _tag: "Done" }>): string => {
   switch (outcome._tag) {

@@ -10,9 +10,10 @@ import type { ClaimOutcome as WriteOutcome } from "../../shared/plugin/PoolProvi
 import * as Catalog from "../../shared/telemetry/Catalog.ts"
 import { type Counter, type Histogram, Meters } from "../../shared/telemetry/Meters.ts"
 import type { Batch } from "./Batch.ts"
-import type { Claim, Settled } from "./Claim.ts"
-import type { ClaimEvent } from "./LiveClaims.ts"
-import type { Counters } from "./PoolPorts.ts"
+import type { Claim } from "./Claim.ts"
+import type { ClaimEvent } from "./ClaimEvent.ts"
+import type { PoolCounters } from "./PoolCounters.ts"
+import type { Settled } from "./Settled.ts"
 
 type Outcome = typeof Catalog.claimOutcomes[number]
 type Answers = Readonly<Record<Outcome, Counter>>
@@ -88,7 +89,7 @@ export class PoolMeters {
   }
 
   /** A batch has its result. */
-  batchAnswered(batch: Batch, outcome: Settled["outcome"]): void {
+  batchAnswered(batch: Batch<Claim>, outcome: Settled["outcome"]): void {
     this.#count(this.#client, outcome, batch.count)
     const [first] = batch.members
     if (outcome !== "Claimed" || first === undefined) return
@@ -120,7 +121,7 @@ export const unseen = (now: () => number): PoolMeters => new PoolMeters(new Mete
 export const show = (
   meters: Meters,
   pool: string,
-  scheduler: { readonly snapshot: () => Counters },
+  scheduler: { readonly snapshot: () => PoolCounters },
   core: { readonly waiting: number; readonly dispatch: { readonly size: number } }
 ): Effect.Effect<void, never, Scope.Scope> => {
   const counters = () => scheduler.snapshot()

@@ -1,10 +1,10 @@
 /**
- * What the scheduler of a pool needs from the world, and what it shows of itself: all that a simulation has to stand in for.
+ * What the scheduler of a pool needs from the world: all that a simulation has to stand in for.
  */
 import type { ProviderPool } from "../../shared/plugin/PoolProvider.ts"
 import type { EpochMs, SessionId } from "../../shared/protocol/Token.ts"
 import type { Claim } from "./Claim.ts"
-import type { ClaimEvent } from "./LiveClaims.ts"
+import type { ClaimEvent } from "./ClaimEvent.ts"
 import type { PoolMeters } from "./PoolMeters.ts"
 
 /** The world as the scheduler sees it. Nothing here waits or throws. */
@@ -25,19 +25,4 @@ export interface Ports {
   readonly changed?: () => void
   /** Absent: nothing is counted for anybody. */
   readonly meters?: PoolMeters
-}
-
-/** `shared/protocol` Snapshot without what the task side adds. `lastDispatchAt` 0: never. */
-export interface Counters {
-  readonly idleReady: number
-  readonly queueLen: number
-  readonly reservedCount: number
-  readonly inflightCas: number
-  readonly lastDispatchAt: EpochMs
-  readonly claimed: number
-  readonly total: number
-  /** Sandboxes that it means to have now, and those under creation. */
-  readonly target: number
-  readonly creating: number
-  readonly quotaBlocked: number
 }

@@ -11,7 +11,6 @@ import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { Namespace, PoolName } from "../../shared/protocol/Token.ts"
 import type { OwnedPool } from "./OwnedPool.ts"
-import { noOwner } from "./OwnedPool.ts"
 import type { PoolDirectory } from "./PoolDirectory.ts"
 
 const hopsHeader = "Heddle-Hops"
@@ -32,6 +31,13 @@ export interface Refusals {
   readonly closing: () => void
   readonly refuse: (error: ContractError) => void
 }
+
+/** A refusal for requests that reach a pool nobody owns at the moment. */
+const noOwner = (pool: PoolRef): ContractError =>
+  new ContractError({
+    code: "Unavailable",
+    message: `pool ${poolKey(pool)} has no owner at the moment; try again in some seconds`
+  })
 
 export const noSuchPool = (pool: PoolRef): ContractError =>
   new ContractError({

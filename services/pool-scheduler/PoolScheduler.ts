@@ -16,20 +16,23 @@ import * as Admission from "./Admission.ts"
 import * as Alarms from "./Alarms.ts"
 import type { Batch } from "./Batch.ts"
 import * as Batches from "./Batches.ts"
-import { Claim, type ClaimSpec, type OnSettled, type Settled } from "./Claim.ts"
+import { Claim } from "./Claim.ts"
 import { ClaimQueue } from "./ClaimQueue.ts"
+import type { ClaimSpec } from "./ClaimSpec.ts"
 import { ClaimWrites } from "./ClaimWrites.ts"
 import { LiveClaims } from "./LiveClaims.ts"
 import * as Pause from "./Pause.ts"
+import type { PoolCounters } from "./PoolCounters.ts"
 import * as PoolMeters from "./PoolMeters.ts"
 import { type Adjustable, defaults, type Options } from "./PoolOptions.ts"
-import type { Counters, Ports } from "./PoolPorts.ts"
+import type { Ports } from "./PoolPorts.ts"
 import { PoolSize } from "./PoolSize.ts"
 import type { DeskAlarm, Errand, ProviderDesk } from "./ProviderDesk.ts"
 import { RecentResults } from "./RecentResults.ts"
 import { Releases } from "./Releases.ts"
 import { SandboxCache } from "./SandboxCache.ts"
 import type { SandboxCell } from "./SandboxCell.ts"
+import type { OnSettled, Settled } from "./Settled.ts"
 import { TeamQuotas } from "./TeamQuotas.ts"
 
 export class PoolScheduler {
@@ -181,7 +184,7 @@ export class PoolScheduler {
   }
 
   /** A claim for `count` sandboxes, all or none. As `enqueue`; the result carries `sandboxes`. */
-  enqueueBatch(spec: ClaimSpec, count: number, onSettled: OnSettled): Batch | undefined {
+  enqueueBatch(spec: ClaimSpec, count: number, onSettled: OnSettled): Batch<Claim> | undefined {
     const known = this.batches.get(spec.claimId)
     if (known !== undefined && known.isAdopted && known.held < count) {
       // All or none: what an earlier owner had not completed is given back, and the batch begins anew.
@@ -264,7 +267,7 @@ export class PoolScheduler {
     return claim.settled
   }
 
-  private releaseMembers(batch: Batch, mode: "recycle" | "delete"): void {
+  private releaseMembers(batch: Batch<Claim>, mode: "recycle" | "delete"): void {
     const now = this.ports.now()
     for (const member of batch.members) if (member.phase === "Claimed") this.claims.end(member, "Released", mode, now)
   }
@@ -299,7 +302,7 @@ export class PoolScheduler {
   }
 
   /** Counters of one moment; O(1). */
-  snapshot(): Counters {
+  snapshot(): PoolCounters {
     return {
       idleReady: this.cache.ready.size,
       queueLen: this.queue.length,
@@ -557,12 +560,12 @@ export class PoolScheduler {
   // ---------------------------------------------------------------- batches
 
   /** Whether enough is idle for all of a batch. */
-  private hasRoomFor(batch: Batch): boolean {
+  private hasRoomFor(batch: Batch<Claim>): boolean {
     return this.cache.ready.count(batch.members[0]?.selector) >= batch.count
   }
 
   /** Its turn has come and there is room: its members are claimed. */
-  private openBatch(batch: Batch): void {
+  private openBatch(batch: Batch<Claim>): void {
     const [first] = batch.members
     if (first === undefined) return
     if (!this.quotas.hasRoom(batch.spec.team, batch.count)) {

@@ -4,7 +4,7 @@
  * What is pushed out is gone; that anything was is remembered, so that an unknown id is never mistaken for one that was never used.
  */
 import type { ClaimId } from "../../shared/protocol/Token.ts"
-import type { Settled } from "./Claim.ts"
+import type { Settled } from "./Settled.ts"
 
 export class RecentResults {
   private readonly lengthMax: number

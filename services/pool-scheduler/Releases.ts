@@ -5,18 +5,11 @@
  */
 import type { ClaimId, SandboxUid } from "../../shared/protocol/Token.ts"
 import * as Alarms from "./Alarms.ts"
-import type { DeskAlarm, ProviderDesk } from "./ProviderDesk.ts"
+import type { ProviderDesk } from "./ProviderDesk.ts"
 import type { SandboxCache } from "./SandboxCache.ts"
 import * as SandboxCell from "./SandboxCell.ts"
 
 type Cell = SandboxCell.SandboxCell
-
-export interface Release {
-  readonly claimId: ClaimId
-  mode: "recycle" | "delete"
-  attempts: number
-  readonly alarm: DeskAlarm
-}
 
 /** While nothing may be written: the next look. */
 const heldAgainMs = 500
@@ -51,7 +44,7 @@ export class Releases {
   }
 
   private start(cell: Cell, claimId: ClaimId, mode: "recycle" | "delete"): void {
-    const release: Release = {
+    const release: SandboxCell.Release = {
       claimId,
       mode,
       attempts: 0,
@@ -68,7 +61,7 @@ export class Releases {
     cell.releasing = undefined
   }
 
-  private send(cell: Cell, release: Release): void {
+  private send(cell: Cell, release: SandboxCell.Release): void {
     if (cell.releasing !== release) return
     const { desk } = this
     if (desk.isHeld()) return desk.setAlarm(release.alarm, desk.now() + heldAgainMs)

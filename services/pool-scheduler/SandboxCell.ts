@@ -4,7 +4,15 @@
 import type { SandboxState, Version } from "../../shared/plugin/PoolProvider.ts"
 import type { ClaimId, EpochMs, SandboxUid } from "../../shared/protocol/Token.ts"
 import type { Claim } from "./Claim.ts"
-import type { Release } from "./Releases.ts"
+import type { DeskAlarm } from "./ProviderDesk.ts"
+
+/** It is being given back: sent again until the provider has confirmed it. */
+export interface Release {
+  readonly claimId: ClaimId
+  mode: "recycle" | "delete"
+  attempts: number
+  readonly alarm: DeskAlarm
+}
 
 export interface SandboxCell {
   readonly uid: SandboxUid

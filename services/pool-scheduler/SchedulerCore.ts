@@ -9,27 +9,24 @@
 import * as Result from "effect/Result"
 import type { Placement, PlacementPolicy } from "../../shared/plugin/PlacementPolicy.ts"
 import type { SettleRequest, TaskAssignment } from "../../shared/protocol/Dispatch.ts"
-import type { InboundEntry, LaneName } from "../../shared/protocol/Lane.ts"
-import type { Labels } from "../../shared/protocol/Sandbox.ts"
-import {
-  type ClaimId,
-  type EpochMs,
-  type InstanceId,
-  type MemberId,
-  type Priority,
-  type SessionId,
-  type Shard,
-  type StartupId,
-  type TaskInstanceId
+import type { LaneName } from "../../shared/protocol/Lane.ts"
+import type {
+  ClaimId,
+  EpochMs,
+  InstanceId,
+  MemberId,
+  SessionId,
+  Shard,
+  StartupId,
+  TaskInstanceId
 } from "../../shared/protocol/Token.ts"
-import type { Claim, Settled } from "./Claim.ts"
-import { DispatchQueue, type Poll, type Queueable } from "./DispatchQueue.ts"
+import type { Claim } from "./Claim.ts"
+import { DispatchQueue, type Poll } from "./DispatchQueue.ts"
 import type { PoolScheduler } from "./PoolScheduler.ts"
 import type { LaneMessage, SchedulerStorageClient } from "./SchedulerStorageClient.ts"
+import type { Settled } from "./Settled.ts"
+import { type Carrier, type Custody, keyOf, TaskEntry, taskHolder } from "./TaskEntry.ts"
 import { WaitingTasks } from "./WaitingTasks.ts"
-
-/** What an executor says of a task that it was given: `Held` in any way, or never heard of. */
-export type Custody = "Held" | "Unknown" | "NoAnswer"
 
 export interface CorePorts {
   readonly now: () => EpochMs
@@ -74,87 +71,13 @@ export const coreDefaults = {
   entriesMax: 100_000
 } as const
 
-/** The holder of a task's claim, as it stands on the sandbox. */
-export const taskHolder = (shard: Shard, instance: InstanceId, task: TaskInstanceId): string =>
-  `task/${shard}/${instance}/${task}`
-
 interface Lane {
   readonly name: LaneName
   readonly placement: Placement<TaskEntry>
 }
 
-/** A lane message on its way: acknowledged when `open` is 0. */
-interface Carrier {
-  readonly key: string
-  ack: () => void
-  open: number
-}
-
-/** One task that may run: a lane's entry with where it stands. */
-export class TaskEntry implements Queueable {
-  readonly lane: LaneName
-  readonly shard: Shard
-  readonly session: SessionId
-  readonly owner: MemberId
-  readonly instance: InstanceId
-  readonly taskInstanceId: TaskInstanceId
-  readonly type: string
-  readonly priority: Priority
-  readonly taskPriority: Priority
-  readonly team: string
-  readonly selector: Labels | undefined
-  readonly enqueuedAt: EpochMs
-  /** Names the task among all of the pool. */
-  readonly key: string
-  /** Its lane message; undefined when it needs no acknowledgement any more. */
-  carrier: Carrier | undefined
-  state: "Waiting" | "Checking" | "Claiming" | "Queued" | "Delivered" | "Registered" | "Done" = "Waiting"
-  claim: Claim | undefined = undefined
-  checkedAt: EpochMs
-  executor: MemberId | undefined = undefined
-  startup: StartupId | undefined = undefined
-  deliveredAt: EpochMs = 0
-  isAsked = false
-
-  /** The task of a claim that an earlier owner made: past its registration, as far as is known. */
-  static adopted(shard: Shard, instance: InstanceId, taskInstanceId: TaskInstanceId): TaskEntry {
-    const entry = { instance, taskInstanceId, type: "", priority: 0, taskPriority: 0, enqueuedAt: 0 }
-    return new TaskEntry("ready", "" as MemberId, shard, 0 as SessionId, entry, undefined) // whose task it is, is not known and not needed
-  }
-
-  constructor(
-    lane: LaneName,
-    owner: MemberId,
-    shard: Shard,
-    session: SessionId,
-    entry: InboundEntry,
-    carrier: Carrier | undefined
-  ) {
-    this.lane = lane
-    this.key = keyOf(entry.instance, entry.taskInstanceId)
-    this.owner = owner
-    this.shard = shard
-    this.session = session
-    this.instance = entry.instance
-    this.taskInstanceId = entry.taskInstanceId
-    this.type = entry.type
-    this.priority = entry.priority
-    this.taskPriority = entry.taskPriority
-    this.team = entry.team ?? teamDefault
-    this.selector = entry.selector
-    this.enqueuedAt = entry.enqueuedAt
-    this.checkedAt = entry.enqueuedAt
-    this.carrier = carrier
-  }
-}
-
-/** Who names no team is of this one; direct claims and tasks alike. */
-export const teamDefault = "default"
-
 /** The state now: a callback may have changed it. */
 const stateOf = (entry: TaskEntry): TaskEntry["state"] => entry.state
-
-const keyOf = (instance: InstanceId, task: TaskInstanceId): string => `${instance}/${task}`
 
 /** Lane messages taken in at once; the rest at the next turn. */
 const pollMax = 256

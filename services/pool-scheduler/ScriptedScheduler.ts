@@ -14,10 +14,12 @@ import type {
 } from "../../shared/plugin/PoolProvider.ts"
 import type { Labels } from "../../shared/protocol/Sandbox.ts"
 import { ClaimId, Namespace, SandboxUid, SessionId } from "../../shared/protocol/Token.ts"
-import type { Claim, ClaimSpec, Settled } from "./Claim.ts"
-import type { ClaimEvent } from "./LiveClaims.ts"
+import type { Claim } from "./Claim.ts"
+import type { ClaimEvent } from "./ClaimEvent.ts"
+import type { ClaimSpec } from "./ClaimSpec.ts"
 import type { Options } from "./PoolOptions.ts"
 import { PoolScheduler } from "./PoolScheduler.ts"
+import type { Settled } from "./Settled.ts"
 
 interface Call<Write, Outcome> {
   readonly write: Write

@@ -42,8 +42,8 @@ import * as AlarmClock from "./AlarmClock.ts"
 import * as ClaimRpcs from "./ClaimRpcs.ts"
 import { EnvDirectory } from "./EnvDirectory.ts"
 import * as EnvRpcs from "./EnvRpcs.ts"
-import * as OwnedPool from "./OwnedPool.ts"
 import { directoryDefaults, PoolDirectory } from "./PoolDirectory.ts"
+import * as PoolLife from "./PoolLife.ts"
 import * as PoolOwnership from "./PoolOwnership.ts"
 import * as PoolRpcs from "./PoolRpcs.ts"
 import * as PoolSources from "./PoolSources.ts"
@@ -224,7 +224,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
       directory.ownerPut(pool, { owner: identity.member, startup: identity.startup }, owned.value.revision)
       takenOver[before === undefined || before.startup === identity.startup ? "nobody" : "dead"].total++
       yield* Effect.logInfo(`pool ${poolKey(pool)} is ours, session ${owned.value.session}`)
-      yield* OwnedPool.run({
+      yield* PoolLife.run({
         nats,
         pool,
         spec,

@@ -117,6 +117,9 @@ export const sizeOf = (spec: PoolSpec): number =>
     ? Math.max(spec.min ?? 0, Math.min(spec.size ?? spec.min ?? 0, spec.max ?? sizeMax))
     : spec.size ?? 0
 
+/** The most sandboxes that a pool may ever have. */
+export const mostOf = (spec: PoolSpec): number => isAutoscaled(spec) ? spec.max ?? sizeMax : sizeOf(spec)
+
 /** A pool with its owner and counters. `size`: what it keeps now; of an autoscaled pool the target of this moment. */
 export const PoolView = Schema.Struct({
   namespace: Namespace,

@@ -11,10 +11,12 @@ import { SimulatedSandboxes } from "../../plugins/simulated/SimulatedSandboxes.t
 import * as Timeline from "../../plugins/simulated/Timeline.ts"
 import { Autoscaler } from "../../services/pool-scheduler/Autoscaler.ts"
 import type { Batch } from "../../services/pool-scheduler/Batch.ts"
-import type { Claim, ClaimSpec, Settled } from "../../services/pool-scheduler/Claim.ts"
-import type { ClaimEvent } from "../../services/pool-scheduler/LiveClaims.ts"
+import type { Claim } from "../../services/pool-scheduler/Claim.ts"
+import type { ClaimEvent } from "../../services/pool-scheduler/ClaimEvent.ts"
+import type { ClaimSpec } from "../../services/pool-scheduler/ClaimSpec.ts"
 import type { Adjustable } from "../../services/pool-scheduler/PoolOptions.ts"
 import { PoolScheduler } from "../../services/pool-scheduler/PoolScheduler.ts"
+import type { Settled } from "../../services/pool-scheduler/Settled.ts"
 import type { ProviderPool } from "../../shared/plugin/PoolProvider.ts"
 import { ClaimId, Namespace, PoolName, type SandboxUid, SessionId } from "../../shared/protocol/Token.ts"
 import type { Action, ClaimPlan, Plan } from "./Plan.ts"
@@ -65,7 +67,7 @@ interface Owner {
   readonly connection: SimulatedPool
   readonly holders: Map<SandboxUid, Claim>
   /** Requests that it has not answered; of a batch its members, which count one by one. */
-  readonly open: Map<Client, Batch | undefined>
+  readonly open: Map<Client, Batch<Claim> | undefined>
   /** Claims that it was asked for and may not have ended, oldest first. */
   readonly asked: Array<ClaimId>
   isAlive: boolean

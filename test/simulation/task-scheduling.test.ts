@@ -16,8 +16,9 @@ import { SimulatedSandboxes } from "../../plugins/simulated/SimulatedSandboxes.t
 import * as Timeline from "../../plugins/simulated/Timeline.ts"
 import * as AlarmClock from "../../services/pool-scheduler/AlarmClock.ts"
 import { PoolScheduler } from "../../services/pool-scheduler/PoolScheduler.ts"
-import { type Custody, SchedulerCore } from "../../services/pool-scheduler/SchedulerCore.ts"
+import { SchedulerCore } from "../../services/pool-scheduler/SchedulerCore.ts"
 import type { LaneMessage } from "../../services/pool-scheduler/SchedulerStorageClient.ts"
+import type { Custody } from "../../services/pool-scheduler/TaskEntry.ts"
 import type { TaskAssignment } from "../../shared/protocol/Dispatch.ts"
 import type { LaneName } from "../../shared/protocol/Lane.ts"
 import {
