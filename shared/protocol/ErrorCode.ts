@@ -19,7 +19,18 @@ export const errorCodes = {
     meaning: "The message is larger than the service takes.",
     fix: "Keep requests under 1 MiB; put large values into the object store and pass a reference."
   },
-  UnknownSubject: { meaning: "No rpc has this subject.", fix: "See the reference of subjects, or `heddle errors`." },
+  UnknownSubject: {
+    meaning: "No rpc has this subject, or no route of the HTTP API this path.",
+    fix: "See the reference of subjects and of the HTTP API, or `heddle errors`."
+  },
+  Unauthorized: {
+    meaning: "The HTTP API wants a token, and none or a wrong one was sent.",
+    fix: "Send `Authorization: Bearer <token>` with the gateway's HEDDLE_HTTP_TOKEN."
+  },
+  Forbidden: {
+    meaning: "The request comes from a page of another web site, or names a host that is not the gateway's.",
+    fix: "Call the HTTP API from a program, or from the console that the gateway serves."
+  },
   InvalidDefinition: {
     meaning: "The workflow definition has problems.",
     fix: "`details` lists every one with its path; `heddle definitions validate FILE` shows their lines."
