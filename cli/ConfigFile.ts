@@ -23,7 +23,9 @@ export const settings = {
   "data-dir": "where `heddle dev` keeps its streams",
   "nats-port": "port of the NATS server of `heddle dev`",
   pool: "pools of `heddle dev`, such as default=4",
-  sync: "always or interval"
+  sync: "always or interval",
+  "status-port": "port of `/livez`, `/readyz` and `/metrics` of `heddle serve`",
+  "status-host": "address of that port"
 } as const
 export type SettingName = keyof typeof settings
 

@@ -15,6 +15,7 @@ import { Nats } from "../../shared/jetstream/Nats.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { AgentLink, AgentTokens } from "../../shared/plugin/AgentLink.ts"
 import { MemberId } from "../../shared/protocol/Token.ts"
+import * as NatsMeters from "../../shared/telemetry/NatsMeters.ts"
 import * as Connection from "../Connection.ts"
 import { CliFailure } from "../ExitCode.ts"
 import * as Globals from "../Globals.ts"
@@ -23,8 +24,9 @@ import { Output } from "../Output.ts"
 import * as Plugins from "../Plugins.ts"
 import * as ServiceLog from "./ServiceLog.ts"
 import * as Services from "./Services.ts"
+import * as Status from "./Status.ts"
 
-export interface Input {
+export interface Input extends Status.Input {
   readonly service: Services.ServiceName
   readonly member: Option.Option<string>
   readonly slots: Option.Option<number>
@@ -76,8 +78,10 @@ export const run = (input: Input) =>
       finishMs: undefined
     }
     yield* Interruption.isOrderlyEnd
+    const status = yield* Status.open(input, input.service)
     const connected = yield* Layer.build(Nats.layerConfig({ url, name: `heddle-${input.service}` }))
     const nats = yield* Effect.provide(Nats, connected)
+    yield* NatsMeters.show(nats)
     const host = yield* plugins
     const agentTokens = yield* AgentToken.config(nats)
     const broken = nats.failure.pipe(
@@ -98,10 +102,18 @@ export const run = (input: Input) =>
         Effect.provideService(AgentLink, AgentLinkOf.make(nats)),
         Effect.provideService(AgentTokens, agentTokens)
       )
+      yield* status.ready
       yield* output.format === "table"
         ? output.note(`heddle: ${input.service} ${member} is ready at ${nats.url}`)
         : output.line(
-          JSON.stringify({ ready: true, service: input.service, member, natsUrl: nats.url, pid: process.pid })
+          JSON.stringify({
+            ready: true,
+            service: input.service,
+            member,
+            natsUrl: nats.url,
+            pid: process.pid,
+            ...(status.port === undefined ? {} : { statusPort: status.port })
+          })
         )
       return yield* Effect.never
     })

@@ -7,7 +7,11 @@ import { envName } from "../ConfigFile.ts"
 import * as Lazy from "../Lazy.ts"
 import { example, flag, text, whole } from "./Parts.ts"
 
-const settled = (name: "data-dir" | "nats-port" | "sync", metavar: string, description: string) =>
+const settled = (
+  name: "data-dir" | "nats-port" | "sync" | "status-port" | "status-host",
+  metavar: string,
+  description: string
+) =>
   Flag.String(name).pipe(
     Flag.withMetavar(`<${metavar}>`),
     Flag.withDescription(description),
@@ -56,6 +60,12 @@ export const serve = Command.make("serve", {
   ),
   ttl: text("ttl", "duration", "Life of the registry entry without a heartbeat"),
   grace: text("grace", "duration", "failover: from suspicion to event"),
+  statusPort: settled(
+    "status-port",
+    "port",
+    "Serves GET /livez, /readyz and /metrics over HTTP there; 0 is a free one, told on standard error. None when not given"
+  ),
+  statusHost: settled("status-host", "address", "Where that port listens; 0.0.0.0 (every IPv4 address) when not given"),
   untilStdinEnds: flag(
     "until-stdin-ends",
     "End when standard input ends: for a program that starts services and may be killed"
@@ -68,6 +78,7 @@ export const serve = Command.make("serve", {
   ),
   Command.withExamples([
     example("serve coordinator --nats nats://127.0.0.1:4222", "A coordinator; start a second one for take-over"),
-    example("serve task-executor --slots 16", "Up to 16 tasks at the same time")
+    example("serve task-executor --slots 16", "Up to 16 tasks at the same time"),
+    example("serve pool-scheduler --status-port 9464", "With probes and metrics for Kubernetes and Prometheus")
   ])
 )

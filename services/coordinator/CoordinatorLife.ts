@@ -34,12 +34,16 @@ import * as LiveMembers from "../../shared/registry/LiveMembers.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
 import * as ShardMap from "../../shared/registry/ShardMap.ts"
 import * as LedgerSeal from "../../shared/session/LedgerSeal.ts"
+import * as Catalog from "../../shared/telemetry/Catalog.ts"
+import { stopwatch, Telemetry } from "../../shared/telemetry/Meters.ts"
+import { ProcessReadiness } from "../../shared/telemetry/Readiness.ts"
 import { type AlertConfig, Alerts } from "./Alerts.ts"
 import { Archive } from "./Archive.ts"
 import type { ArchivePolicy } from "./ArchivePolicy.ts"
 import * as Checkpoints from "./Checkpoints.ts"
 import { CommandHandler } from "./CommandHandler.ts"
 import { CommandInbox } from "./CommandInbox.ts"
+import { CoordinatorMeters } from "./CoordinatorMeters.ts"
 import * as DefinitionRpc from "./DefinitionRpc.ts"
 import { type ArgumentProblems, Definitions } from "./Definitions.ts"
 import { Dependencies } from "./Dependencies.ts"
@@ -128,6 +132,8 @@ export const run = Effect.fn("CoordinatorLife.run")(
     const clock = yield* Clock.Clock
     const random = yield* Random.Random
     const now = () => clock.currentTimeMillisUnsafe()
+    const telemetry = yield* Telemetry
+    const meters = new CoordinatorMeters(telemetry, stopwatch(clock))
     const ended = yield* Deferred.make<never, LifeEnded | ContractError>()
     const fibers = yield* FiberSet.make<unknown, LifeEnded | ContractError>()
     const runFork = yield* FiberSet.runtime(fibers)<never>()
@@ -161,7 +167,8 @@ export const run = Effect.fn("CoordinatorLife.run")(
       now,
       listener: {
         sent: (bus, effects) => effectRunner.dispatch(bus, effects),
-        recorded: (bus, effects) => {
+        recorded: (bus, effects, transitions) => {
+          meters.recorded(bus.committed, transitions)
           checkpoints.touch(bus.shard)
           effectRunner.run(bus, effects)
           passives.recorded(bus, effects)
@@ -177,8 +184,8 @@ export const run = Effect.fn("CoordinatorLife.run")(
     })
     yield* nats.readReplies(Subject.acknowledgementsOf(config.startup))
     const ledger = new Ledger({
-      journal: JetStreamJournal.make(nats, ledgerName, fork),
-      source: buses,
+      journal: meters.journal(JetStreamJournal.make(nats, ledgerName, fork)),
+      source: meters.turns(buses),
       startup: config.startup,
       openedAt,
       onEnd: (end: LedgerEnd) => {
@@ -385,6 +392,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       shardMap,
       live,
       definitions,
+      meters: telemetry,
       adopted: restore,
       damaged: (problem) => {
         fork(Effect.logError(`${problem}. ${damagedFix}`))
@@ -572,6 +580,10 @@ export const run = Effect.fn("CoordinatorLife.run")(
         Effect.catch((error) => Effect.logWarning(`left without handing everything over: ${error.message}`))
       )
     )
+    yield* telemetry.gaugeScoped(Catalog.shardsOwned, {}, () => buses.shardsOwned)
+    yield* telemetry.gaugeScoped(Catalog.instances, { held: "memory" }, () => buses.instances)
+    yield* telemetry.gaugeScoped(Catalog.instances, { held: "passive" }, () => passives.size)
+    yield* (yield* ProcessReadiness).addScoped("coordinator", () => ownership.unready())
     yield* ready(() => statsOf(buses, passives, timers))
     const endless: ReadonlyArray<Effect.Effect<never, { readonly message: string }>> = [
       Effect.andThen(timers.run, Effect.never),

@@ -26,6 +26,8 @@ import {
 import type { LiveMembers } from "../../shared/registry/LiveMembers.ts"
 import * as ShardMap from "../../shared/registry/ShardMap.ts"
 import * as LedgerSeal from "../../shared/session/LedgerSeal.ts"
+import * as Catalog from "../../shared/telemetry/Catalog.ts"
+import { type Meters, stopwatch } from "../../shared/telemetry/Meters.ts"
 import type { Definitions } from "./Definitions.ts"
 import type { Ledger } from "./Ledger.ts"
 import * as Recovery from "./Recovery.ts"
@@ -47,6 +49,7 @@ export interface ShardOwnershipOptions {
   readonly shardMap: ShardMap.ShardMap
   readonly live: LiveMembers
   readonly definitions: Definitions
+  readonly meters: Meters
   /** Serve these from now on. Called in the moment of ADOPTED's acknowledgement. */
   readonly adopted: (adoption: Adoption) => void
   /** All owned shards have this session from now on. Called in the moment of the acknowledgement. */
@@ -62,6 +65,8 @@ type Claimable =
   | { readonly _tag: "Unowned" }
   | { readonly _tag: "Released" }
   | { readonly _tag: "OwnerDead" }
+
+const takenFrom = { Unowned: "nobody", Released: "handover", OwnerDead: "dead" } as const
 
 export class ShardOwnership {
   readonly #options: ShardOwnershipOptions
@@ -81,6 +86,18 @@ export class ShardOwnership {
 
   get owned(): ReadonlySet<Shard> {
     return this.#owned
+  }
+
+  /** Why not all shards whose key names this life are served; `undefined`: they are. */
+  unready(): string | undefined {
+    let missing = 0
+    for (const [shard, { ownership }] of this.#options.shardMap.all()) {
+      if (ownership.startup !== this.#options.startup || ownership.released !== undefined) continue
+      if (!this.#owned.has(shard)) missing++
+    }
+    return missing === 0
+      ? undefined
+      : `${missing} shards of this coordinator are not served: their state is being read, or cannot be (see its log)`
   }
 
   /** A failover event said so: from now on this life's shards may be taken. */
@@ -179,6 +196,8 @@ export class ShardOwnership {
       if (released?.to === member && Rendezvous.winner(shard, [owner, member]) === owner) this.#leaving.add(giver)
     }
     if (wanted.length === 0) return Option.none()
+    const seconds = stopwatch(yield* Clock.Clock)
+    const since = seconds()
 
     const toSeal = new Set(
       wanted.flatMap(({ before, why }) =>
@@ -222,8 +241,14 @@ export class ShardOwnership {
       snapshot: StreamSequence.make(checkpoint?.head.sequence ?? 0),
       at
     }))
+    const whyOf = new Map(wanted.map(({ shard, why }) => [shard, why._tag]))
     const session = yield* this.#append(records, (sequence) => {
-      for (const { shard } of recovered) this.#owned.add(shard)
+      for (const { shard } of recovered) {
+        this.#owned.add(shard)
+        const from = takenFrom[whyOf.get(shard) ?? "Unowned"]
+        this.#options.meters.counter(Catalog.shardTakeovers, { from }).total++
+      }
+      this.#options.meters.histogram(Catalog.adoptionSeconds, {}).observe(seconds() - since)
       this.#options.adopted({ shards: recovered, session: SessionId.make(sequence) })
     })
     return Option.some({ shards: recovered, session: SessionId.make(session) })

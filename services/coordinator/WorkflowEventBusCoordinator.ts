@@ -6,7 +6,7 @@
  * the instance that it belongs to is poisoned with the reason, while all others go on. Follows design/03 sections 1 and 2.
  */
 import { hash as cryptoHash } from "node:crypto"
-import type { Entry, LifecycleEvent } from "../../shared/protocol/Journal.ts"
+import type { Entry, LifecycleEvent, Transition } from "../../shared/protocol/Journal.ts"
 import {
   EpochMs,
   type InstanceId,
@@ -35,6 +35,8 @@ interface Outcome {
   readonly handled: ReadonlyArray<PendingEvent>
   readonly state: WorkflowEventBus["state"]
   readonly entry: { readonly n: number; readonly text: string } | undefined
+  /** Of the entry. */
+  readonly transitions: ReadonlyArray<Transition>
   readonly effects: ReadonlyArray<EngineEffect>
 }
 
@@ -57,8 +59,12 @@ const earlyOf = (outcomes: ReadonlyArray<Outcome>): Turn["early"] => {
 export interface TurnListener {
   /** The append with the turn of `bus` is under way: nothing is recorded yet. */
   readonly sent: (bus: WorkflowEventBus, effects: ReadonlyArray<EngineEffect>) => void
-  /** The journal has the turn of `bus` at `sequence`. */
-  readonly recorded: (bus: WorkflowEventBus, effects: ReadonlyArray<EngineEffect>) => void
+  /** The journal has the turn of `bus`; `transitions`: of its entry, none when the turn changed nothing. */
+  readonly recorded: (
+    bus: WorkflowEventBus,
+    effects: ReadonlyArray<EngineEffect>,
+    transitions: ReadonlyArray<Transition>
+  ) => void
   /** All turns of one append were told, by `sent` or by `recorded`: what was gathered over them can go. */
   readonly told: () => void
   readonly defect: (bus: WorkflowEventBus, cause: unknown) => void
@@ -87,6 +93,13 @@ export class WorkflowEventBusCoordinator implements TurnSource {
 
   get shardsOwned(): number {
     return this.#workers.size
+  }
+
+  /** In memory. */
+  get instances(): number {
+    let count = 0
+    for (const { buses } of this.#workers.values()) count += buses.size
+    return count
   }
 
   worker(shard: Shard): WorkflowEventBusFireWorker | undefined {
@@ -198,12 +211,12 @@ export class WorkflowEventBusCoordinator implements TurnSource {
     const decision = this.#decide(bus, handled.flatMap(({ event }) => event === undefined ? [] : [event]), now)
     if (decision === undefined) {
       for (const pending of handled) pending.settled?.("Lost")
-      return { bus, handled: [], state: bus.state, entry: undefined, effects: [] }
+      return { bus, handled: [], state: bus.state, entry: undefined, transitions: [], effects: [] }
     }
     bus.state = decision.state
     for (const pending of handled) pending.decided?.(bus.state)
     if (decision.transitions.length === 0 && decision.effects.length === 0) {
-      return { bus, handled, state: bus.state, entry: undefined, effects: decision.effects }
+      return { bus, handled, state: bus.state, entry: undefined, transitions: [], effects: decision.effects }
     }
     const draft: Chain.EntryDraft = {
       _tag: "Entry",
@@ -220,7 +233,8 @@ export class WorkflowEventBusCoordinator implements TurnSource {
     bus.n = draft.n
     bus.hash = sealed.hash
     bus.isAppending = true
-    return { bus, handled, state: bus.state, entry: { n: draft.n, text: sealed.text }, effects: decision.effects }
+    const { effects, transitions } = decision
+    return { bus, handled, state: bus.state, entry: { n: draft.n, text: sealed.text }, transitions, effects }
   }
 
   /** `undefined`: not even the poisoning could be decided, so the events are not taken. */
@@ -243,7 +257,7 @@ export class WorkflowEventBusCoordinator implements TurnSource {
   }
 
   #recorded(outcomes: ReadonlyArray<Outcome>, sequence: number | undefined): void {
-    for (const { bus, effects, entry, handled, state } of outcomes) {
+    for (const { bus, effects, entry, handled, state, transitions } of outcomes) {
       if (entry !== undefined && sequence !== undefined) {
         bus.sequence = StreamSequence.make(sequence)
         bus.unprojected.push({ sequence, n: entry.n, text: entry.text })
@@ -251,7 +265,9 @@ export class WorkflowEventBusCoordinator implements TurnSource {
         bus.isAppending = false
       }
       for (const pending of handled) pending.settled?.("Recorded")
-      if (this.#workers.get(bus.shard)?.buses.get(bus.instance) === bus) this.#listener.recorded(bus, effects)
+      if (this.#workers.get(bus.shard)?.buses.get(bus.instance) === bus) {
+        this.#listener.recorded(bus, effects, transitions)
+      }
     }
     this.#listener.told()
   }

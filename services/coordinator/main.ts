@@ -18,6 +18,9 @@ import * as Streams from "../../shared/jetstream/Streams.ts"
 import { ContractError, type ErrorCode } from "../../shared/protocol/ErrorCode.ts"
 import { type MemberId, StartupId } from "../../shared/protocol/Token.ts"
 import { ttlMsDefault } from "../../shared/registry/Registry.ts"
+import * as Catalog from "../../shared/telemetry/Catalog.ts"
+import { Telemetry } from "../../shared/telemetry/Meters.ts"
+import { ProcessReadiness } from "../../shared/telemetry/Readiness.ts"
 import type { AlertConfig } from "./Alerts.ts"
 import * as ArchivePolicy from "./ArchivePolicy.ts"
 import * as CoordinatorLife from "./CoordinatorLife.ts"
@@ -73,6 +76,9 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
   yield* Streams.ensure(nats, config.streams)
   const durability = yield* Durability.read(nats, config.durability)
   yield* Effect.logInfo(`durability: ${durability.text}`)
+  yield* showDurability(durability)
+  let standing: string | undefined = "it is starting"
+  yield* (yield* ProcessReadiness).addScoped("coordinator-life", () => standing)
   const shardCount = yield* Streams.meshShardCount(nats, config.shardCount)
   const ready = yield* Deferred.make<void, ContractError>()
   let stats: () => CoordinatorLife.LifeStats = () => ({
@@ -112,8 +118,12 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
     }, (present) =>
       Effect.sync(() => {
         stats = present
+        standing = undefined
         Deferred.doneUnsafe(ready, Effect.void)
       })).pipe(
+        Effect.ensuring(Effect.sync(() => {
+          standing = "it serves no shards and begins anew"
+        })),
         Effect.catchTag(
           "LifeEnded",
           (error) => Effect.logWarning(`coordinator ${config.member} lost its shards and begins anew: ${error.message}`)
@@ -145,6 +155,15 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
   )
   yield* Deferred.await(ready)
   return Coordinator.of({ member: config.member, durability, stats: () => stats() })
+})
+
+const showDurability = Effect.fnUntraced(function*({ fsync, replicas }: Durability.DurabilityLevel) {
+  const meters = yield* Telemetry
+  const kinds = { Always: "always", Every: "every", Unknown: "unknown" } as const
+  const intervalMs = fsync._tag === "Always" ? 0 : fsync._tag === "Every" ? fsync.intervalMs : fsync.assumedMs
+  yield* meters.gaugeScoped(Catalog.durability, { fsync: kinds[fsync._tag] }, () => 1)
+  yield* meters.gaugeScoped(Catalog.durabilityInterval, {}, () => intervalMs / 1_000)
+  yield* meters.gaugeScoped(Catalog.durabilityReplicas, {}, () => replicas)
 })
 
 /** How long a broker that is there may keep a new life from beginning before the service ends. */

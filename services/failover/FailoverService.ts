@@ -25,8 +25,10 @@ import type { FailoverRecord, SystemEvent } from "../../shared/protocol/SystemEv
 import { Ledger, MemberId, StartupId } from "../../shared/protocol/Token.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
 import * as ShardMap from "../../shared/registry/ShardMap.ts"
+import { Telemetry } from "../../shared/telemetry/Meters.ts"
 import * as ActiveLease from "./ActiveLease.ts"
 import * as Detector from "./Detector.ts"
+import { FailoverMeters } from "./FailoverMeters.ts"
 import * as FailoverRecords from "./FailoverRecords.ts"
 import * as SystemEventBus from "./SystemEventBus.ts"
 
@@ -117,6 +119,8 @@ export const make: (
     let detector = Detector.make(options.graceMs ?? Detector.graceMsDefault)
     let records = FailoverRecords.empty
     let isActive = false
+    const meters = new FailoverMeters(yield* Telemetry)
+    yield* meters.show(() => detector, () => isActive)
     let rosterText = ""
     const outbox = new Map<string, { readonly event: SystemEvent; readonly since: number }>()
     const inputs = yield* Queue.bounded<Source>(inputsMax)
@@ -183,6 +187,7 @@ export const make: (
       const [next, events] = Detector.step(detector, one, now)
       const isFirst = !Detector.isReady(detector) && Detector.isReady(next)
       detector = next
+      meters.stepped(next, events, now)
       for (const event of events) outbox.set(event.id, { event, since: now })
       if (events.length > 0) Queue.offerUnsafe(outgoing, undefined)
       if (isFirst) Queue.offerUnsafe(ready, undefined)

@@ -19,6 +19,7 @@ import * as Subject from "../../shared/protocol/Subject.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
 import { type MemberId, StartupId } from "../../shared/protocol/Token.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
+import { ProcessReadiness } from "../../shared/telemetry/Readiness.ts"
 import * as FailoverRecords from "./FailoverRecords.ts"
 import * as FailoverService from "./FailoverService.ts"
 
@@ -54,6 +55,8 @@ export const layer = (config: FailoverConfig): Layer.Layer<Failover, ContractErr
 const make = Effect.fnUntraced(function*(config: FailoverConfig) {
   const nats = yield* Nats
   const ready = yield* Deferred.make<void, ContractError>()
+  let standing: string | undefined = "it is starting"
+  yield* (yield* ProcessReadiness).addScoped("failover", () => standing)
   const unavailable = (error: { readonly message: string }) =>
     new ContractError({ code: "Unavailable", message: `the failover service cannot start: ${error.message}` })
   let current: { readonly startup: StartupId; readonly service: FailoverService.FailoverService } | undefined
@@ -100,6 +103,12 @@ const make = Effect.fnUntraced(function*(config: FailoverConfig) {
       })
     ])
     current = { startup, service }
+    standing = undefined
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        standing = "it is not registered: it ends, or registers anew"
+      })
+    )
     Deferred.doneUnsafe(ready, Effect.void)
     return yield* Effect.raceFirst(
       registration.lost.pipe(Effect.catch((lost) =>

@@ -63,6 +63,8 @@ export class Attempt {
   spec: TaskSpec | undefined
   phase: Phase = "Registering"
   startedAt: number | undefined
+  /** The same moment by `ExecutorMeters.seconds`. */
+  startedSeconds = 0
   stop: Stop | undefined
   isLost = false
   /** Its type ends at once, in plain code: several such tasks may follow one another in one sandbox without anything waiting for anything. */

@@ -17,6 +17,7 @@ import type { MemberId, Shard } from "../../shared/protocol/Token.ts"
 import { type Attempt, Attempts, type Identity } from "./Attempt.ts"
 import type { ControlOptions } from "./Control.ts"
 import { Dequeuer } from "./Dequeuer.ts"
+import type { ExecutorMeters } from "./ExecutorMeters.ts"
 import * as Later from "./Later.ts"
 import { Registrar } from "./Registrar.ts"
 import { Reporter } from "./Reporter.ts"
@@ -32,6 +33,8 @@ export interface ExecutorOptions {
   readonly wire: Wire
   readonly messaging: Messaging
   readonly ownerOf: (shard: Shard) => MemberId | undefined
+  /** Absent: nothing is counted for anybody. */
+  readonly meters?: ExecutorMeters
   /** A broken invariant: takes the service down. */
   readonly onDefect: (cause: unknown) => void
 }
@@ -44,6 +47,8 @@ const drainLookMs = 10
 export interface Executor {
   readonly slots: Slots
   readonly attempts: Attempts
+  /** Attempts with facts that no owner has acknowledged. */
+  readonly reportsPending: () => number
   readonly control: ControlOptions
   /** The pools to draw from, from now on; those that are left out are asked no more. */
   readonly setPools: (pools: ReadonlyArray<PoolRef>) => void
@@ -56,7 +61,7 @@ export interface Executor {
 
 /** Its fibers end with the scope; drain first. */
 export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
-  const { host, identity, messaging, onDefect, ownerOf, wire } = options
+  const { host, identity, messaging, meters, onDefect, ownerOf, wire } = options
   const later = yield* Later.make(onDefect)
   const fork = yield* FiberSet.makeRuntime<never, TaskOutcome, SandboxLost>()
   const slots = new Slots(options.slots)
@@ -117,7 +122,8 @@ export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
     fork,
     report: (attempt, fact) => reporter.report(attempt, fact),
     onEnded: release,
-    onDefect
+    onDefect,
+    meters
   })
   /** The sandbox and the slot go to the next tasks of the instance, one after the other; the last of them may offer the sandbox again. */
   const follow = (attempt: Attempt, specs: ReadonlyArray<TaskSpec>) => {
@@ -219,6 +225,7 @@ export const make = Effect.fnUntraced(function*(options: ExecutorOptions) {
   const executor: Executor = {
     slots,
     attempts,
+    reportsPending: () => reporter.pending,
     control: {
       identity,
       attempts,

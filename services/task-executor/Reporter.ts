@@ -67,12 +67,16 @@ export const reportText = (report: FactReport): string => {
 export class Reporter {
   private readonly options: ReporterOptions
   private readonly lanes = new Map<MemberId, Lane>()
-  /** Attempts with something not acknowledged. */
   private open = 0
   private isClosing = false
 
   constructor(options: ReporterOptions) {
     this.options = options
+  }
+
+  /** Attempts with something not acknowledged. */
+  get pending(): number {
+    return this.open
   }
 
   get isIdle(): boolean {

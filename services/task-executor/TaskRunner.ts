@@ -18,6 +18,7 @@ import type { TaskOutcome, TaskType } from "../../shared/plugin/TaskType.ts"
 import type { TaskFact, TaskSpec } from "../../shared/protocol/Report.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import type { Attempt, Stop } from "./Attempt.ts"
+import type { ExecutorMeters } from "./ExecutorMeters.ts"
 import type { Later } from "./Later.ts"
 import { LogStream } from "./LogStream.ts"
 import type { Wire } from "./Wire.ts"
@@ -34,6 +35,7 @@ export interface TaskRunnerOptions {
   /** A superseded attempt has ended, without a report. */
   readonly onEnded: (attempt: Attempt) => void
   readonly onDefect: (cause: unknown) => void
+  readonly meters: ExecutorMeters | undefined
 }
 
 interface Running {
@@ -91,6 +93,7 @@ export class TaskRunner {
       })
     }
     attempt.startedAt = this.options.later.nowMs()
+    attempt.startedSeconds = this.options.meters?.seconds() ?? 0
     attempt.isInline = type._tag === "Inline"
     if (type._tag === "Inline") return this.ended(attempt, inlineFact(type.run, spec, attempt.startedAt))
     this.start(attempt, spec, type)
@@ -175,6 +178,7 @@ export class TaskRunner {
 
   private ended(attempt: Attempt, fact: TaskFact): void {
     attempt.phase = "Reporting"
+    this.options.meters?.ended(attempt, attempt.stop === "superseded" ? "superseded" : fact._tag)
     if (attempt.stop === "superseded") this.options.onEnded(attempt)
     else this.options.report(attempt, fact)
   }

@@ -21,9 +21,13 @@ import { timestamp } from "../../shared/protocol/Time.ts"
 import { type MemberId, StartupId } from "../../shared/protocol/Token.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
 import * as ShardMap from "../../shared/registry/ShardMap.ts"
+import * as Catalog from "../../shared/telemetry/Catalog.ts"
+import { stopwatch, Telemetry } from "../../shared/telemetry/Meters.ts"
+import { ProcessReadiness } from "../../shared/telemetry/Readiness.ts"
 import * as Acknowledgements from "./Acknowledgements.ts"
 import * as Control from "./Control.ts"
 import * as Executor from "./Executor.ts"
+import { ExecutorMeters } from "./ExecutorMeters.ts"
 import * as Later from "./Later.ts"
 import * as Messaging from "./Messaging.ts"
 import * as Pools from "./Pools.ts"
@@ -71,6 +75,10 @@ const make = Effect.fnUntraced(function*(config: TaskExecutorConfig) {
   const wire = Wire.make(nats, yield* Acknowledgements.make(nats, config.member, later))
   let current: { readonly startup: StartupId; readonly executor: Executor.Executor } | undefined
   const ready = yield* Deferred.make<void, ContractError>()
+  const telemetry = yield* Telemetry
+  const meters = new ExecutorMeters(telemetry, stopwatch(nats.clock))
+  let standing: string | undefined = "it is starting"
+  yield* (yield* ProcessReadiness).addScoped("task-executor", () => standing)
 
   const life = Effect.fnUntraced(function*() {
     const startup = yield* newStartup
@@ -100,6 +108,7 @@ const make = Effect.fnUntraced(function*(config: TaskExecutorConfig) {
       wire,
       messaging: Messaging.make(nats),
       ownerOf: (shard) => shards.ownerOf(shard)?.owner,
+      meters,
       onDefect: (cause) => nats.fail("the task executor found its own state broken", cause)
     })
     yield* Rpc.serve(nats, {
@@ -121,6 +130,14 @@ const make = Effect.fnUntraced(function*(config: TaskExecutorConfig) {
         )
       )
     )
+    yield* telemetry.gaugeScoped(Catalog.slotsTotal, {}, () => executor.slots.capacity)
+    yield* telemetry.gaugeScoped(Catalog.slotsUsed, {}, () => executor.slots.used)
+    yield* telemetry.gaugeScoped(Catalog.reportsPending, {}, executor.reportsPending)
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        standing = "it asks for no tasks: it ends, or registers anew"
+      })
+    )
     executor.setPools(named)
     if (config.pools === "all") {
       yield* Pools.follow(nats, (pools) => {
@@ -129,6 +146,7 @@ const make = Effect.fnUntraced(function*(config: TaskExecutorConfig) {
       }).pipe(Effect.forkScoped)
     }
     current = { startup, executor }
+    standing = undefined
     Deferred.doneUnsafe(ready, Effect.void)
     return yield* registration.lost.pipe(
       Effect.catch((lost) => {

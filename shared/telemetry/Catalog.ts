@@ -53,6 +53,13 @@ export const casOutcomes = ["success", "conflict", "gone", "unknown", "fenced", 
 export const runEnds = ["SUCCEEDED", "FAILED", "STOPPED", "PAUSED"] as const
 export const taskEnds = ["SUCCEEDED", "FAILED", "KILLED", "PAUSED", "FAILOVER"] as const
 
+export const failoverKinds = [
+  "MASTER_FAILOVER",
+  "GLOBAL_MASTER_FAILOVER",
+  "WORKER_FAILOVER",
+  "SCHEDULER_FAILOVER"
+] as const
+
 /** Of a claim, of its parts, and of an append: half a millisecond to five seconds. */
 const fine = [
   0.0005,
@@ -412,7 +419,7 @@ export const taskSeconds = histogram(
 // ---------------------------------------------------------------------------------------------------------------------- failover
 
 export const members = gauge("failover", "heddle_members", "Processes in the registry, by role", {
-  role: ["coordinator", "pool-scheduler", "task-executor", "failover", "gateway", "other"]
+  role: ["coordinator", "pool-scheduler", "task-executor", "failover", "gateway"]
 })
 export const failoverActive = gauge(
   "failover",
@@ -424,7 +431,7 @@ export const failovers = counter(
   "failover",
   "heddle_failovers_total",
   "Failovers that this service decided on, by kind; each replica decides, the mesh acts on one",
-  { kind: ["MASTER_FAILOVER", "GLOBAL_MASTER_FAILOVER", "WORKER_FAILOVER", "SCHEDULER_FAILOVER"] }
+  { kind: failoverKinds }
 )
 export const failoverDetection = histogram(
   "failover",
