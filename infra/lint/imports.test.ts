@@ -117,13 +117,43 @@ describe("imports", () => {
     ])
   })
 
-  it("does not count a circle of types, which is gone at run time", () => {
+  const circles: ReadonlyArray<[name: string, back: string]> = [
+    ["of a type", `import type { A } from "./A.ts"`],
+    ["of a type among values", `import { type A, a } from "./A.ts"`],
+    ["of a type that is exported again", `export type { A } from "./A.ts"`],
+    ["that is closed later", `export const a = () => import("./A.ts")`]
+  ]
+  for (const [name, back] of circles) {
+    for (const folder of ["services/s", "shared/a", "plugins/p", "cli", "infra/i", "test/t"]) {
+      it(`refuses a circle ${name} in ${folder}`, () => {
+        assert.deepStrictEqual(
+          rulesBroken({ [`${folder}/A.ts`]: `import { b } from "./B.ts"`, [`${folder}/B.ts`]: back }),
+          [`circular import: ${folder}/A.ts -> ${folder}/B.ts -> ${folder}/A.ts`]
+        )
+      })
+    }
+  }
+
+  it("tells a circle once, and each of two", () => {
+    const broken = rulesBroken({
+      "shared/a/Top.ts": `import "./A.ts"; import "./C.ts"; import "./B.ts"`,
+      "shared/a/A.ts": `import type { B } from "./B.ts"`,
+      "shared/a/B.ts": `import { a } from "./A.ts"`,
+      "shared/a/C.ts": `import { c } from "./C.ts"`
+    })
+    assert.deepStrictEqual(broken, [
+      "circular import: shared/a/A.ts -> shared/a/B.ts -> shared/a/A.ts",
+      "circular import: shared/a/C.ts -> shared/a/C.ts"
+    ])
+  })
+
+  it("lets several files import one, by several ways", () =>
     assert.deepStrictEqual(
       rulesBroken({
-        "shared/a/A.ts": `import type { B } from "./B.ts"`,
-        "shared/a/B.ts": `import { a } from "./A.ts"`
+        "shared/a/Top.ts": `import { a } from "./A.ts"; import type { B } from "./B.ts"`,
+        "shared/a/A.ts": `import type { C } from "./C.ts"`,
+        "shared/a/B.ts": `import { c } from "./C.ts"`
       }),
       []
-    )
-  })
+    ))
 })

@@ -1,7 +1,8 @@
 // Who may import whom (docs/design/modules.md). Services meet only in messages, so they share nothing but shared/;
 // the engine's decisions can be replayed, so they know no runtime; one folder knows the broker's client.
-// Type imports count for these borders too: a type that crosses one is a contract that belongs in shared/protocol.
-// Cycles count only imports that exist at run time, since only those can observe a half-initialised module.
+// Type imports count too: a type that crosses a border is a contract that belongs in shared/protocol.
+// No file imports itself by way of others, not for a type and not later (`import()`): files that need each other can only be read
+// together. A type that two of them share stands below both, where its concept is; nothing is excepted.
 import { readdirSync, readFileSync } from "node:fs"
 import { dirname, join, normalize } from "node:path"
 import { parseSync } from "oxc-parser"
@@ -11,8 +12,6 @@ export interface Import {
   /** The specifier, or for a relative one the path from the top of the checkout. */
   readonly to: string
   readonly names: ReadonlyArray<string>
-  readonly isType: boolean
-  readonly isDynamic: boolean
 }
 
 export interface Violation {
@@ -90,27 +89,23 @@ export const importsOf = (from: string, source: string): ReadonlyArray<Import> =
     found.push({
       from,
       to: specifier(from, moduleRequest.value),
-      names: entries.map((entry) => entry.importName.name ?? "*"),
-      isType: entries.length > 0 && entries.every((entry) => entry.isType),
-      isDynamic: false
+      names: entries.map((entry) => entry.importName.name ?? "*")
     })
   }
   for (const { entries } of module.staticExports) {
-    for (const { importName, isType, moduleRequest } of entries) {
+    for (const { importName, moduleRequest } of entries) {
       if (moduleRequest === null) continue
       found.push({
         from,
         to: specifier(from, moduleRequest.value),
-        names: [importName.name ?? "*"],
-        isType,
-        isDynamic: false
+        names: [importName.name ?? "*"]
       })
     }
   }
   for (const { moduleRequest } of module.dynamicImports) {
     const literal = /^["'`]([^"'`$]+)["'`]$/.exec(source.slice(moduleRequest.start, moduleRequest.end))?.[1]
     if (literal !== undefined) {
-      found.push({ from, to: specifier(from, literal), names: ["*"], isType: false, isDynamic: true })
+      found.push({ from, to: specifier(from, literal), names: ["*"] })
     }
   }
   return found
@@ -118,8 +113,8 @@ export const importsOf = (from: string, source: string): ReadonlyArray<Import> =
 
 const cyclesOf = (imports: ReadonlyArray<Import>): ReadonlyArray<Violation> => {
   const edges = new Map<string, Set<string>>()
-  for (const { from, isDynamic, isType, to } of imports) {
-    if (isType || isDynamic || !internal.test(to)) continue
+  for (const { from, to } of imports) {
+    if (!internal.test(to)) continue
     edges.set(from, (edges.get(from) ?? new Set()).add(to))
   }
   const violations: Array<Violation> = []
