@@ -30,6 +30,8 @@ it("all problems are told, each with its path, and what to do", () => {
 
 it("a message that names the fix already does not get it twice", () => {
   assert.lengthOf(ExitCode.lines(contract("Unavailable", { message: "no server; `heddle doctor` shows more" })), 1)
+  assert.lengthOf(ExitCode.lines(contract("Conflict", { message: "the run is SUCCEEDED: it can't be stopped" })), 1)
+  assert.lengthOf(ExitCode.lines(contract("Conflict")), 2)
 })
 
 it("for programs the error has the contract's shape", () => {

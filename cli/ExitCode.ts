@@ -67,8 +67,9 @@ const detailLines = (details: unknown): ReadonlyArray<string> =>
     )
     : []
 
-/** Whether the message gives the fix already, or the command that the fix names. */
-const isSaid = (message: string, fix: string): boolean => {
+/** Whether the message gives the fix already, or the command that the fix names. A conflict's message says what stands in the way, which is more than its code can. */
+const isSaid = (code: ErrorCode, message: string, fix: string): boolean => {
+  if (code === "Conflict" && message.includes(": ")) return true
   const command = /`[^`]+`/.exec(fix)?.[0]
   return message.includes(fix) || (command !== undefined && message.includes(command))
 }
@@ -87,7 +88,7 @@ export const lines = (error: CliFailure | ContractError): ReadonlyArray<string> 
   return [
     `${error.code}: ${error.message}${where}`,
     ...detailLines(error.details).filter((line) => !error.message.includes(line)).map((line) => `  ${line}`),
-    ...(isSaid(error.message, fix) ? [] : [`What to do: ${fix}`])
+    ...(isSaid(error.code, error.message, fix) ? [] : [`What to do: ${fix}`])
   ]
 }
 

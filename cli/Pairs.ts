@@ -12,7 +12,12 @@ export const texts = (
     const found: Record<string, string> = {}
     for (const pair of pairs) {
       const at = pair.indexOf("=")
-      if (at < 1) return yield* usage(`${flag} ${JSON.stringify(pair)} has no key.`, `write ${flag} key=value.`)
+      if (at < 1) {
+        return yield* usage(
+          `${flag} ${JSON.stringify(pair)} has no ${at < 0 ? "=" : "key"}.`,
+          `write ${flag} key=value.`
+        )
+      }
       found[pair.slice(0, at)] = pair.slice(at + 1)
     }
     return found

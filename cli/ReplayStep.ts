@@ -6,6 +6,7 @@
 import type { LifecycleEvent, Transition } from "../shared/protocol/Journal.ts"
 import type { Recorded } from "./Journal.ts"
 import * as Output from "./Output.ts"
+import * as RunResult from "./RunResult.ts"
 
 /** State of the workflow (key ``) and of each attempt or task, as the steps so far have told it. */
 export type States = Map<string, string>
@@ -16,7 +17,7 @@ export const causeText = (event: LifecycleEvent): string => {
   const by = "by" in event && event.by !== undefined ? ` told by ${event.by.executor}` : ""
   switch (event._tag) {
     case "WORKFLOW_START":
-      return `WORKFLOW_START of ${event.start.definition.name}@${event.start.definition.version}${
+      return `WORKFLOW_START of ${RunResult.definitionName(event.start.definition)}${
         event.start.fork === undefined ? "" : `, a fork of ${event.start.fork.instance} at ${event.start.fork.seq}`
       }`
     case "WORKFLOW_RECOVER":

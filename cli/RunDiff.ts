@@ -8,6 +8,7 @@
 import type { LifecycleEvent, Transition } from "../shared/protocol/Journal.ts"
 import type { TaskView, WorkflowView } from "../shared/protocol/Workflow.ts"
 import type { Recorded } from "./Journal.ts"
+import * as RunResult from "./RunResult.ts"
 
 export interface Side {
   readonly view: WorkflowView
@@ -217,7 +218,7 @@ const taskDifferences = (a: TaskView, b: TaskView, isTaken: boolean): ReadonlyAr
 }
 
 export const compare = (a: Side, b: Side): RunDiff => {
-  const nameOf = ({ view }: Side) => `${view.definition.name}@${view.definition.version}`
+  const nameOf = ({ view }: Side) => RunResult.definitionName(view.definition)
   const taken = new Set<string>([...takenBy(a), ...takenBy(b)])
   const tasksOfB = new Map(b.view.tasks.map((task) => [task.name, task]))
   const names = new Set(a.view.tasks.map((task) => task.name))

@@ -5,6 +5,10 @@ import * as Output from "./Output.ts"
 /** 0 only for a run that succeeded. */
 export const exitOf = (state: WorkflowResult["state"]): number => state === "SUCCEEDED" ? 0 : 1
 
+/** `nightly@3`; a definition that came with its start has no version. */
+export const definitionName = ({ name, version }: { readonly name: string; readonly version: number }): string =>
+  version === 0 ? `${name} (inline)` : `${name}@${version}`
+
 const shown = (value: unknown): string => typeof value === "string" ? value : JSON.stringify(value)
 
 /** Outputs one a line; a text of several lines stands below its name, as it is. */

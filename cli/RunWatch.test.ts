@@ -65,9 +65,9 @@ it("each start and end is told once, in order of time, also when both were misse
   assert.deepStrictEqual(
     RunWatch.changes(seen, last, Date.parse(at(8))).map((change) => RunWatch.line(change, plain)),
     [
-      "10:00:04.000  b  FAILED  2.0 s, exit code 3, exit code 3: no",
+      "10:00:04.000  b  FAILED  2.0 s, exit code 3: no",
       "10:00:05.000  b  RUNNING  attempt 2",
-      "10:00:06.000  b  FAILED  attempt 2, 1.0 s, exit code 3, exit code 3: no",
+      "10:00:06.000  b  FAILED  attempt 2, 1.0 s, exit code 3: no",
       "10:00:07.000  i-1  FAILED  b failed"
     ]
   )
@@ -108,6 +108,8 @@ it("a task that never ran shows why, a fan-out how far it is", () => {
   assert.match(text, /^i-1 {2}d@1 {2}RUNNING {2}4\.0 s$/m)
   assert.match(text, /^count +shell +RUNNING +1\/2 items +3\.0 s/m)
   assert.match(text, /^report +shell +- .*waits for count$/m)
+  const inline = RunWatch.picture(viewOf("RUNNING", [], { definition: { name: "d", version: 0 } }), plain, 0)
+  assert.match(inline, /^i-1 {2}d \(inline\) {2}RUNNING/)
 })
 
 it("a large graph fits the screen: what failed and what runs first, then a count", () => {

@@ -16,6 +16,7 @@ import { finalStatuses, type TaskView, WorkflowView } from "../shared/protocol/W
 import * as Connection from "./Connection.ts"
 import { CliFailure } from "./ExitCode.ts"
 import * as Output from "./Output.ts"
+import * as RunResult from "./RunResult.ts"
 
 export const lookIntervalMs = 2_000
 /** On a terminal the clock of what runs should be seen to go. */
@@ -110,8 +111,11 @@ export const line = (change: Change, style: Output.Style): string => {
     change.attempt !== undefined && change.attempt > 1 ? `attempt ${change.attempt}` : "",
     change.ms === undefined ? "" : Output.duration(change.ms),
     change.sandbox === undefined ? "" : `in ${change.sandbox}`,
-    change.exitCode === undefined ? "" : `exit code ${change.exitCode}`,
-    change.reason === `exit code ${change.exitCode}` ? "" : change.reason ?? ""
+    // a process task's reason begins with it
+    change.exitCode === undefined || change.reason?.startsWith(`exit code ${change.exitCode}`) === true
+      ? ""
+      : `exit code ${change.exitCode}`,
+    change.reason ?? ""
   ].filter((part) => part !== "")
   return `${time}  ${name}  ${style.state(change.state)}${more.length === 0 ? "" : `  ${style.dim(more.join(", "))}`}`
 }
@@ -162,7 +166,7 @@ export const picture = (view: View, style: Output.Style, nowMs: number, rowsMax:
     : rows
   const counts = Object.entries(Object.groupBy(rows, (row) => row.state === "" ? "not run" : row.state))
     .map(([state, of]) => `${of?.length ?? 0} ${state}`).join(", ")
-  const head = `${style.bold(view.instanceId)}  ${view.definition.name}@${view.definition.version}  ${
+  const head = `${style.bold(view.instanceId)}  ${RunResult.definitionName(view.definition)}  ${
     style.state(view.state)
   }  ${span(view.startedAt, finalStatuses.has(view.state) ? view.endedAt : undefined, nowMs)}${
     view.runNumber > 1 ? `  run ${view.runNumber}` : ""
@@ -174,7 +178,7 @@ export const picture = (view: View, style: Output.Style, nowMs: number, rowsMax:
       { title: "TASK", value: (row) => row.name },
       { title: "TYPE", value: (row) => row.type },
       { title: "STATE", value: (row) => row.state === "" ? style.dim("-") : style.state(row.state) },
-      { title: "ATTEMPTS", value: (row) => row.attempts },
+      { title: "ATTEMPTS", value: (row) => row.attempts, alignRight: true },
       { title: "TIME", value: (row) => row.time, alignRight: true },
       { title: "", value: (row) => style.dim(row.note.split("\n")[0] ?? "") }
     ],

@@ -5,6 +5,7 @@ import { CliFailure, Ended } from "../ExitCode.ts"
 import * as Output from "../Output.ts"
 import * as RunDiff from "../RunDiff.ts"
 import * as RunRecord from "../RunRecord.ts"
+import * as RunResult from "../RunResult.ts"
 
 const sideOf = Effect.fnUntraced(function*(text: string) {
   const run = yield* RunRecord.read(text)
@@ -21,9 +22,7 @@ const shown = (value: unknown): string => {
 }
 
 const head = (name: string, { view }: RunDiff.Side, style: Output.Style): string =>
-  `${style.bold(name)}  ${view.instanceId}  ${view.definition.name}@${view.definition.version}  ${
-    style.state(view.state)
-  }${
+  `${style.bold(name)}  ${view.instanceId}  ${RunResult.definitionName(view.definition)}  ${style.state(view.state)}${
     view.endedAt === undefined
       ? ""
       : `  ${Output.duration(Math.max(0, Date.parse(view.endedAt) - Date.parse(view.startedAt)))}`

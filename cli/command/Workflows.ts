@@ -70,7 +70,7 @@ export const ls = (
     const columns: ReadonlyArray<Column<typeof page.items[number]>> = [
       { title: "INSTANCE", value: (run) => run.instanceId },
       { title: "STATE", value: (run) => output.style.state(run.state) },
-      { title: "DEFINITION", value: (run) => `${run.definition.name}@${run.definition.version}` },
+      { title: "DEFINITION", value: (run) => RunResult.definitionName(run.definition) },
       { title: "STARTED", value: (run) => run.startedAt },
       {
         title: "TIME",
