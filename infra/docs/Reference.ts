@@ -19,6 +19,7 @@ import { errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import * as Catalog from "./Catalog.ts"
 import * as Comments from "./Comments.ts"
 import * as JournalPage from "./JournalPage.ts"
+import * as MetricsPage from "./MetricsPage.ts"
 import * as Overview from "./Overview.ts"
 import * as StateMachines from "./StateMachines.ts"
 import * as TasksPage from "./TasksPage.ts"
@@ -362,6 +363,7 @@ export const files: Effect.Effect<Files> = Effect.gen(function*() {
     [`${folder}/state-machines.md`, StateMachines.page()] as const,
     [`${folder}/tasks.md`, yield* TasksPage.page] as const,
     [`${folder}/README.md`, Overview.page()] as const,
+    [`${folder}/metrics.md`, MetricsPage.page()] as const,
     [`${folder}/journal.md`, JournalPage.page(comments)] as const,
     [`${folder}/cli.md`, cli(yield* helps)] as const
   ])

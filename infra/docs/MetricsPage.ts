@@ -1,0 +1,79 @@
+/**
+ * docs/reference/metrics.md: what a process shows at `/metrics`, made from the catalogue (shared/telemetry/Catalog.ts).
+ */
+import * as Catalog from "../../shared/telemetry/Catalog.ts"
+import { type Definition, seriesMax, type Shower } from "../../shared/telemetry/Definition.ts"
+
+const code = (text: string): string => `\`${text}\``
+const cell = (text: string): string => text.replaceAll("|", "\\|")
+
+const titles: Readonly<Record<Shower, string>> = {
+  every: "Every process",
+  "pool-scheduler": "pool-scheduler: claims and pools",
+  coordinator: "coordinator: runs, tasks, journal, shards",
+  "task-executor": "task-executor",
+  failover: "failover"
+}
+const order: ReadonlyArray<Shower> = ["every", "pool-scheduler", "coordinator", "task-executor", "failover"]
+
+const labelsOf = (definition: Definition): string =>
+  Object.entries(definition.labels).map(([label, values]) =>
+    "max" in values ? `${code(label)} (${values.max})` : `${code(label)}: ${values.map(code).join(" ")}`
+  ).join("; ")
+
+const row = (definition: Definition): string => {
+  const { help, kind, name } = definition
+  return `| ${code(name)} | ${kind} | ${cell(labelsOf(definition))} | ${cell(help)} |`
+}
+
+const bucketsOf = (definition: Definition): ReadonlyArray<string> =>
+  definition.kind === "histogram" ? [`| ${code(definition.name)} | ${definition.buckets.join(" ")} |`] : []
+
+const generated = "<!-- Made by `npm run docs` from shared/telemetry/Catalog.ts. Do not edit. -->"
+
+export const page = (): string =>
+  [
+    generated,
+    "",
+    "# Metrics",
+    "",
+    "`heddle serve <service> --status-port N` (`HEDDLE_STATUS_PORT`; 0: a free port, told on standard error) answers over HTTP, with no authentication and nothing secret in it; where it listens",
+    "says `--status-host` (`HEDDLE_STATUS_HOST`), every IPv4 address when not given:",
+    "",
+    "| path | |",
+    "|---|---|",
+    "| `/livez` | 200 as long as the process's event loop turns. Never depends on NATS: a restart does not mend an outage of the broker |",
+    "| `/readyz` | 200 while the service can do its work: connected, registered, consumers bound, and all shards or pools that are its own served. Else 503 with `{\"ready\":false,\"reasons\":[{\"check\":...,\"reason\":...}]}`: while it starts, while the broker is away, while it begins anew after it lost its registration, and from the beginning of its end |",
+    "| `/metrics` | the metrics below, in Prometheus' text format. Nothing else is shown |",
+    "",
+    "Times are in seconds, counters begin at 0 with the process. A number in brackets after a label is how many different values one process shows at most; what is beyond is shown together as `other`.",
+    "`<namespace>/<name>` is the form of pools and definitions. Dashboards and alerts that use them stand in infra/grafana.",
+    ...order.flatMap((of) => [
+      "",
+      `## ${titles[of]}`,
+      "",
+      "| metric | kind | labels | |",
+      "|---|---|---|---|",
+      ...Catalog.all.filter((definition) => definition.of === of).map(row)
+    ]),
+    "",
+    "## Buckets",
+    "",
+    "| histogram | upper bounds |",
+    "|---|---|",
+    ...Catalog.all.flatMap(bucketsOf),
+    "",
+    "## How many series",
+    "",
+    "At most, of one process with every label at its bound (a pool-scheduler with 200 pools, a coordinator with 100 definitions), the lines of histograms included:",
+    "",
+    "| process | series |",
+    "|---|---|",
+    ...order.slice(1).map((of) =>
+      `| ${of} | ${
+        Catalog.all.filter((definition) => definition.of === of || definition.of === "every")
+          .reduce((sum, definition) => sum + seriesMax(definition), 0)
+      } |`
+    ),
+    ""
+  ].join("\n")
