@@ -9,8 +9,8 @@ import type { Transition } from "../../shared/protocol/Journal.ts"
 import type { TaskInstanceId } from "../../shared/protocol/Token.ts"
 import * as Catalog from "../../shared/telemetry/Catalog.ts"
 import type { Counter, Histogram, Meters } from "../../shared/telemetry/Meters.ts"
+import * as AttemptId from "./engine/AttemptId.ts"
 import * as ChunkedVector from "./engine/ChunkedVector.ts"
-import * as Evolve from "./engine/Evolve.ts"
 import type { WorkflowGraph } from "./engine/WorkflowGraph.ts"
 import type { WorkflowState } from "./engine/WorkflowState.ts"
 import type { JournalAppend } from "./JournalAppend.ts"
@@ -109,10 +109,10 @@ export class CoordinatorMeters {
   }
 
   #waited(state: WorkflowState, id: TaskInstanceId): void {
-    const node = state.graph.nodes[Evolve.indexOf(state.graph, id)]
+    const node = state.graph.nodes[AttemptId.indexOf(state.graph, id)]
     if (node === undefined || node.delayMs > 0) return
     const task = ChunkedVector.get(state.tasks, node.index)
-    const item = Evolve.itemOf(node, id)
+    const item = AttemptId.itemOf(node, id)
     const execution = item < 0 || task.items === undefined
       ? task.execution
       : ChunkedVector.get(task.items.executions, item)

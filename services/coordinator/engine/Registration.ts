@@ -10,8 +10,8 @@ import * as Result from "effect/Result"
 import type { Placement } from "../../../shared/protocol/Dispatch.ts"
 import type { TaskSpec } from "../../../shared/protocol/Report.ts"
 import type { MemberId, SessionId, StartupId, TaskInstanceId } from "../../../shared/protocol/Token.ts"
+import * as AttemptId from "./AttemptId.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
-import * as Evolve from "./Evolve.ts"
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
 import { activeUnits, executionOf, type Unit } from "./Unit.ts"
@@ -27,10 +27,10 @@ const registered: RegistrationOutcome = { _tag: "Registered" }
 const alreadyAssigned: RegistrationOutcome = { _tag: "AlreadyAssigned" }
 
 const unitOf = (state: WorkflowState, id: TaskInstanceId): Unit | undefined => {
-  const index = Evolve.indexOf(state.graph, id)
+  const index = AttemptId.indexOf(state.graph, id)
   if (index < 0) return undefined
   const node = nodeAt(state.graph, index)
-  const item = Evolve.itemOf(node, id)
+  const item = AttemptId.itemOf(node, id)
   const execution = executionOf(ChunkedVector.get(state.tasks, index), item)
   return execution === undefined ? undefined : { node, item, execution }
 }

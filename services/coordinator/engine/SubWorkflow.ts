@@ -9,6 +9,7 @@ import { DefinitionRefText } from "../../../shared/protocol/Definition.ts"
 import { fnv1a } from "../../../shared/protocol/Shard.ts"
 import type { ChildStart } from "../../../shared/protocol/Signal.ts"
 import { InstanceId, Namespace, SessionId, type TaskInstanceId } from "../../../shared/protocol/Token.ts"
+import * as AttemptId from "./AttemptId.ts"
 import type { Send } from "./EngineEffect.ts"
 import * as Expression from "./Expression.ts"
 import * as Rendering from "./Rendering.ts"
@@ -28,7 +29,7 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
 export const childId = (instance: InstanceId, id: TaskInstanceId): InstanceId => {
   const key = `${instance}/${id}`
   const hash = [key, `child ${key}`].map((text) => fnv1a(text).toString(16).padStart(8, "0")).join("")
-  return InstanceId.make(`${instance.slice(0, 24)}-${id.slice(0, id.indexOf(":")).slice(0, 20)}-${hash}`)
+  return InstanceId.make(`${instance.slice(0, 24)}-${AttemptId.taskOf(id).slice(0, 20)}-${hash}`)
 }
 
 /** The child of an attempt that is about to ask for one: that of the attempt before, when that one was paused, killed or recovered. */

@@ -11,6 +11,7 @@ import { poolKey, type PoolRef } from "../../../shared/protocol/Sandbox.ts"
 import { fnv1a } from "../../../shared/protocol/Shard.ts"
 import { formatDuration } from "../../../shared/protocol/Time.ts"
 import { type EpochMs, priorityDefault, type TaskInstanceId } from "../../../shared/protocol/Token.ts"
+import * as AttemptId from "./AttemptId.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Condition from "./Condition.ts"
 import * as Dependent from "./Dependent.ts"
@@ -25,12 +26,6 @@ import { activeUnits, executionOf, type Unit } from "./Unit.ts"
 import * as WorkflowExecutionGraph from "./WorkflowExecutionGraph.ts"
 import { type ConditionPlan, itemsMax, type RetryPolicy, type TaskNode } from "./WorkflowGraph.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
-
-// ---- names
-
-// Built of a name that `compile` took and of numbers: always a TaskInstanceId.
-const attemptId = (node: TaskNode, run: number, n: number, item: number): TaskInstanceId =>
-  (item < 0 ? `${node.name}:${run}:${n}` : `${node.name}:${run}:${n}:${item}`) as TaskInstanceId
 
 export const timerOf = {
   retry: (id: TaskInstanceId) => `retry:${id}`,
@@ -141,7 +136,7 @@ export const submit = (turn: Turn, node: TaskNode, item: number): void => {
   const task = turn.task(node)
   const before = executionOf(task, item)
   const n = before === undefined ? (task.attemptFloor ?? 0) + 1 : before.attempt.n + 1
-  const id = attemptId(node, turn.state.run, n, item)
+  const id = AttemptId.make(node, turn.state.run, n, item)
   turn.apply({ _tag: "SUBMITTED", id })
   turn.publish({ _tag: "TASK_START", id })
 }

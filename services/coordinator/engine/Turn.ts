@@ -8,10 +8,12 @@
 import type { Placement } from "../../../shared/protocol/Dispatch.ts"
 import type { LifecycleEvent, Transition } from "../../../shared/protocol/Journal.ts"
 import type { EpochMs, TaskInstanceId } from "../../../shared/protocol/Token.ts"
+import * as AttemptId from "./AttemptId.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import type { EngineEffect } from "./EngineEffect.ts"
 import * as Evolve from "./Evolve.ts"
 import type { TaskState } from "./TaskState.ts"
+import type { TurnContext } from "./TurnContext.ts"
 import { executionOf, type Unit } from "./Unit.ts"
 import { nodeAt, type TaskNode } from "./WorkflowGraph.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
@@ -23,7 +25,7 @@ export interface Offer {
   left: number
 }
 
-export class Turn implements Evolve.TurnContext {
+export class Turn implements TurnContext {
   state: WorkflowState
   readonly at: EpochMs
   readonly cause: Array<LifecycleEvent> = []
@@ -79,11 +81,11 @@ export class Turn implements Evolve.TurnContext {
 
   /** The unit that holds this attempt as its newest, or nothing: the event is about the past (or about nothing we know). */
   unit(id: TaskInstanceId): Unit | undefined {
-    const index = Evolve.indexOf(this.state.graph, id)
+    const index = AttemptId.indexOf(this.state.graph, id)
     if (index < 0) return undefined
     const node = nodeAt(this.state.graph, index)
     const task = this.task(node)
-    const item = Evolve.itemOf(node, id)
+    const item = AttemptId.itemOf(node, id)
     const execution = executionOf(task, item)
     return execution === undefined || execution.attempt.id !== id ? undefined : { node, item, execution }
   }

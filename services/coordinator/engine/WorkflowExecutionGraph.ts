@@ -7,6 +7,7 @@
 import type { Problem } from "../../../shared/protocol/ErrorCode.ts"
 import type { StartData } from "../../../shared/protocol/Journal.ts"
 import type { TaskInstanceId } from "../../../shared/protocol/Token.ts"
+import * as AttemptId from "./AttemptId.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Fork from "./Fork.ts"
 import { Mark, type TaskState } from "./TaskState.ts"
@@ -101,7 +102,7 @@ export const nodeByName = (self: WorkflowState, name: string): TaskNode | undefi
 
 /** By the id of one of its attempts (DSIP: by task instance id). The name is what stands before the first colon. */
 export const nodeById = (self: WorkflowState, id: TaskInstanceId): TaskNode | undefined =>
-  nodeByName(self, id.slice(0, id.indexOf(":")))
+  nodeByName(self, AttemptId.taskOf(id))
 
 const inside = (self: WorkflowState, indices: ReadonlyArray<number>) =>
   indices.flatMap((index) => isInside(self, index) ? [nodeAt(self.graph, index)] : [])
