@@ -27,7 +27,7 @@ export interface Watching {
   readonly ended: Promise<Ran>
 }
 
-const timeoutMs = 20_000
+const timeoutMs = 120_000
 
 export class Kubectl {
   readonly folder: string

@@ -29,7 +29,7 @@ export interface Stream {
   readonly stop: () => void
 }
 
-const waitMs = 10_000
+const waitMs = 90_000
 
 /** Opens a watch and reads it. Not closed by itself: call `stop`. */
 export const watch = async (cluster: ClusterUnderTest, path: string, token?: string): Promise<Stream> => {

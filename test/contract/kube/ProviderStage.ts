@@ -81,7 +81,7 @@ export class Stage {
   /** Looked at until there is no such pod: nobody tells. */
   readonly absent = (name: string): Effect.Effect<void> =>
     Effect.gen({ self: this }, function*() {
-      for (let turn = 0; turn < 500; turn++) {
+      for (let turn = 0; turn < 4_500; turn++) {
         if ((yield* this.pod(name)) === undefined) return
         yield* Effect.sleep(20)
       }

@@ -77,10 +77,10 @@ export class World {
       look()
       return Effect.sync(() => this.waiters.delete(look))
     }).pipe(
-      Effect.timeout(10_000),
+      Effect.timeout(90_000),
       Effect.catch(() =>
         Effect.die(
-          new Error(`not seen within 10 s: ${what}; ${JSON.stringify([...this.states.values()].map((_) => _.phase))}`)
+          new Error(`not seen within 90 s: ${what}; ${JSON.stringify([...this.states.values()].map((_) => _.phase))}`)
         )
       )
     )

@@ -10,7 +10,7 @@ let namespace: string
 beforeAll(async () => {
   cluster = await ClusterUnderTest.start()
   namespace = await cluster.namespace()
-}, 90_000)
+}, 180_000)
 afterAll(() => cluster?.stop())
 
 describe("rights", () => {
@@ -129,7 +129,7 @@ describe("@kubernetes/client-node", () => {
     const until = async (what: string) => {
       while (!seen.includes(what)) {
         await new Promise<void>((resolve, reject) => {
-          const timer = setTimeout(() => reject(new Error(`never saw ${what}, only ${seen.join(", ")}`)), 10_000)
+          const timer = setTimeout(() => reject(new Error(`never saw ${what}, only ${seen.join(", ")}`)), 90_000)
           wake = () => {
             clearTimeout(timer)
             resolve()
@@ -147,7 +147,7 @@ describe("@kubernetes/client-node", () => {
     await until("delete first")
     await informer.stop()
     expect(informer.list().map((one) => one.metadata?.name)).toEqual(["second"])
-  }, 30_000)
+  }, 180_000)
 })
 
 describe("exec", () => {

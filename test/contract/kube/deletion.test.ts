@@ -9,7 +9,7 @@ let namespace: string
 beforeAll(async () => {
   cluster = await ClusterUnderTest.start()
   namespace = await cluster.namespace()
-}, 90_000)
+}, 180_000)
 afterAll(() => cluster?.stop())
 
 const create = async (name: string, metadata: Json = {}): Promise<Json> =>

@@ -25,10 +25,10 @@ const tools = await findKubeTools()
 let cluster: ClusterUnderTest.ClusterUnderTest
 beforeAll(async () => {
   if (tools !== undefined) cluster = await ClusterUnderTest.start({ crds, double: { isSecure: true } })
-}, 90_000)
+}, 180_000)
 afterAll(() => cluster?.stop())
 
-const testMs = 60_000
+const testMs = 180_000
 const hasRules = () => cluster.version[1] >= 29
 const template = { spec: { containers: [{ name: "main", image: "local/x" }] } }
 const pool = (name: string, spec: Record<string, unknown> = {}) => ({

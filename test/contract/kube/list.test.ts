@@ -16,7 +16,7 @@ beforeAll(async () => {
       .toBe(201)
   }
   await cluster.kubelet.run(namespace, "pod-1", { node: "node-a" })
-}, 90_000)
+}, 180_000)
 afterAll(() => cluster?.stop())
 
 const list = async (query: Readonly<Record<string, string>>) =>

@@ -11,7 +11,7 @@ let count = 0
 beforeAll(async () => {
   cluster = await ClusterUnderTest.start()
   namespace = await cluster.namespace()
-}, 90_000)
+}, 180_000)
 afterAll(() => cluster?.stop())
 
 const fresh = async (metadata: Json = {}): Promise<Json> => {

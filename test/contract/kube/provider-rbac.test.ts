@@ -31,7 +31,7 @@ const crds = ["heddle.dev_sandboxpools.yaml", "heddle.dev_sandboxenvs.yaml"].map
 let cluster: ClusterUnderTest.ClusterUnderTest
 beforeAll(async () => {
   cluster = await ClusterUnderTest.start({ crds })
-}, 90_000)
+}, 180_000)
 afterAll(() => cluster?.stop())
 
 /** How long it may take with a right missing: several times what it takes with all of them. */
@@ -147,7 +147,7 @@ it.live.each([["heddle-pool-scheduler", "pods"], ["heddle-pool-objects", "object
     Effect.gen(function*() {
       const rules = single(roles.get(role) ?? [])
       assert.isAbove(rules.length, 0)
-      assert.isUndefined(yield* run(what, rules, 20_000))
+      assert.isUndefined(yield* run(what, rules, 90_000))
       const failures = yield* Effect.forEach(
         rules,
         (without) => run(what, rules.filter((rule) => rule !== without), withoutMs),
@@ -155,5 +155,5 @@ it.live.each([["heddle-pool-scheduler", "pods"], ["heddle-pool-objects", "object
       )
       assert.deepStrictEqual(rules.filter((_, index) => failures[index] === undefined).map(nameOf), [])
     }),
-  90_000
+  180_000
 )

@@ -56,5 +56,5 @@ it.live(
       assert.strictEqual((yield* next.delete(next.states.get(uid)!, 2))._tag, "Done")
       yield* world.until("gone", () => world.states.size === 0)
     }),
-  60_000
+  180_000
 )

@@ -15,12 +15,12 @@ import { alternate, image, opened, template, type WorldOptions } from "./Provide
 let cluster: ClusterUnderTest.ClusterUnderTest
 beforeAll(async () => {
   cluster = await ClusterUnderTest.start()
-}, 90_000)
+}, 180_000)
 afterAll(() => cluster?.stop())
 
 /** A namespace of its own. */
 const staged = Effect.suspend(() => stage(cluster))
-const testMs = 30_000
+const testMs = 180_000
 
 /** Requests in the order in which they were sent, as `PATCH` or `PATCH web-1`. */
 const counted = (sent: Array<string>) => (api: Api): Api => ({

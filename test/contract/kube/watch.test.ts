@@ -9,7 +9,7 @@ const streams: Array<Stream> = []
 
 beforeAll(async () => {
   cluster = await ClusterUnderTest.start()
-}, 90_000)
+}, 180_000)
 afterAll(async () => {
   for (const one of streams) one.stop()
   await cluster?.stop()
@@ -170,7 +170,7 @@ describe("watch", () => {
       metadata: { resourceVersion: expect.stringMatching(/^[0-9]+$/) }
     })
     expect(Number(bookmarks[0].object.metadata.resourceVersion)).toBeGreaterThanOrEqual(Number(from))
-  }, 15_000)
+  }, 180_000)
 
   it("one pod is watched by its name", async () => {
     await create("a")

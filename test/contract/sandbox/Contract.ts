@@ -67,9 +67,9 @@ export const isAlive = (pid: number): boolean => {
 }
 
 /** Waits for the end of a process that is ending, with a bound. */
-const awaitGone = (pid: number) =>
+export const awaitGone = (pid: number) =>
   Effect.gen(function*() {
-    for (let i = 0; i < 400 && isAlive(pid); i++) yield* Effect.sleep(25)
+    for (let i = 0; i < 2_400 && isAlive(pid); i++) yield* Effect.sleep(25)
     return !isAlive(pid)
   })
 
@@ -84,7 +84,7 @@ export const contract = (
 ): void => {
   describe(`${name} keeps what a SandboxClient promises`, () => {
     const test = (what: string, body: (sandbox: SandboxUnderTest) => Effect.Effect<void, unknown, Scope.Scope>) =>
-      it.live(what, () => Effect.flatMap(open(), body), 60_000)
+      it.live(what, () => Effect.flatMap(open(), body), 180_000)
 
     test("exit codes, both streams, each in its order", ({ client }) =>
       Effect.gen(function*() {
@@ -234,7 +234,10 @@ export const contract = (
     test("what a process leaves running ends with it", ({ client }) =>
       Effect.gen(function*() {
         const { status, stdout } = yield* run(client, {
-          command: { script: `${daemon} & sleep 300 & echo $!; sleep 0.2; exit 0` }
+          command: {
+            script:
+              `setsid sh -c 'echo $$; echo > up; exec sleep 300' & sleep 300 & echo $!; until [ -e up ]; do sleep 0.02; done`
+          }
         })
         assert.deepStrictEqual(status, exited(0))
         const pids = stdout.trim().split("\n").map(Number)
