@@ -33,8 +33,9 @@ const killGraceDefaultMs = 5_000
 const killBacklogBytesMax = 1024 * 1024
 /** One argument of a program holds 128 KiB on Linux; a longer script goes through a file. */
 const scriptArgumentBytesMax = 100_000
-/** How long a stream that nobody writes to any more may stay open behind an ended process, before it is cut. */
-const drainIdleMs = 500
+/** A stream that nobody writes to any more, but that stays open behind an ended process, is cut when it was quiet at so many looks. */
+const drainLooks = 10
+const drainLookMs = 50
 /** Processes that were found to be foreign are not looked at again for so long: after that their ids may have come round. */
 const foreignTrustMs = 60_000
 const fifoPairs = 8
@@ -49,6 +50,7 @@ const isDeno = "Deno" in globalThis
 const fifos = []
 let fifoCount = 0
 let making
+/** Resolves to false when there are none to be had. */
 const makeFifos = () => {
   making ??= new Promise((done) => {
     const names = Array.from({ length: fifoPairs * 2 }, () => join(run, `f${fifoCount++}`))
@@ -61,7 +63,7 @@ const makeFifos = () => {
     const end = (code) => {
       if (code === 0) { while (names.length > 1) fifos.push([names.pop(), names.pop()]) }
       making = undefined
-      done()
+      done(code === 0)
     }
     child.once("error", end)
     child.once("exit", end)
@@ -79,9 +81,12 @@ const openFifo = (path) => {
 
 const openOutput = async () => {
   if (isDeno) return undefined
-  if (fifos.length === 0) await makeFifos()
-  const pair = fifos.pop()
-  if (pair === undefined) return undefined
+  let pair = fifos.pop()
+  // Others wait for the same ones: each round of making serves some of them.
+  while (pair === undefined) {
+    if (!await makeFifos()) return undefined
+    pair = fifos.pop()
+  }
   const opened = pair.map(openFifo)
   return { fds: opened.map((_) => _.writing), streams: opened.map((_) => _.stream) }
 }
@@ -120,6 +125,8 @@ const readCollected = (path, bytesMax) => {
 }
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
+/** A while, after which whatever had come from any stream was read: the immediate comes behind the events of its turn. */
+const drainLook = () => new Promise((done) => setTimeout(() => setImmediate(done), drainLookMs))
 
 /** Ends everything of the sandbox; nothing starts meanwhile. Resolves to the number that cannot be ended. */
 const killSandbox = (roots) => {
@@ -149,7 +156,7 @@ class Exec {
     this.id = ++execCount
     this.streams = []
     this.isPaused = false
-    this.lastDataAt = 0
+    this.quietLooks = 0
     this.killing = undefined
     this.exit = undefined
     this.ended = new Promise((done) => {
@@ -235,7 +242,7 @@ class Exec {
 
   forward(stream, kind) {
     stream.on("data", (chunk) => {
-      this.lastDataAt = performance.now()
+      this.quietLooks = 0
       if (this.killing !== undefined && this.socket.writableLength > killBacklogBytesMax) return
       if (!this.send(kind, chunk) && !this.isPaused && this.killing === undefined) {
         this.isPaused = true
@@ -248,7 +255,7 @@ class Exec {
   resume() {
     if (!this.isPaused) return
     this.isPaused = false
-    this.lastDataAt = performance.now()
+    this.quietLooks = 0
     for (const stream of this.streams) stream.resume()
   }
 
@@ -265,14 +272,15 @@ class Exec {
     // Alone, everything of the sandbox is its: then a reset needs no further look.
     if (execs.size === 0) await killSandbox(this.selection.roots)
     else await ProcessTree.killAll(this.selection)
-    this.lastDataAt = performance.now()
     const isOpen = (stream) => !stream.readableEnded && !stream.destroyed
+    const closed = Promise.all(
+      this.streams.filter(isOpen).map((stream) => new Promise((done) => stream.once("close", done)))
+    )
+    this.quietLooks = 0
     while (this.streams.some(isOpen) && !this.socket.destroyed) {
-      await Promise.race([
-        sleep(50),
-        ...this.streams.filter(isOpen).map((stream) => new Promise((done) => stream.once("close", done)))
-      ])
-      if (!this.isPaused && performance.now() - this.lastDataAt > drainIdleMs) break
+      // Looks are counted, not time: an agent that was busy, or a machine that stood still, has read nothing meanwhile.
+      await Promise.race([drainLook(), closed])
+      if (!this.isPaused && ++this.quietLooks > drainLooks) break
     }
     for (const stream of this.streams) stream.destroy()
     const collected = this.collectPath === undefined
@@ -409,6 +417,8 @@ const end = async () => {
     isLookDue = true
     foreign = new Set()
     await killEverything()
+    // It would make files in a folder that is being removed, and outlive this process.
+    await making
     removeTree(directory)
     // The parent is dead: the last agent removes the pool's folder, where only the file `owner` is left.
     const folder = resolve(directory, "..")

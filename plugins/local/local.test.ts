@@ -456,6 +456,46 @@ it.live(
     })
 )
 
+it.live(
+  "what processes wrote arrives whole also when others keep their agent busy for long",
+  () =>
+    Effect.gen(function*() {
+      // In the agent, as on a slow machine: to start a process takes its time, and so does a look at all of them.
+      const slow = `
+        import child from "node:child_process"
+        import fs from "node:fs"
+        import { syncBuiltinESMExports } from "node:module"
+        const { readdirSync } = fs
+        const { spawn } = child
+        const stand = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+        fs.readdirSync = (path, ...of) => {
+          if (path === "/proc") stand(50)
+          return readdirSync(path, ...of)
+        }
+        child.spawn = (...of) => {
+          const started = spawn(...of)
+          stand(of[0] === "mkfifo" ? 200 : 20)
+          return started
+        }
+        syncBuiltinESMExports()`
+      const { first, pool } = yield* opened({
+        env: { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(slow)}` }
+      })
+      yield* claim(pool, first, "c")
+      const client = yield* local.connect(first.sandbox)
+      yield* client.exec({ command: ["sleep", "300"], env: {}, grace: { sigintMs: 0, sigtermMs: 0 } })
+      const many = yield* Effect.forEach(
+        Array.from({ length: 24 }, (_, i) => i),
+        (i) => run(client, { command: { script: `echo ${i}; echo err ${i} > /dev/stderr` } }),
+        { concurrency: 24 }
+      )
+      assert.deepStrictEqual(
+        many,
+        Array.from({ length: 24 }, (_, i) => ({ status: exited(0), stdout: `${i}\n`, stderr: `err ${i}\n` }))
+      )
+    })
+)
+
 it.live("writes of an older session are fenced", () =>
   Effect.gen(function*() {
     const { first, pool } = yield* opened()
