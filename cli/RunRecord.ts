@@ -6,9 +6,10 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { readFileSync } from "node:fs"
+import * as Compile from "../services/coordinator/engine/Compile.ts"
 import * as Replay from "../services/coordinator/engine/Replay.ts"
 import * as View from "../services/coordinator/engine/View.ts"
-import * as WorkflowGraph from "../services/coordinator/engine/WorkflowGraph.ts"
+import type * as WorkflowGraph from "../services/coordinator/engine/WorkflowGraph.ts"
 import * as Kv from "../shared/jetstream/Kv.ts"
 import * as Streams from "../shared/jetstream/Streams.ts"
 import { Definition, type DefinitionRef, DefinitionStored } from "../shared/protocol/Definition.ts"
@@ -103,7 +104,7 @@ export const graphOf = Effect.fnUntraced(function*(run: RunRecord) {
       new CliFailure({ exit: 1, message: `The definition ${ref.name}@${ref.version} cannot be read: ${error.message}` })
     )
   )
-  return yield* Effect.fromResult(WorkflowGraph.compile(definition, ref)).pipe(
+  return yield* Effect.fromResult(Compile.compile(definition, ref)).pipe(
     Effect.mapError((problems) =>
       new CliFailure({
         exit: 1,

@@ -103,9 +103,9 @@ export const invalid = (file: WorkflowFile, problems: ReadonlyArray<YamlSource.L
 
 /** What the engine refuses: names, references, cycles, expressions. The engine is loaded for that only. */
 const compileProblems = Effect.fnUntraced(function*(definition: Definition) {
-  const WorkflowGraph = yield* Effect.promise(() => import("../services/coordinator/engine/WorkflowGraph.ts"))
+  const Compile = yield* Effect.promise(() => import("../services/coordinator/engine/Compile.ts"))
   const { name } = definition.metadata
-  const compiled = WorkflowGraph.compile(definition, { namespace: namespaceDefault, name, version: 0, hash: "" })
+  const compiled = Compile.compile(definition, { namespace: namespaceDefault, name, version: 0, hash: "" })
   return Result.isFailure(compiled) ? compiled.failure : []
 })
 

@@ -8,6 +8,7 @@
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as ChunkedVector from "../../services/coordinator/engine/ChunkedVector.ts"
+import * as Compile from "../../services/coordinator/engine/Compile.ts"
 import * as Decide from "../../services/coordinator/engine/Decide.ts"
 import type { EngineEffect } from "../../services/coordinator/engine/EngineEffect.ts"
 import * as Evolve from "../../services/coordinator/engine/Evolve.ts"
@@ -16,7 +17,6 @@ import { isEnded } from "../../services/coordinator/engine/TaskState.ts"
 import { taskStates } from "../../services/coordinator/engine/TaskStates.ts"
 import { Turn } from "../../services/coordinator/engine/Turn.ts"
 import type { Unit } from "../../services/coordinator/engine/Unit.ts"
-import * as WorkflowGraph from "../../services/coordinator/engine/WorkflowGraph.ts"
 import type { WorkflowState } from "../../services/coordinator/engine/WorkflowState.ts"
 import { workflowStates } from "../../services/coordinator/engine/WorkflowStates.ts"
 import { Definition, type DefinitionEncoded, DefinitionRef } from "../../shared/protocol/Definition.ts"
@@ -78,7 +78,7 @@ const instance = ({ hasOnlyA = false, spec = {}, task = {} }: Shape): WorkflowSt
       ]
     }
   })
-  const graph = WorkflowGraph.compile(definition, ref)
+  const graph = Compile.compile(definition, ref)
   if (Result.isFailure(graph)) throw new Error(JSON.stringify(graph.failure))
   return initial(graph.success, InstanceId.make("example-1"), Shard.make(0))
 }

@@ -21,9 +21,10 @@ import { ContractError, type Problem } from "../../shared/protocol/ErrorCode.ts"
 import { namespaceDefault } from "../../shared/protocol/Pool.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
 import type { DefinitionName, Namespace } from "../../shared/protocol/Token.ts"
+import * as Compile from "./engine/Compile.ts"
 import * as ContentHash from "./engine/ContentHash.ts"
 import * as Semaphore from "./engine/Semaphore.ts"
-import * as WorkflowGraph from "./engine/WorkflowGraph.ts"
+import type * as WorkflowGraph from "./engine/WorkflowGraph.ts"
 
 /** Compiled definitions kept in memory; the least recently used goes first. */
 export const compiledMax = 1_000
@@ -100,7 +101,7 @@ export class Definitions {
     const definition = decoded.success
     const hash = ContentHash.contentHash(value, sha256)
     const ref = { namespace: namespaceOf(definition), name: definition.metadata.name, version: 0, hash }
-    const graph = WorkflowGraph.compile(definition, ref)
+    const graph = Compile.compile(definition, ref)
     const ofArguments = argumentProblems(definition)
     if (Result.isFailure(graph) || ofArguments.length > 0) {
       const problems = [...(Result.isFailure(graph) ? graph.failure : []), ...ofArguments]
@@ -331,7 +332,7 @@ const withGraphProblems = (error: ContractError, value: unknown): ContractError 
   const rest = Problems.remainder(value)
   if (rest === undefined || !Array.isArray(error.details)) return error
   const { name } = rest.metadata
-  const graph = WorkflowGraph.compile(rest, { namespace: namespaceOf(rest), name, version: 0, hash: "" })
+  const graph = Compile.compile(rest, { namespace: namespaceOf(rest), name, version: 0, hash: "" })
   if (Result.isSuccess(graph)) return error
   return new ContractError({
     ...error.answer.error,

@@ -2,8 +2,9 @@ import { assert, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import type { Entry } from "../../shared/protocol/Journal.ts"
 import { InstanceId, SessionId, Shard } from "../../shared/protocol/Token.ts"
+import * as Compile from "./engine/Compile.ts"
 import * as Initial from "./engine/Initial.ts"
-import * as WorkflowGraph from "./engine/WorkflowGraph.ts"
+import type * as WorkflowGraph from "./engine/WorkflowGraph.ts"
 import type { Turn } from "./Ledger.ts"
 import { WorkflowEventBus } from "./WorkflowEventBus.ts"
 import { decideAttemptsMax, WorkflowEventBusCoordinator } from "./WorkflowEventBusCoordinator.ts"
@@ -14,7 +15,7 @@ const definition = {
   version: 1,
   hash: "h"
 } as WorkflowGraph.WorkflowGraph["definition"]
-const compiled = WorkflowGraph.compile(
+const compiled = Compile.compile(
   {
     metadata: { name: definition.name },
     spec: { tasks: [{ name: "a", type: "noop" as never }, { name: "b", type: "noop" as never }] } // names are checked elsewhere

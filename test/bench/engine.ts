@@ -8,10 +8,11 @@
 import * as Result from "effect/Result"
 import { hash as cryptoHash } from "node:crypto"
 import * as Chain from "../../services/coordinator/engine/Chain.ts"
+import * as Compile from "../../services/coordinator/engine/Compile.ts"
 import * as Decide from "../../services/coordinator/engine/Decide.ts"
 import { initial } from "../../services/coordinator/engine/Initial.ts"
 import * as Replay from "../../services/coordinator/engine/Replay.ts"
-import * as WorkflowGraph from "../../services/coordinator/engine/WorkflowGraph.ts"
+import type * as WorkflowGraph from "../../services/coordinator/engine/WorkflowGraph.ts"
 import type { WorkflowState } from "../../services/coordinator/engine/WorkflowState.ts"
 import type { Definition } from "../../shared/protocol/Definition.ts"
 import type { Placement } from "../../shared/protocol/Dispatch.ts"
@@ -27,7 +28,7 @@ const ref = brand<WorkflowGraph.WorkflowGraph["definition"]>({
   hash: "h"
 })
 const graphOf = (tasks: ReadonlyArray<unknown>): WorkflowGraph.WorkflowGraph =>
-  Result.getOrThrow(WorkflowGraph.compile(brand<Definition>({ metadata: { name: "bench" }, spec: { tasks } }), ref))
+  Result.getOrThrow(Compile.compile(brand<Definition>({ metadata: { name: "bench" }, spec: { tasks } }), ref))
 const placement = brand<Placement>({
   executor: "ex-1",
   startup: "s1",
@@ -160,7 +161,7 @@ const decideRows = (): void => {
     })
   )
   const expressive = Result.getOrThrow(
-    WorkflowGraph.compile(
+    Compile.compile(
       brand<Definition>({ metadata: { name: "bench" }, spec: { params: { day: "today" }, tasks: withExpression } }),
       ref
     )
@@ -169,7 +170,7 @@ const decideRows = (): void => {
   measure("1 -> 1,000 -> 1", graphOf(wide(1_000)), 30, false, false)
   const items = [task("list", [], { forEach: { items: "params.n", parallelism: 50 } })]
   const itemsGraph = Result.getOrThrow(
-    WorkflowGraph.compile(
+    Compile.compile(
       brand<Definition>({
         metadata: { name: "bench" },
         spec: { params: { n: Array.from({ length: 1_000 }, (_, i) => i) }, tasks: items }

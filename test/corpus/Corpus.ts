@@ -3,10 +3,11 @@
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as Compile from "../../services/coordinator/engine/Compile.ts"
 import * as Replay from "../../services/coordinator/engine/Replay.ts"
 import * as Semaphore from "../../services/coordinator/engine/Semaphore.ts"
 import * as View from "../../services/coordinator/engine/View.ts"
-import * as WorkflowGraph from "../../services/coordinator/engine/WorkflowGraph.ts"
+import type * as WorkflowGraph from "../../services/coordinator/engine/WorkflowGraph.ts"
 import type { WorkflowState } from "../../services/coordinator/engine/WorkflowState.ts"
 import { Definition } from "../../shared/protocol/Definition.ts"
 import { type Entry, JournalMessage } from "../../shared/protocol/Journal.ts"
@@ -38,7 +39,7 @@ const graphOf = (instance: string, first: Entry | undefined): WorkflowGraph.Work
   if (started?._tag !== "WORKFLOW_START") throw new Error(`${instance} does not begin with its start`)
   const { definition, inline } = started.start
   if (definition.hash === Semaphore.definition.hash) return Semaphore.graph
-  const graph = WorkflowGraph.compile(decodeDefinition(inline), definition)
+  const graph = Compile.compile(decodeDefinition(inline), definition)
   if (Result.isFailure(graph)) throw new Error(`${instance}: ${JSON.stringify(graph.failure)}`)
   return graph.success
 }

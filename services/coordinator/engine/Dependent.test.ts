@@ -92,7 +92,7 @@ it("A65 the window: counted back from when the task was submitted, or from and t
 it("A65 one list, of one to a hundred workflows; an expression in it that fails is the task's end", () => {
   const many = (n: number) => Array.from({ length: n }, (_, i) => ({ workflow: `w${i}` }))
   assert.strictEqual(dependent({ with: { any: many(100) } }).queries[0]?.question.of.length, 100)
-  // What a definition says outright is refused before (WorkflowGraph.test.ts).
+  // What a definition says outright is refused before (Compile.test.ts).
   for (const list of ["${{ params.many }}", "${{ params.none }}", "${{ params.name }}"]) {
     const self = new ScriptedRun({
       params: { many: many(101), none: [], name: "nightly" },

@@ -1,7 +1,7 @@
 /**
  * Filling in `${{ }}` for one attempt, from the state. design/02, design/03 section 6.
  *
- * Kept true here: what an attempt is rendered from (params, the item, and outputs of tasks that come before, which `WorkflowGraph.compile` has checked) does not change
+ * Kept true here: what an attempt is rendered from (params, the item, and outputs of tasks that come before, which `Compile` has checked) does not change
  * once the task was triggered. So `decide` evaluates everything when the task is about to be dispatched, where an error is a FATAL of that task, and the same
  * evaluation for the registration's answer can't fail. Nothing rendered is journalled; a fold never renders.
  */

@@ -15,6 +15,7 @@ import { InstanceId, SessionId, Shard, StreamSequence, TaskInstanceId } from "..
 import type { TaskView, WorkflowView } from "../../../shared/protocol/Workflow.ts"
 import * as Chain from "./Chain.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
+import * as Compile from "./Compile.ts"
 import * as Decide from "./Decide.ts"
 import type { Alert, ArmTimer, Control, EngineEffect, Finalize, Query, Send } from "./EngineEffect.ts"
 import * as Evolve from "./Evolve.ts"
@@ -46,7 +47,7 @@ const ref = (name: string): DefinitionRef => {
 const refOfTests = ref("test")
 
 export const compile = (spec: Spec) =>
-  WorkflowGraph.compile(decodeDefinition({ metadata: { name: "test" }, spec }), refOfTests)
+  Compile.compile(decodeDefinition({ metadata: { name: "test" }, spec }), refOfTests)
 export const graphOf = (spec: Spec): WorkflowGraph.WorkflowGraph => {
   const compiled = compile(spec)
   if (Result.isFailure(compiled)) throw new Error(JSON.stringify(compiled.failure, undefined, 1))

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { Definition } from "../../../shared/protocol/Definition.ts"
+import * as Compile from "./Compile.ts"
 import { compile, graphOf, type Spec } from "./ScriptedRun.ts"
-import * as WorkflowGraph from "./WorkflowGraph.ts"
 
 const decodeDefinition = Schema.decodeUnknownSync(Definition)
 
@@ -163,14 +163,14 @@ it("10,000 tasks and 20,000 dependencies compile in linear time", () => {
     })
   const [small, large] = [definition(1_250), definition(10_000)]
   const ref = graphOf({ tasks: [] }).definition
-  assert.strictEqual(Result.getOrThrow(WorkflowGraph.compile(large, ref)).order.length, 10_000)
+  assert.strictEqual(Result.getOrThrow(Compile.compile(large, ref)).order.length, 10_000)
   // Of this process's CPU, not of the clock, and the least of several: it must hold on a machine that has other things to do.
   // How long it takes at all is measured by `npm run bench -- engine compile`.
   const cost = (of: Definition, times: number): number => {
     let least = Number.POSITIVE_INFINITY
     for (let round = 0; round < 15; round++) {
       const from = process.cpuUsage()
-      for (let i = 0; i < times; i++) WorkflowGraph.compile(of, ref)
+      for (let i = 0; i < times; i++) Compile.compile(of, ref)
       const { system, user } = process.cpuUsage(from)
       least = Math.min(least, (user + system) / times)
     }
