@@ -1,13 +1,15 @@
 /**
- * The few requests that kubectl sends as Protocol Buffers whatever the server prefers: self reviews (`kubectl auth can-i`, `whoami`). Everything else speaks JSON.
+ * The few requests that come as Protocol Buffers whatever the server prefers: kubectl's self reviews (`kubectl auth can-i`, `whoami`), and the Secrets in which Helm keeps its releases.
+ * Everything else speaks JSON.
  *
- * An envelope (`runtime.Unknown` behind the four bytes "k8s\0") names the kind and holds the object; of the object only strings and messages are read, by the numbers of the API's
- * generated.proto.
+ * An envelope (`runtime.Unknown` behind the four bytes "k8s\0") names the kind and holds the object; of the object only strings, bytes, maps and messages are read, by the numbers of
+ * the API's generated.proto.
  */
 import type { Json, JsonObject } from "./Json.ts"
 import * as Refusal from "./Refusal.ts"
 
-type Shape = { readonly [number: number]: readonly [name: string, shape: Shape | "string"] }
+type Field = Shape | "string" | "map of strings" | "map of bytes"
+type Shape = { readonly [number: number]: readonly [name: string, field: Field] }
 
 const envelope: Shape = {
   1: ["type", { 1: ["apiVersion", "string"], 2: ["kind", "string"] }],
@@ -22,6 +24,15 @@ const resourceAttributes: Shape = {
   6: ["subresource", "string"],
   7: ["name", "string"]
 }
+const entry: Shape = { 1: ["key", "string"], 2: ["value", "string"] }
+const objectMeta: Shape = {
+  1: ["name", "string"],
+  3: ["namespace", "string"],
+  5: ["uid", "string"],
+  6: ["resourceVersion", "string"],
+  11: ["labels", "map of strings"],
+  12: ["annotations", "map of strings"]
+}
 const kinds: Readonly<Record<string, Shape>> = {
   SelfSubjectAccessReview: {
     2: ["spec", {
@@ -30,7 +41,9 @@ const kinds: Readonly<Record<string, Shape>> = {
     }]
   },
   SelfSubjectRulesReview: { 2: ["spec", { 1: ["namespace", "string"] }] },
-  SelfSubjectReview: {}
+  SelfSubjectReview: {},
+  Secret: { 1: ["metadata", objectMeta], 2: ["data", "map of bytes"], 3: ["type", "string"] },
+  DeleteOptions: { 4: ["propagationPolicy", "string"] }
 }
 
 /** `latin1` keeps bytes: what is nested is read from the text again. */
@@ -58,9 +71,16 @@ const read = (bytes: Buffer, shape: Shape, encoding: "utf8" | "latin1"): JsonObj
     const part = bytes.subarray(at, at + length)
     at += length
     const known = shape[Math.floor(tag / 8)]
-    if (known !== undefined) {
-      object[known[0]] = known[1] === "string" ? part.toString(encoding) : read(part, known[1], encoding)
-    }
+    if (known === undefined) continue
+    const [name, field] = known
+    if (field === "string") {
+      // what was not given comes as an empty text
+      if (length > 0) object[name] = part.toString(encoding)
+    } else if (field === "map of strings" || field === "map of bytes") {
+      const isBytes = field === "map of bytes"
+      const { key = "", value = "" } = read(part, entry, isBytes ? "latin1" : encoding)
+      object[name] = { ...object[name], [key]: isBytes ? Buffer.from(value, "latin1").toString("base64") : value }
+    } else object[name] = read(part, field, encoding)
   }
   return object
 }
