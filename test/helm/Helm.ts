@@ -97,11 +97,16 @@ export const parse = (text: string): ReadonlyArray<Rendered> =>
 export const template = (helm: Helm, ...args: ReadonlyArray<string>): Promise<Ran> =>
   run(helm, ["template", "demo", chart, "--namespace", "engine", ...args])
 
-/** All objects; it has to go well. */
-export const render = async (helm: Helm, ...args: ReadonlyArray<string>): Promise<ReadonlyArray<Rendered>> => {
-  const { code, err, out } = await template(helm, ...args)
-  assert.strictEqual(code, 0, `${helm.name} template ${args.join(" ")}: ${err}`)
-  return parse(out)
+const renderings = new Map<string, Promise<ReadonlyArray<Rendered>>>()
+/** All objects; it has to go well. The same asked again is not rendered again: do not change what you get. */
+export const render = (helm: Helm, ...args: ReadonlyArray<string>): Promise<ReadonlyArray<Rendered>> => {
+  const key = JSON.stringify([helm.name, ...args])
+  const known = renderings.get(key) ?? template(helm, ...args).then(({ code, err, out }) => {
+    assert.strictEqual(code, 0, `${helm.name} template ${args.join(" ")}: ${err}`)
+    return parse(out)
+  })
+  renderings.set(key, known)
+  return known
 }
 
 /** `--set` goes before `--set-json`, whatever the order. */

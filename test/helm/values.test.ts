@@ -29,8 +29,8 @@ const sandboxPool = (more: object = {}, spec: object = {}) => ({
   ...more
 })
 
-/** Values, and what the refusal has to say. */
-const wrong: ReadonlyArray<readonly [object, ReadonlyArray<RegExp>]> = [
+/** Values that the schema refuses, and what the refusal has to say. */
+const misspelt: ReadonlyArray<readonly [object, ReadonlyArray<RegExp>]> = [
   [{ coordinator: { replicas: "two" } }, [/coordinator/, /replicas/, /integer/i]],
   [{ coordinator: { replica: 1 } }, [/coordinator/, /replica\b/, /not allowed/]],
   [{ statusPort: 70_000 }, [/statusPort/]],
@@ -42,8 +42,11 @@ const wrong: ReadonlyArray<readonly [object, ReadonlyArray<RegExp>]> = [
   [{ pools: [sandboxPool({}, { ttl: "soon" })] }, [/pools.0.spec.ttl/]],
   [{ pools: [sandboxPool({ name: "a.b" })] }, [/pools.0.name/]],
   [{ envs: [{ name: "any", spec: { member: [] } }] }, [/envs.0.spec/, /member/]],
+  [{ image: { digest: "sha256:12" } }, [/image.digest/]]
+]
+/** Values that do not go together. */
+const contradicting: ReadonlyArray<readonly [object, ReadonlyArray<RegExp>]> = [
   [{ image: { tag: "latest" } }, [/image\.tag: latest/, /name a version/]],
-  [{ image: { digest: "sha256:12" } }, [/image.digest/]],
   [{ nats: { auth: { type: "creds" } } }, [/nats\.auth\.existingSecret is empty/]],
   [{ nats: { auth: { existingSecret: "x" } } }, [/nats\.auth\.type is none/]],
   [{ nats: { tls: { caSecret: { name: "x" } } } }, [/nats\.tls\.caSecret is for tls:\/\/ URLs/]],
@@ -62,11 +65,14 @@ const wrong: ReadonlyArray<readonly [object, ReadonlyArray<RegExp>]> = [
 ]
 
 it.each(helms)("$name refuses what is wrong, names the value and says what to do", async (helm) => {
-  for (const [values, messages] of wrong) {
-    const told = (await refused(helm, values)).replaceAll(/[/'"]/g, (sign) => sign === "/" ? "." : "")
-    const plain = told.replaceAll(":..", "://")
-    for (const message of messages) assert.match(plain, message, JSON.stringify(values))
+  // the template's own refusals are the same text in each Helm: the older one is asked for one of them
+  const wrong = [...misspelt, ...(helm === helms[0] ? contradicting : contradicting.slice(0, 1))]
+  const check = async ([values, messages]: typeof wrong[number]) => {
+    // Helm 4 writes /nats/url, Helm 3 nats.url
+    const told = (await refused(helm, values)).replaceAll(/['"]/g, "").replaceAll(/(?<![/:])\/(?!\/)/g, ".")
+    for (const message of messages) assert.match(told, message, JSON.stringify(values))
   }
+  for (let at = 0; at < wrong.length; at += 4) await Promise.all(wrong.slice(at, at + 4).map(check))
   const nothing = await template(helm)
   assert.notStrictEqual(nothing.code, 0)
   assert.match(
