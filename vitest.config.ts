@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config"
 // Told apart by where a test stands: beside its source (unit), or in test/ (real broker, whole product). What runs services as processes
 // of their own runs twice: on Node (e2e) and, after everything else, on Deno (e2e-deno).
 // A test asks nothing of the machine that the bootstrap has not installed, and picks its own free ports and folders.
-const roots = "{shared,services,plugins,cli,infra}"
+const roots = "{shared,services,plugins,cli,infra,console}"
 
 /** Test files side by side; on two cores Vitest would run one by one, and many of them mostly wait. */
 const maxWorkers = 2

@@ -5,6 +5,8 @@ import { createHash } from "node:crypto"
 import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from "node:fs"
 import { delimiter, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
+import { installChromium } from "./chromium.mjs"
+import { buildConsole } from "./console.mjs"
 import { findHelm3, findKubeTools } from "./kube-tools.mjs"
 import { findNatsServer, root } from "./nats-server.mjs"
 
@@ -186,8 +188,18 @@ async function main() {
   await installModules()
   const node = findNode()
   const server = await findNatsServer()
+  if (name !== "demo" && name !== "heddle") {
+    try {
+      buildConsole(node)
+    } catch (error) {
+      // A mesh runs without its web page; the gateway says so there.
+      process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+    }
+  }
   // The tests that need it fail by themselves, with the same words.
   if (name === "test") {
+    // Nothing is installed over somebody's system: the test of the console says that it was left out.
+    if (process.env["CI"] === "true") installChromium()
     await Promise.all(
       [findKubeTools(), findHelm3()].map((found) => found.catch((error) => process.stderr.write(`${error.message}\n`)))
     )

@@ -26,6 +26,7 @@ const scripts: Record<string, string> = JSON.parse(readFileSync("package.json", 
 const checks: ReadonlyArray<Step> = [
   { name: "lockfile", command: process.execPath, args: ["infra/lint/lockfile.ts"] },
   { name: "types", command: bin("tsc"), args: ["-p", "."] },
+  { name: "types of the console", command: bin("tsc"), args: ["-p", "console"] },
   { name: "lint", command: bin("oxlint"), args: [] },
   { name: "format", command: bin("dprint"), args: ["check"] },
   { name: "unused", command: bin("knip"), args: ["--no-progress"] },
