@@ -18,6 +18,7 @@ import type { EngineEffect } from "./EngineEffect.ts"
 import * as Requests from "./Requests.ts"
 import * as SemaphoreFlow from "./SemaphoreFlow.ts"
 import * as SubWorkflow from "./SubWorkflow.ts"
+import * as TaskEffect from "./TaskEffect.ts"
 import * as TaskFlow from "./TaskFlow.ts"
 import { taskStates } from "./TaskStates.ts"
 import { Turn } from "./Turn.ts"
@@ -113,7 +114,7 @@ export const poison = (state: WorkflowState, reason: string, now: EpochMs): Deci
   turn.effects.push(...WorkflowFlow.serialRelease(turn.state))
   for (const unit of units) {
     TaskFlow.releaseSlot(turn, unit)
-    const kill = TaskFlow.controlEffect(state, "Kill", unit)
+    const kill = TaskEffect.control(state, "Kill", unit)
     if (kill !== undefined) turn.emit(kill)
   }
   turn.emit({ _tag: "Alert", id: `alert:Poisoned:${state.run}@${now}`, kind: "Poisoned", message: reason })

@@ -7,9 +7,10 @@
 import type { Entry } from "../../../shared/protocol/Journal.ts"
 import * as Decide from "./Decide.ts"
 import type { Alert, EngineEffect } from "./EngineEffect.ts"
+import { arm, timerOf } from "./EngineTimer.ts"
 import * as SemaphoreFlow from "./SemaphoreFlow.ts"
 import * as SubWorkflow from "./SubWorkflow.ts"
-import * as TaskFlow from "./TaskFlow.ts"
+import * as TaskEffect from "./TaskEffect.ts"
 import { activeUnits } from "./Unit.ts"
 import * as WorkflowFlow from "./WorkflowFlow.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
@@ -50,7 +51,7 @@ const decidedAlerts = (before: WorkflowState, entry: Entry): ReadonlyArray<Alert
 /** Dispatches of SUBMITTED tasks, timers, intents not confirmed, asks for DISPATCHED and RUNNING tasks. */
 export const outstanding = (state: WorkflowState): ReadonlyArray<EngineEffect> => {
   if (state.semaphore !== undefined) return SemaphoreFlow.outstanding(state, state.semaphore)
-  const effects: Array<EngineEffect> = [...TaskFlow.checks(state), ...WorkflowFlow.serialCheck(state)]
+  const effects: Array<EngineEffect> = [...TaskEffect.checks(state), ...WorkflowFlow.serialCheck(state)]
   if (state.endedAt !== undefined) {
     effects.push(...SubWorkflow.ended(state))
     effects.push(WorkflowFlow.finalizeEffect(state))
@@ -65,29 +66,29 @@ export const outstanding = (state: WorkflowState): ReadonlyArray<EngineEffect> =
     switch (execution.status) {
       case "DELAY_EXECUTION":
         if (attempt.due !== undefined) {
-          effects.push(TaskFlow.arm(TaskFlow.timerOf.delay(id), attempt.due, { _tag: "TASK_DISPATCH", id }))
+          effects.push(arm(timerOf.delay(id), attempt.due, { _tag: "TASK_DISPATCH", id }))
         }
         break
       case "SUBMITTED": {
         if (attempt.slot === "waiting") {
-          effects.push(TaskFlow.acquireEffect(state, unit))
+          effects.push(TaskEffect.acquire(state, unit))
           break
         }
-        effects.push(TaskFlow.dispatchEffect(state, unit, attempt.submittedAt))
-        const due = TaskFlow.dispatchDue(node, execution)
+        effects.push(TaskEffect.dispatch(state, unit, attempt.submittedAt))
+        const due = TaskEffect.dispatchDue(node, execution)
         if (due !== undefined) {
-          effects.push(TaskFlow.arm(TaskFlow.timerOf.dispatch(id), due, { _tag: "TASK_TIMEOUT", id, kind: "dispatch" }))
+          effects.push(arm(timerOf.dispatch(id), due, { _tag: "TASK_TIMEOUT", id, kind: "dispatch" }))
         }
         break
       }
       case "FAILED":
         if (attempt.due !== undefined) {
-          effects.push(TaskFlow.arm(TaskFlow.timerOf.retry(id), attempt.due, { _tag: "TASK_RETRY", id }))
+          effects.push(arm(timerOf.retry(id), attempt.due, { _tag: "TASK_RETRY", id }))
         }
         break
       case "DISPATCHED":
       case "RUNNING": {
-        const control = TaskFlow.controlEffect(
+        const control = TaskEffect.control(
           state,
           execution.intent === "kill" ? "Kill" : execution.intent === "pause" ? "Pause" : "Ask",
           unit
@@ -95,7 +96,7 @@ export const outstanding = (state: WorkflowState): ReadonlyArray<EngineEffect> =
         if (control !== undefined) effects.push(control)
         if (attempt.timeoutAt !== undefined && attempt.timedOut === undefined && attempt.warned === undefined) {
           effects.push(
-            TaskFlow.arm(TaskFlow.timerOf.run(id), attempt.timeoutAt, { _tag: "TASK_TIMEOUT", id, kind: "run" })
+            arm(timerOf.run(id), attempt.timeoutAt, { _tag: "TASK_TIMEOUT", id, kind: "run" })
           )
         }
         break

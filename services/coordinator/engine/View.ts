@@ -14,7 +14,7 @@ import {
 } from "../../../shared/protocol/Workflow.ts"
 import * as ChunkedVector from "./ChunkedVector.ts"
 import * as Rendering from "./Rendering.ts"
-import * as TaskFlow from "./TaskFlow.ts"
+import * as TaskEffect from "./TaskEffect.ts"
 import { type Attempt, type Execution, Mark, type TaskState } from "./TaskState.ts"
 import { nodeAt, type TaskNode } from "./WorkflowGraph.ts"
 import type { WorkflowState } from "./WorkflowState.ts"
@@ -48,7 +48,7 @@ const whyOf = (state: WorkflowState, node: TaskNode, task: TaskState): string | 
   const rests = finalStatuses.has(state.status)
   const { execution } = task
   if (execution?.attempt.slot === "waiting") return `waits for a slot of group ${node.group?.name ?? ""}`
-  if (execution?.status === "SUBMITTED" && TaskFlow.isOnLane(node)) {
+  if (execution?.status === "SUBMITTED" && TaskEffect.isOnLane(node)) {
     return `waits for an executor of pool ${poolKey(node.pool ?? state.pool)}`
   }
   if (execution?.status === "DELAY_EXECUTION" && execution.attempt.due !== undefined) {

@@ -9,11 +9,13 @@ import type { StartData } from "../../../shared/protocol/Journal.ts"
 import { formatDuration } from "../../../shared/protocol/Time.ts"
 import { type EpochMs, priorityDefault, type TaskInstanceId } from "../../../shared/protocol/Token.ts"
 import type { ArmTimer, Send } from "./EngineEffect.ts"
+import { arm, cancel, timerOf } from "./EngineTimer.ts"
 import * as Expression from "./Expression.ts"
+import * as FanOut from "./FanOut.ts"
 import * as Rendering from "./Rendering.ts"
 import * as Semaphore from "./Semaphore.ts"
+import * as Submission from "./Submission.ts"
 import * as SubWorkflow from "./SubWorkflow.ts"
-import * as TaskFlow from "./TaskFlow.ts"
 import { Mark } from "./TaskState.ts"
 import type { Turn } from "./Turn.ts"
 import { activeUnits } from "./Unit.ts"
@@ -33,12 +35,12 @@ const deadlinesOf = (turn: Turn, start = turn.state.start): { readonly due?: Epo
 
 /** The timers of the workflow's time-out and of the system's maximum, for the run that is going on. */
 export const deadlines = ({ limitAt, run, timeoutAt }: WorkflowState): ReadonlyArray<ArmTimer> => {
-  const { limit, workflow } = TaskFlow.timerOf
+  const { limit, workflow } = timerOf
   return [
-    ...(timeoutAt === undefined ? [] : [TaskFlow.arm(workflow(run), timeoutAt, { _tag: "WORKFLOW_TIMEOUT", run })]),
+    ...(timeoutAt === undefined ? [] : [arm(workflow(run), timeoutAt, { _tag: "WORKFLOW_TIMEOUT", run })]),
     ...(limitAt === undefined
       ? []
-      : [TaskFlow.arm(limit(run), limitAt, { _tag: "WORKFLOW_TIMEOUT", run, limit: true })])
+      : [arm(limit(run), limitAt, { _tag: "WORKFLOW_TIMEOUT", run, limit: true })])
   ]
 }
 
@@ -119,7 +121,7 @@ export const serialAcquire = (state: WorkflowState): ReadonlyArray<Send> =>
     )
   ]
 
-/** As `TaskFlow.checks`. */
+/** As `TaskEffect.checks`. */
 export const serialCheck = (state: WorkflowState): ReadonlyArray<Send> =>
   state.serial === undefined ? [] : [serialMessage(state, { _tag: "SLOT_CHECK", from: state.instance }, "check")]
 
@@ -214,8 +216,8 @@ const triggerNode = (turn: Turn, node: TaskNode): void => {
   if (node.forbidden || turn.state.start?.dryRun === true) {
     turn.apply({ _tag: "PASSED", task: node.name, why: node.forbidden ? "forbidden" : "dry run" })
     turn.settled.push(node.index)
-  } else if (node.forEach !== undefined) TaskFlow.fanOut(turn, node)
-  else TaskFlow.submit(turn, node, -1)
+  } else if (node.forEach !== undefined) FanOut.start(turn, node)
+  else Submission.submit(turn, node, -1)
 }
 
 /** Goes on behind nodes that were settled without running; a list, not a recursion: a chain may be as long as the definition. */
@@ -257,14 +259,14 @@ export const finish = (turn: Turn): void => {
     status === "SUCCEEDED" && graph.commit !== undefined && !isDry &&
     (turn.task(graph.commit).marks & Mark.Outside) !== 0
   ) {
-    return TaskFlow.submit(turn, graph.commit, -1)
+    return Submission.submit(turn, graph.commit, -1)
   }
   if (
     (status === "FAILED" || status === "STOPPED") && graph.cleanup !== undefined && !isDry &&
     (turn.task(graph.cleanup).marks & Mark.Outside) !== 0
   ) {
     turn.apply({ _tag: "RESOLVED", status, ...(reason === undefined ? {} : { reason }) })
-    return TaskFlow.submit(turn, graph.cleanup, -1)
+    return Submission.submit(turn, graph.cleanup, -1)
   }
   conclude(turn, status, reason)
 }
@@ -340,8 +342,8 @@ const conclude = (turn: Turn, status: WorkflowState["status"], reason: string | 
 export const rest = (turn: Turn, status: Rest, reason: string | undefined): void => {
   const { limitAt, run, timeoutAt } = turn.state
   if (turn.state.active > 0) return
-  if (timeoutAt !== undefined) turn.emit(TaskFlow.cancel(TaskFlow.timerOf.workflow(run)))
-  if (limitAt !== undefined) turn.emit(TaskFlow.cancel(TaskFlow.timerOf.limit(run)))
+  if (timeoutAt !== undefined) turn.emit(cancel(timerOf.workflow(run)))
+  if (limitAt !== undefined) turn.emit(cancel(timerOf.limit(run)))
   turn.effects.push(...serialRelease(turn.state))
   turn.apply({ _tag: "WORKFLOW", status, ...(reason === undefined ? {} : { reason }) })
   SubWorkflow.emitAll(turn, SubWorkflow.ended(turn.state))
