@@ -103,7 +103,7 @@ export class Command {
   }
 
   /** What it left behind once it has ended; what it started may need a moment to notice that. */
-  async remainders(withinMs = 3_000): Promise<ReadonlyArray<string>> {
+  async remainders(withinMs = 60_000): Promise<ReadonlyArray<string>> {
     const until = performance.now() + withinMs
     while (this.processes().length > 0 && performance.now() < until) await sleep(50)
     return this.processes()
@@ -112,7 +112,7 @@ export class Command {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
       this.#child.kill("SIGTERM")
-      await Promise.race([this.ended, sleep(10_000, undefined, { ref: false })])
+      await Promise.race([this.ended, sleep(60_000, undefined, { ref: false })])
     }
     for (const line of await this.remainders()) {
       try {

@@ -53,6 +53,8 @@ export interface MeshOptions {
   /** Life of a registry entry without heartbeat, and the failover's grace: `"2s"`. The services' own defaults when not given. */
   readonly ttl?: string
   readonly grace?: string
+  /** The same for executors alone: one that stands still for longer than that has lost its tasks, which is not what every test is about. */
+  readonly executorTtl?: string
   /** Flags of the runtime for this process, as `--cpu-prof`. */
   readonly runtimeFlags?: (name: string) => ReadonlyArray<string>
   /** More variables of the services' environment. */
@@ -98,8 +100,8 @@ export class Refused extends Error {
 }
 
 const broker = "nats-server"
-const readyWithinDefaultMs = 60_000
-const endsWithinMs = 15_000
+const readyWithinDefaultMs = 150_000
+const endsWithinMs = 90_000
 const pollMs = 25
 const logTailChars = 4_000
 
@@ -260,7 +262,7 @@ export class Mesh {
     signalTo(this.found(name).pid, signal)
   }
 
-  /** Sends a signal and returns when the process is gone; one that is not gone in 15 s is ended with SIGKILL, and this fails. */
+  /** Sends a signal and returns when the process is gone; one that is not gone in 90 s is ended with SIGKILL, and this fails. */
   async kill(name: string, signal: "SIGKILL" | "SIGTERM" | "SIGINT" = "SIGKILL"): Promise<Ended> {
     const { pid } = this.found(name)
     if (name === broker) {
@@ -333,7 +335,7 @@ export class Mesh {
   }
 
   /** One request of the contract. Rejects with `Refused` when the answer is `{error}`, and when nobody answers. */
-  async ask(subject: string, body: unknown, timeoutMs = 5_000): Promise<unknown> {
+  async ask(subject: string, body: unknown, timeoutMs = 20_000): Promise<unknown> {
     const connection = await this.connection()
     const message = await Effect.runPromise(connection.request(subject, JSON.stringify(body), { timeoutMs }))
     const answer: unknown = JSON.parse(message.text)
@@ -440,8 +442,10 @@ export class Mesh {
   }
 
   private spawnService(name: string, role: Role): ChildProcess {
-    const { env, envOf, grace, program: started, runtime = runtimeAsked(), runtimeFlags, slots, ttl } = this.options
+    const { env, envOf, executorTtl, grace, program: started, runtime = runtimeAsked(), runtimeFlags, slots, ttl } =
+      this.options
     const flags = runtimeFlags?.(name) ?? []
+    const life = role === "task-executor" ? executorTtl ?? ttl : ttl
     const [program, ...before] = runtime === "deno"
       ? [join(root, "node_modules", ".bin", "deno"), "run", "-A", ...flags]
       : [process.execPath, ...flags]
@@ -456,7 +460,7 @@ export class Mesh {
       this.natsUrl,
       "--member",
       name,
-      ...(ttl === undefined ? [] : ["--ttl", ttl]),
+      ...(life === undefined ? [] : ["--ttl", life]),
       ...(grace === undefined || role !== "failover" ? [] : ["--grace", grace]),
       ...(slots === undefined || role !== "task-executor" ? [] : ["--slots", String(slots)])
     ]

@@ -34,13 +34,13 @@ const cli = async (
   await using command = new Command(
     process.execPath,
     () => [join(root, "cli", "heddle.ts"), "--nats", mesh.natsUrl, ...args],
-    env
+    { HEDDLE_TIMEOUT: "60s", ...env }
   )
-  return await command.end(60_000)
+  return await command.end(150_000)
 }
 
 /** A run and two claims, one of them by the command line. */
-const works = async (mesh: Mesh, env: Readonly<Record<string, string>>) => {
+const works = async (mesh: Mesh, env: Readonly<Record<string, string>>, ...flags: ReadonlyArray<string>) => {
   await mesh.ask(Subject.rpc.workflow("start"), { instanceId: "w", inline: workflow })
   await mesh.until("the run has succeeded", async () => {
     const result = await mesh.ask(Subject.rpc.workflow("result"), { instanceId: "w", wait: "2s" })
@@ -48,7 +48,7 @@ const works = async (mesh: Mesh, env: Readonly<Record<string, string>>) => {
   })
   const claimed = await mesh.ask(Subject.rpc.pool(pool, "claim"), { claimId: "c-1" })
   assert.include(JSON.stringify(claimed), "\"Claimed\"")
-  const ran = await cli(mesh, env, "claim", pool.name, "--exec", "--", "echo", "from the sandbox")
+  const ran = await cli(mesh, env, ...flags, "claim", pool.name, "--exec", "--", "echo", "from the sandbox")
   assert.deepStrictEqual([ran.code, ran.out], [0, "from the sandbox\n"], ran.error)
 }
 
@@ -61,13 +61,16 @@ describe("a broker that asks who is there", () => {
       writeFileSync(file, signed.credentials)
       const env = { HEDDLE_NATS_CREDS: file }
       await using mesh = await Mesh.start({
-        ttl: "2s",
+        ttl: "60s",
         pools,
         env,
         brokerConfig: signed.config,
         identity: { credentialsText: signed.credentials }
       })
-      await works(mesh, env)
+      // flag before environment before file, and each of them is the whole identity
+      const config = join(folder, "heddle.yaml")
+      writeFileSync(config, `nats-creds: ${file}\n`)
+      await works(mesh, { HEDDLE_CONFIG: config, HEDDLE_NATS_TOKEN: "guess" }, "--nats-creds", file)
 
       const refused = async (other: Readonly<Record<string, string>>, ...args: ReadonlyArray<string>) => {
         const { code, error } = await cli(mesh, other, ...args)
@@ -85,12 +88,12 @@ describe("a broker that asks who is there", () => {
       )
       assert.match(
         await refused({ HEDDLE_NATS_CREDS: join(folder, "none.creds") }, "pools", "ls"),
-        /^2 .*HEDDLE_NATS_CREDS names \S+none\.creds.*ENOENT/
+        /^2 .*none\.creds is no credentials file: ENOENT.*HEDDLE_NATS_CREDS/
       )
       writeFileSync(stranger, "nothing")
       assert.match(
-        await refused({ HEDDLE_NATS_CREDS: stranger }, "pools", "ls"),
-        /^2 .*no credentials file: .*nsc generate creds/
+        await refused(env, "serve", "task-executor", "--nats-creds", stranger),
+        /^2 .*stranger\.creds is no credentials file: .*nsc generate creds/
       )
       assert.match(
         await refused({ ...env, HEDDLE_NATS_TOKEN: "t" }, "pools", "ls"),
@@ -99,6 +102,9 @@ describe("a broker that asks who is there", () => {
       assert.match(await refused({ HEDDLE_NATS_USER: "x" }, "pools", "ls"), /^2 .*belong together/)
       const { code, error } = await cli({ natsUrl: mesh.natsUrl.replace("//", "//u:p@") }, env, "pools", "ls")
       assert.match(`${code} ${error}`, /^2 .*URL.*one identity/)
+
+      const byFile = await cli(mesh, { HEDDLE_CONFIG: config }, "pools", "ls")
+      assert.strictEqual(byFile.code, 0, byFile.error)
     } finally {
       rmSync(folder, { recursive: true, force: true })
     }
@@ -107,7 +113,7 @@ describe("a broker that asks who is there", () => {
   it("by user and password, in the environment or in the URL, and by token", async () => {
     const password = "p@ss:w/rd"
     await using mesh = await Mesh.start({
-      ttl: "2s",
+      ttl: "60s",
       pools,
       env: { HEDDLE_NATS_USER: "mesh", HEDDLE_NATS_PASSWORD: password },
       brokerConfig: `authorization { users: [ { user: mesh, password: ${JSON.stringify(password)} } ] }`,
@@ -129,7 +135,7 @@ describe("a broker that asks who is there", () => {
   it("by token", async () => {
     const env = { HEDDLE_NATS_TOKEN: "s3cr3t" }
     await using mesh = await Mesh.start({
-      ttl: "2s",
+      ttl: "60s",
       pools,
       env,
       brokerConfig: "authorization { token: s3cr3t }",

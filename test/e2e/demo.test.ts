@@ -14,7 +14,7 @@ const denoFolder = process.env["HOME"] === undefined
   : { DENO_DIR: join(process.env["HOME"], ".cache", "deno") }
 
 /** Not a timed test: on two busy cores, beside other tests, two copies need more than the minute of one. */
-const limitS = 150
+const limitS = 260
 
 describe(isDeno ? "deno task demo" : "npm run demo", () => {
   it("two copies at once: code 0, every phase, no process and no file left", async () => {

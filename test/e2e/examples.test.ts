@@ -11,8 +11,8 @@ import { join } from "node:path"
 import { root } from "../../infra/bootstrap/nats-server.mjs"
 import { Command } from "./Command.ts"
 
-const readyWithinMs = 60_000
-const endWithinMs = 60_000
+const readyWithinMs = 150_000
+const endWithinMs = 170_000
 
 /** One command; `-o json` is added. `outputs`, `tasks`: of what there is these must be so. `code`: 0 when not given. */
 interface Step {
@@ -196,7 +196,7 @@ const heddle = async (
 ): Promise<{ readonly code: number | null; readonly value: unknown }> => {
   await using command = new Command(process.execPath, () => ["bin/heddle.mjs", ...args, "-o", "json"], {
     HEDDLE_NATS_URL: natsUrl,
-    HEDDLE_TIMEOUT: "30s"
+    HEDDLE_TIMEOUT: "150s"
   })
   const { code, error, out } = await command.end(endWithinMs)
   assert.notStrictEqual(out, "", `${args.join(" ")}: ${error}`)
@@ -243,11 +243,11 @@ describe("examples", () => {
     const ready = JSON.parse(await dev.firstLine(readyWithinMs)) as { readonly natsUrl: string }
     natsUrl = ready.natsUrl
     await startWorld()
-  }, 90_000)
+  }, 180_000)
   afterAll(async () => {
     for (const end of world) await end()
     await dev?.[Symbol.asyncDispose]()
-  }, 30_000)
+  }, 120_000)
 
   it("each is run here, and listed in examples/README.md", () => {
     const files = readdirSync(join(root, "examples"))

@@ -63,6 +63,7 @@ const startCluster = async (onContainer: NonNullable<KubeletOptions["onContainer
 const options = (kubeconfig: string, size: number): MeshOptions => ({
   ttl: "2s",
   grace: "500ms",
+  executorTtl: "60s",
   env: { KUBECONFIG: kubeconfig },
   pools: [{
     name: pool.name,
@@ -95,7 +96,7 @@ const view = async (mesh: Mesh, instanceId: string) =>
 const start = (mesh: Mesh, instanceId: string, tasks: ReadonlyArray<ReturnType<typeof shell>>) =>
   mesh.ask(Subject.rpc.workflow("start"), { instanceId, inline: workflow(tasks) })
 
-const until = async <A>(what: string, look: () => Promise<A | undefined>, withinMs = 40_000): Promise<A> => {
+const until = async <A>(what: string, look: () => Promise<A | undefined>, withinMs = 150_000): Promise<A> => {
   const end = performance.now() + withinMs
   let last: unknown
   while (performance.now() < end) {
@@ -163,12 +164,13 @@ describe("tasks in pods", () => {
     assert.deepStrictEqual(after.map((pod) => pod.metadata.uid).sort(), [...before].sort(), "the same pods")
     const restarts = after.reduce((sum, pod) => sum + pod.status.containerStatuses[0].restartCount, 0)
     assert.isAtLeast(restarts, 3, "each that was used was started anew")
-    assert.lengthOf(processesWith(`.${process.pid}${count}`), 0)
+    const mark = `.${process.pid}${count}`
+    await until("the end of what a task left behind", async () => processesWith(mark).length === 0 || undefined)
   })
 
   it("an executor that is killed: nothing of its task goes on in the pod, another executor runs it again", async () => {
     await using cluster = await startCluster()
-    await using mesh = await Mesh.start({ ...options(cluster.kubeconfig, 2), executors: 2 })
+    await using mesh = await Mesh.start({ ...options(cluster.kubeconfig, 2), executorTtl: "5s", executors: 2 })
     const mark = nap(300)
     // the first attempt would take five minutes, the second ends at once
     await start(mesh, "killed", [shell("long", `if [ "$HEDDLE_ATTEMPT" = 1 ]; then ${mark}; fi`)])
@@ -197,7 +199,7 @@ describe("tasks in pods", () => {
     const attempts = done.tasks[0]?.attempts ?? []
     assert.deepStrictEqual(attempts.map((one) => one.state), ["FAILOVER", "SUCCEEDED"])
     assert.notStrictEqual(done.tasks[0]?.outputs?.["where"], victim.metadata.name)
-    assert.lengthOf(processesWith(mark), 0)
+    await until("the end of the first attempt's processes", async () => processesWith(mark).length === 0 || undefined)
     await allIdle(mesh, 2)
     assert.isFalse((await cluster.pods()).some((pod) => pod.metadata.uid === victim.metadata.uid))
   })
@@ -212,8 +214,7 @@ describe("tasks in pods", () => {
       await using cluster = await startCluster(onContainer)
       const seed = new TextDecoder().decode(createAccount().getSeed())
       await using mesh = await Mesh.start({
-        ttl: "2s",
-        grace: "500ms",
+        ttl: "60s",
         // this broker has no authentication; what a token allows is shown in test/integration/agent-token.test.ts
         env: { KUBECONFIG: cluster.kubeconfig, HEDDLE_AGENT_SEED: seed }
       })
@@ -243,16 +244,16 @@ describe("tasks in pods", () => {
           "-c",
           "sleep 6; echo still here"
         ],
-        { KUBECONFIG: cluster.kubeconfig }
+        { KUBECONFIG: cluster.kubeconfig, HEDDLE_TIMEOUT: "100s" }
       )
       const own = await mesh.ask(
         Subject.rpc.pool(pool, "claim"),
         { claimId: "with-env", env: { CLAIMED: "yes" } },
-        30_000
+        100_000
       ) as ClaimResult
       assert.deepStrictEqual(own.sandbox?.env, { CLAIMED: "yes" })
       await mesh.ask(Subject.rpc.pool(pool, "release"), { claimId: "with-env" })
-      const { code, error, out } = await claimed.end(60_000)
+      const { code, error, out } = await claimed.end(150_000)
       assert.deepStrictEqual([code, out], [0, "still here\n"], error)
       const mark = nap(300)
       await start(mesh, "by-agent", [

@@ -85,7 +85,7 @@ const cli = (broker: { readonly url: string }, ...args: ReadonlyArray<string>) =
     promisify(execFile)(
       process.execPath,
       [join(import.meta.dirname, "..", "..", "bin", "heddle.mjs"), ...args, "--nats", broker.url],
-      { encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } }
+      { encoding: "utf8", env: { ...process.env, NO_COLOR: "1", HEDDLE_TIMEOUT: "60s" } }
     )
   )
 

@@ -20,7 +20,7 @@ const heddle = (url: string, ...args: ReadonlyArray<string>) =>
     const child = execFile(
       process.execPath,
       [join(root, "bin", "heddle.mjs"), "--nats", url, ...args],
-      { cwd: root, timeout: 150_000, env: { ...process.env, NO_COLOR: "1" } },
+      { cwd: root, timeout: 150_000, env: { ...process.env, NO_COLOR: "1", HEDDLE_TIMEOUT: "60s" } },
       (failure, out, error) =>
         resume(Effect.succeed({ code: failure === null ? 0 : Number(failure.code ?? -1), out, error }))
     )
