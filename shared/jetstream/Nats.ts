@@ -96,8 +96,10 @@ export interface Subscription {
 }
 
 export const requestTimeoutDefaultMs = 5_000
-/** How late after its deadline a request may fail. */
+/** How late after its deadline a request may fail; `standstillMs` more when this process stood still meanwhile. */
 export const sweepIntervalMs = 100
+/** A look at the deadlines that is so much later than it should be: the process stood still. Then what has come meanwhile is read first, for as long again. */
+const standstillMs = 1_000
 export const connectWaitDefaultMs = 10_000
 const drainWaitMs = 2_000
 /** Kinds of subjects that a log tells about as forbidden. */
@@ -391,10 +393,13 @@ export const open = Effect.fn("Nats.open")(function*(options: ConnectOptions) {
 
   // One fiber while anything is pending, for all deadlines; it ends when nothing is.
   const sweep = Effect.gen(function*() {
+    let hearsUntil = -Infinity
     while (pending.size > 0) {
+      const before = clock.currentTimeMillisUnsafe()
       yield* Effect.sleep(sweepIntervalMs)
       const now = clock.currentTimeMillisUnsafe()
-      if (now < nextDeadline) continue
+      if (now - before > sweepIntervalMs + standstillMs) hearsUntil = now + standstillMs
+      if (now < nextDeadline || now < hearsUntil) continue
       nextDeadline = Infinity // handlers called below may ask again, which lowers it
       for (const [reply, request] of pending) {
         if (request.deadline > now) {

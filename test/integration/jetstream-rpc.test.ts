@@ -318,6 +318,21 @@ describe("Nats", () => {
       yield* close
     }))
 
+  it.live("a process that stood still hears what has come meanwhile before it gives anything up", () =>
+    Effect.gen(function*() {
+      const { client, close } = yield* setUp()
+      const asking = yield* Effect.forkChild(
+        client.request("$JS.API.INFO", "", { timeoutMs: 300 }),
+        { startImmediately: true }
+      )
+      yield* Effect.sync(() => {
+        const until = performance.now() + 2_000
+        while (performance.now() < until);
+      })
+      assert.include((yield* Fiber.join(asking)).text, "account_info_response")
+      yield* close
+    }))
+
   it.live("when the server dies, what is in flight fails as sent, what comes later as not sent, and publish says it was dropped", () =>
     Effect.gen(function*() {
       const { client } = yield* setUp()
