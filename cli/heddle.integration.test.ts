@@ -72,7 +72,7 @@ it.live(
         assert.isBelow(error.split("\n").length, 10, "never a page of help")
       }
     }).pipe(Effect.scoped),
-  60_000
+  180_000
 )
 
 it.live("without a server: exit code 6, and with -o json the error is the contract's", () =>
@@ -83,7 +83,7 @@ it.live("without a server: exit code 6, and with -o json the error is the contra
     assert.deepStrictEqual({ code, out }, { code: 6, out: "" })
     const answer: unknown = JSON.parse(error)
     assert.nestedPropertyVal(answer, "error.code", "Unavailable")
-  }).pipe(Effect.scoped), 30_000)
+  }).pipe(Effect.scoped), 180_000)
 
 /** Says that it is a nats-server of this version, and answers nothing but PING. */
 const pretender = (version: string) =>
@@ -121,7 +121,7 @@ it.live(
       assert.notStrictEqual(doctor.code, 0)
       assert.match(doctor.out, /problem .*2\.11\.9/)
     }).pipe(Effect.scoped),
-  60_000
+  180_000
 )
 
 it.live(
@@ -146,7 +146,7 @@ it.live(
         assert.strictEqual((yield* run(cwd, ["definitions", "validate", "--local", file])).code, 0, name)
       }
     }).pipe(Effect.scoped),
-  60_000
+  180_000
 )
 
 /** `heddle dev` until the scope ends; its ready line. */
@@ -223,5 +223,5 @@ it.live(
       assert.strictEqual(code, 0)
       assert.strictEqual((yield* run(cwd, ["claim", "default", "--nats", ready.natsUrl, "--timeout", "300ms"])).code, 6)
     }).pipe(Effect.scoped),
-  60_000
+  180_000
 )

@@ -98,7 +98,7 @@ const runStep = async (step: Step): Promise<boolean> => {
   if (child.pid !== undefined) {
     // What a program starts may need a moment to notice that it is alone.
     left = remainders(child.pid, mark)
-    for (let tries = 0; tries < 30 && left.length > 0; tries++) {
+    for (let tries = 0; tries < 300 && left.length > 0; tries++) {
       await sleep(100)
       left = remainders(child.pid, mark)
     }

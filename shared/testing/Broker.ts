@@ -47,7 +47,7 @@ export interface RunningBroker {
   readonly stop: () => Promise<void>
 }
 
-const startTimeoutMs = 20_000
+const startTimeoutMs = 120_000
 
 // What the guard runs: waits for the end of its standard input, then ends the server and removes the folder.
 const guardSource = `
@@ -56,7 +56,7 @@ const fs = require("node:fs")
 process.on("SIGINT", () => {}); process.on("SIGTERM", () => {})
 process.stdin.on("data", () => {}).on("end", () => {
   try { process.kill(Number(fs.readFileSync(pidFile, "utf8")), "SIGKILL") } catch {}
-  const until = Date.now() + 5000
+  const until = Date.now() + 60000
   const clear = () => { try { fs.rmSync(dir, { recursive: true, force: true }) } catch {} if (fs.existsSync(dir) && Date.now() < until) setTimeout(clear, 50) }
   setTimeout(clear, 50)
 })

@@ -38,7 +38,7 @@ describe("bench", () => {
     } finally {
       rmSync(folder, { recursive: true, force: true })
     }
-  }, 120_000)
+  }, 300_000)
 
   it("claims --quick: every part has its figures, printed and in JSON", async () => {
     const folder = mkdtempSync(join(tmpdir(), "heddle-bench-test-"))
@@ -65,7 +65,7 @@ describe("bench", () => {
     } finally {
       rmSync(folder, { recursive: true, force: true })
     }
-  }, 120_000)
+  }, 300_000)
 
   it("an unknown scenario or flag is a usage error that names what there is", async () => {
     const unknown = await run("dimonds").catch((error: { code: number; stderr: string }) => error)

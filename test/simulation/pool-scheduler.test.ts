@@ -24,7 +24,7 @@ describe("the claim scheduler in simulation", () => {
       for (const outcome of ["Claimed", "DeadlineExceeded", "Cancelled", "QueueFull", "ShuttingDown", "Failed"]) {
         assert.isAbove(result.outcomes[outcome] ?? 0, seeds / 10, outcome)
       }
-    }, 240_000)
+    }, 600_000)
   }
 
   it("a seed is the same again, word for word", () => {

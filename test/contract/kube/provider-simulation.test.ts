@@ -388,5 +388,5 @@ it.effect(
       }
       assert.isAbove(claimed, seeds.length * 5, "the runs do claim sandboxes")
     }),
-  300_000
+  600_000
 )
