@@ -33,7 +33,7 @@ export default defineConfig({
           ],
           environment: "node",
           testTimeout: 180_000,
-          hookTimeout: 60_000,
+          hookTimeout: 180_000,
           maxWorkers
         }
       },
@@ -42,9 +42,10 @@ export default defineConfig({
           name: "e2e",
           include: ["test/{e2e,bench}/**/*.test.ts"],
           environment: "node",
-          testTimeout: 180_000,
-          hookTimeout: 120_000,
-          fileParallelism: false,
+          // two files side by side: they mostly wait (an outage of a minute, a registration that expires)
+          maxWorkers,
+          testTimeout: 300_000,
+          hookTimeout: 180_000,
           sequence: { groupOrder: 1 }
         }
       },
@@ -55,9 +56,9 @@ export default defineConfig({
           exclude: ["test/e2e/ProcessUsage.test.ts"],
           env: { HEDDLE_E2E_RUNTIME: "deno" },
           environment: "node",
-          testTimeout: 180_000,
-          hookTimeout: 120_000,
-          // two files side by side, since they mostly wait; not beside the other projects: they would only wait for each other's processes
+          testTimeout: 300_000,
+          hookTimeout: 180_000,
+          // two files side by side as well; not beside the other projects: they would only wait for each other's processes
           maxWorkers,
           sequence: { groupOrder: 2 }
         }
