@@ -20,6 +20,7 @@ const environment = (cwd: string, more: Record<string, string>): NodeJS.ProcessE
   HOME: cwd,
   XDG_CONFIG_HOME: cwd,
   NODE_COMPILE_CACHE: join(root, ".heddle", "cache", "compile"),
+  HEDDLE_TIMEOUT: "60s",
   ...(process.env["HEDDLE_NATS_SERVER"] === undefined ? {} : { HEDDLE_NATS_SERVER: process.env["HEDDLE_NATS_SERVER"] }),
   ...(process.env["HEDDLE_TOOLS"] === undefined ? {} : { HEDDLE_TOOLS: process.env["HEDDLE_TOOLS"] }),
   ...more
