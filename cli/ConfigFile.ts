@@ -24,6 +24,8 @@ export const settings = {
   "nats-port": "port of the NATS server of `heddle dev`",
   pool: "pools of `heddle dev`, such as default=4",
   sync: "always or interval",
+  "http-port": "port of the HTTP API of `heddle serve gateway` and `heddle dev`",
+  "http-host": "address of that port",
   "status-port": "port of `/livez`, `/readyz` and `/metrics` of `heddle serve`",
   "status-host": "address of that port"
 } as const

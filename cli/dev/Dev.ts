@@ -24,6 +24,7 @@ import { CliFailure } from "../ExitCode.ts"
 import * as Globals from "../Globals.ts"
 import * as Interruption from "../Interruption.ts"
 import { Output } from "../Output.ts"
+import * as Http from "../serve/Http.ts"
 import * as Serve from "../serve/Serve.ts"
 import * as ServiceLog from "../serve/ServiceLog.ts"
 import * as Services from "../serve/Services.ts"
@@ -34,6 +35,7 @@ export interface Input {
   readonly dataDir: Option.Option<string>
   readonly natsPort: Option.Option<string>
   readonly httpPort: Option.Option<string>
+  readonly httpHost: Option.Option<string>
   readonly pool: ReadonlyArray<string>
   readonly headless: boolean
   readonly sync: Option.Option<string>
@@ -110,14 +112,11 @@ const wholePool = (pool: PoolSpec) => ({
 
 export const run = (input: Input) =>
   Effect.scoped(Effect.gen(function*() {
-    const output = yield* Output
     const poolsText = yield* Config.option(Config.String(envName("pool")))
     const pools = yield* PoolFlag.parseAll(input.pool, Option.getOrUndefined(poolsText))
     const port = Option.isSome(input.natsPort) ? yield* portOf(input.natsPort.value) : 0
     const sync = yield* syncOf(Option.getOrElse(input.sync, () => "interval"))
-    if (Option.isSome(input.httpPort)) {
-      yield* output.note("heddle: --http-port has no effect: this version has no HTTP API")
-    }
+    const listen = yield* Http.config(input, 0)
     const dataDir = yield* claimFolder(Option.getOrUndefined(input.dataDir))
     yield* Interruption.isOrderlyEnd
 
@@ -128,6 +127,7 @@ export const run = (input: Input) =>
     const running = Effect.gen(function*() {
       yield* Streams.ensure(nats)
       for (const name of Services.order) {
+        if (name === "gateway" && input.headless) continue
         const config: Services.ServiceConfig = {
           member: MemberId.make(name),
           ttlMs: undefined,
@@ -136,7 +136,8 @@ export const run = (input: Input) =>
           pools: "all",
           durability: { sync },
           streams: {},
-          finishMs
+          finishMs,
+          http: listen.http
         }
         yield* Layer.build(Services.layer(name, config)).pipe(Effect.provide(host), Effect.provide(connected))
       }
@@ -160,6 +161,7 @@ export const run = (input: Input) =>
       )
       yield* ready({
         natsUrl: server.url,
+        httpUrl: listen.url(),
         pools: pools.map(wholePool),
         durability: level.text,
         dataDir,
@@ -186,17 +188,19 @@ export const run = (input: Input) =>
 
 interface Ready {
   readonly natsUrl: string
+  /** None with `--headless`. */
+  readonly httpUrl: string | undefined
   readonly pools: ReadonlyArray<ReturnType<typeof wholePool>>
   readonly durability: string
   readonly dataDir: string
   readonly version: string
 }
 
-const ready = Effect.fnUntraced(function*({ dataDir, durability, natsUrl, pools, version }: Ready) {
+const ready = Effect.fnUntraced(function*({ dataDir, durability, httpUrl, natsUrl, pools, version }: Ready) {
   const output = yield* Output
   if (output.format !== "table") {
     return yield* output.line(
-      JSON.stringify({ ready: true, natsUrl, httpUrl: null, pools, durability, dataDir, pid: process.pid })
+      JSON.stringify({ ready: true, natsUrl, httpUrl: httpUrl ?? null, pools, durability, dataDir, pid: process.pid })
     )
   }
   const { bold, dim } = output.style
@@ -205,6 +209,7 @@ const ready = Effect.fnUntraced(function*({ dataDir, durability, natsUrl, pools,
     "",
     `${bold("heddle is ready")}`,
     `  ${dim("nats      ")} ${natsUrl}  nats-server ${version}`,
+    ...(httpUrl === undefined ? [] : [`  ${dim("http      ")} ${httpUrl}`]),
     `  ${dim("pools     ")} ${names}`,
     `  ${dim("durability")} ${durability}`,
     `  ${dim("data      ")} ${dataDir}`,

@@ -22,6 +22,7 @@ import * as Globals from "../Globals.ts"
 import * as Interruption from "../Interruption.ts"
 import { Output } from "../Output.ts"
 import * as Plugins from "../Plugins.ts"
+import * as Http from "./Http.ts"
 import * as ServiceLog from "./ServiceLog.ts"
 import * as Services from "./Services.ts"
 import * as Status from "./Status.ts"
@@ -31,10 +32,15 @@ export interface Input extends Status.Input {
   readonly member: Option.Option<string>
   readonly slots: Option.Option<number>
   readonly pool: ReadonlyArray<string>
+  readonly httpHost: Option.Option<string>
+  readonly httpPort: Option.Option<string>
   readonly ttl: Option.Option<string>
   readonly grace: Option.Option<string>
   readonly untilStdinEnds: boolean
 }
+
+/** Of a gateway that is its own process. */
+const httpPortDefault = 8080
 
 const optionalMs = (flag: string, text: Option.Option<string>) =>
   Option.isSome(text) ? Globals.durationMs(flag, text.value) : Effect.undefined
@@ -67,6 +73,7 @@ export const run = (input: Input) =>
     const member = Option.isSome(input.member)
       ? MemberId.make(yield* Globals.checkToken("--member", input.member.value))
       : memberName(input.service)
+    const listen = yield* Http.config(input, httpPortDefault)
     const config: Services.ServiceConfig = {
       member,
       ttlMs: yield* optionalMs("--ttl", input.ttl),
@@ -75,7 +82,8 @@ export const run = (input: Input) =>
       pools: input.pool.length === 0 ? "all" : yield* Effect.forEach(input.pool, Globals.poolOf),
       durability: yield* Durability.optionsConfig,
       streams: yield* Streams.optionsConfig,
-      finishMs: undefined
+      finishMs: undefined,
+      http: listen.http
     }
     yield* Interruption.isOrderlyEnd
     const status = yield* Status.open(input, input.service)
@@ -104,13 +112,18 @@ export const run = (input: Input) =>
       )
       yield* status.ready
       yield* output.format === "table"
-        ? output.note(`heddle: ${input.service} ${member} is ready at ${nats.url}`)
+        ? output.note(
+          `heddle: ${input.service} ${member} is ready at ${nats.url}${
+            listen.url() === undefined ? "" : `, ${listen.url()}`
+          }`
+        )
         : output.line(
           JSON.stringify({
             ready: true,
             service: input.service,
             member,
             natsUrl: nats.url,
+            ...(listen.url() === undefined ? {} : { httpUrl: listen.url() }),
             pid: process.pid,
             ...(status.port === undefined ? {} : { statusPort: status.port })
           })

@@ -9,14 +9,22 @@ import type { DurabilityOptions } from "../../shared/jetstream/Durability.ts"
 import type { Nats } from "../../shared/jetstream/Nats.ts"
 import type { StreamsOptions } from "../../shared/jetstream/Streams.ts"
 import type { PluginHost } from "../../shared/plugin/Plugin.ts"
-import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { PoolRef } from "../../shared/protocol/Sandbox.ts"
 import type { MemberId } from "../../shared/protocol/Token.ts"
 import * as Plugins from "../Plugins.ts"
 import { version } from "../Version.ts"
 
-export const order = ["failover", "coordinator", "pool-scheduler", "task-executor"] as const
+export const order = ["failover", "coordinator", "pool-scheduler", "task-executor", "gateway"] as const
 export type ServiceName = typeof order[number]
+
+/** Where a gateway listens. `listening`: told its URL. */
+export interface HttpConfig {
+  readonly host: string
+  /** 0: a free one. */
+  readonly port: number
+  readonly listening: (url: string) => void
+}
 
 export interface ServiceConfig {
   readonly member: MemberId
@@ -32,10 +40,15 @@ export interface ServiceConfig {
   readonly streams: StreamsOptions
   /** task-executor: how long running tasks may go on at the end. */
   readonly finishMs: number | undefined
+  /** gateway. */
+  readonly http: HttpConfig | undefined
 }
 
 /** A running service: what breaks it later fails the connection (`Nats.failure`). */
 export type ServiceLayer = Layer.Layer<never, ContractError, Nats | PluginHost>
+
+const ofEnvironment = (error: { readonly message: string }) =>
+  new ContractError({ code: "InvalidMessage", message: `The environment is not valid: ${error.message}` })
 
 const given = <K extends string, A>(key: K, value: A | undefined) =>
   value === undefined ? {} : { [key]: value } as { readonly [_ in K]: A } // one key
@@ -77,8 +90,25 @@ const load = async (name: ServiceName, config: ServiceConfig): Promise<ServiceLa
       return Layer.effectDiscard(Layer.build(
         (await import("../../services/failover/main.ts")).layer({ ...common, ...given("graceMs", config.graceMs) })
       ))
+    case "gateway": {
+      const gateway = await import("../../services/gateway/main.ts")
+      return Layer.effectDiscard(
+        Effect.flatMap(Effect.mapError(Effect.suspend(() => gateway.settings), ofEnvironment), (settings) =>
+          Layer.build(
+            gateway.layer({
+              ...common,
+              ...settings,
+              ...config.http ?? httpDefault,
+              durability: config.durability
+            })
+          ))
+      )
+    }
   }
 }
+
+/** Of a gateway that nobody told where to listen. */
+const httpDefault: HttpConfig = { host: "127.0.0.1", port: 0, listening: () => undefined }
 
 /** Reads the service's code when it is built, not before. */
 export const layer = (name: ServiceName, config: ServiceConfig): ServiceLayer =>

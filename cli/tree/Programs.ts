@@ -8,7 +8,7 @@ import * as Lazy from "../Lazy.ts"
 import { example, flag, text, whole } from "./Parts.ts"
 
 const settled = (
-  name: "data-dir" | "nats-port" | "sync" | "status-port" | "status-host",
+  name: "data-dir" | "nats-port" | "sync" | "http-port" | "http-host" | "status-port" | "status-host",
   metavar: string,
   description: string
 ) =>
@@ -22,7 +22,8 @@ const settled = (
 export const dev = Command.make("dev", {
   dataDir: settled("data-dir", "folder", "Where streams and definitions stay between runs; .heddle/dev when not given"),
   natsPort: settled("nats-port", "port", "Port of the NATS server; a free one when not given"),
-  httpPort: text("http-port", "port", "Port of the HTTP API; not in this version"),
+  httpPort: settled("http-port", "port", "Port of the HTTP API and the console; a free one when not given"),
+  httpHost: settled("http-host", "address", "Where that port listens; 127.0.0.1 when not given"),
   pool: Flag.String("pool").pipe(
     Flag.withMetavar("<name=size[,provider]>"),
     Flag.withDescription("A pool; can be passed multiple times. default=4,local when not given"),
@@ -48,7 +49,7 @@ export const dev = Command.make("dev", {
 )
 
 export const serve = Command.make("serve", {
-  service: Argument.Literals("service", ["coordinator", "pool-scheduler", "task-executor", "failover"]).pipe(
+  service: Argument.Literals("service", ["coordinator", "pool-scheduler", "task-executor", "failover", "gateway"]).pipe(
     Argument.withDescription("Which service")
   ),
   member: text("member", "name", "Name in the registry; made up when not given"),
@@ -58,6 +59,8 @@ export const serve = Command.make("serve", {
     Flag.withDescription("task-executor: draws from this pool only; can be passed multiple times"),
     Flag.atLeast(0)
   ),
+  httpPort: settled("http-port", "port", "gateway: port of the HTTP API; 8080 when not given, 0 is a free one"),
+  httpHost: settled("http-host", "address", "gateway: where that port listens; 127.0.0.1 when not given"),
   ttl: text("ttl", "duration", "Life of the registry entry without a heartbeat"),
   grace: text("grace", "duration", "failover: from suspicion to event"),
   statusPort: settled(
@@ -79,6 +82,7 @@ export const serve = Command.make("serve", {
   Command.withExamples([
     example("serve coordinator --nats nats://127.0.0.1:4222", "A coordinator; start a second one for take-over"),
     example("serve task-executor --slots 16", "Up to 16 tasks at the same time"),
+    example("serve gateway --http-port 8080 --http-host 0.0.0.0", "The HTTP API for others; set HEDDLE_HTTP_TOKEN"),
     example("serve pool-scheduler --status-port 9464", "With probes and metrics for Kubernetes and Prometheus")
   ])
 )

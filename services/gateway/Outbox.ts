@@ -4,6 +4,7 @@
  * Kept true: at most `blocksMax` blocks of `charactersMax` together wait; a reader that is slower than that loses what waits, is told so with the cursor of the last block it was given,
  * and goes on from there when it connects again; blocks are given in the order in which they came. One taker. Synchronous but for the wait of `take`.
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 
@@ -21,6 +22,10 @@ export class Outbox {
   #characters = 0
   #ended: string | undefined
   #wake: (() => void) | undefined
+  readonly #whenEnded = Deferred.makeUnsafe<void>()
+
+  /** When nothing more comes. */
+  readonly whenEnded: Effect.Effect<void> = Deferred.await(this.#whenEnded)
 
   /** Why nothing more comes. */
   get ended(): string | undefined {
@@ -40,6 +45,7 @@ export class Outbox {
   /** Nothing more comes; what waits is given up. */
   end(reason: string): void {
     this.#ended ??= reason
+    Deferred.doneUnsafe(this.#whenEnded, Effect.void)
     this.#blocks = []
     this.#characters = 0
     this.#wake?.()
