@@ -31,6 +31,34 @@ it.effect("environment before the near file before the far one", () =>
     assert.strictEqual(yield* setting("pool", [], env, cwd), "a=1 b=2")
   }))
 
+it.effect("who connects to NATS comes from one source: nothing of a farther one is mixed in", () =>
+  Effect.gen(function*() {
+    const cwd = yield* folder
+    mkdirSync(join(cwd, "xdg/heddle"), { recursive: true })
+    writeFileSync(join(cwd, "xdg/heddle/config.yaml"), "nats-token: far\ntimeout: 9s\n")
+    writeFileSync(join(cwd, "heddle.yaml"), "nats-user: near\nnats-password: secret\n")
+    const identity = (env: Record<string, string>) =>
+      Effect.flatMap(
+        ConfigFile.provider([], { XDG_CONFIG_HOME: join(cwd, "xdg"), ...env }, cwd),
+        (provider) =>
+          Effect.all(
+            [...ConfigFile.identitySettings, "timeout" as const].map((name) =>
+              Effect.orElseSucceed(Config.String(ConfigFile.envName(name)).parse(provider), () => "-")
+            )
+          )
+      )
+    assert.deepStrictEqual(yield* identity({}), ["-", "near", "secret", "-", "9s"])
+    assert.deepStrictEqual(yield* identity({ HEDDLE_NATS_CREDS: "a.creds" }), ["a.creds", "-", "-", "-", "9s"])
+    // one source that says two things is a mistake, and told by whoever connects
+    assert.deepStrictEqual(yield* identity({ HEDDLE_NATS_CREDS: "a", HEDDLE_NATS_TOKEN: "t" }), [
+      "a",
+      "-",
+      "-",
+      "t",
+      "9s"
+    ])
+  }))
+
 it.effect("--config names one file instead, and it must be there", () =>
   Effect.gen(function*() {
     const cwd = yield* folder

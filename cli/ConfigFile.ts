@@ -15,6 +15,10 @@ import { CliFailure } from "./ExitCode.ts"
 /** Flags that a file or the environment may set, with the kind of value each takes. */
 export const settings = {
   nats: "URL of the NATS server",
+  "nats-creds": "path of a credentials file for the NATS server",
+  "nats-user": "user at the NATS server",
+  "nats-password": "the user's password",
+  "nats-token": "token of the NATS server",
   namespace: "namespace of pools and definitions",
   output: "table, json, jsonl or yaml",
   color: "auto, always or never",
@@ -30,6 +34,9 @@ export const settings = {
   "status-host": "address of that port"
 } as const
 export type SettingName = keyof typeof settings
+
+/** Who connects to NATS: a source that says one of them says all of it, so that the user of a file is not mixed with a token of the environment. */
+export const identitySettings = ["nats-creds", "nats-user", "nats-password", "nats-token"] as const
 
 /** `nats-port` is `HEDDLE_NATS_PORT`; `nats` is `HEDDLE_NATS_URL`, as for the services. */
 export const envName = (name: SettingName): string =>
@@ -106,6 +113,18 @@ export const parse = async (path: string, text: string): Promise<Readonly<Record
   return found
 }
 
+const identityNames: ReadonlySet<string> = new Set(identitySettings.map(envName))
+
+/** A nearer source over what the farther ones say. */
+const over = (
+  farther: Readonly<Record<string, string>>,
+  nearer: Readonly<Record<string, string>>
+): Readonly<Record<string, string>> => {
+  const isIdentity = Object.keys(nearer).some((name) => identityNames.has(name))
+  const kept = Object.entries(farther).filter(([name]) => !(isIdentity && identityNames.has(name)))
+  return { ...Object.fromEntries(kept), ...nearer }
+}
+
 /** Environment before files. Fails with exit code 2 when a file that was named is missing, or a file is not valid. */
 export const provider = (
   args: ReadonlyArray<string>,
@@ -121,10 +140,10 @@ export const provider = (
           join(env["XDG_CONFIG_HOME"] ?? join(homedir(), ".config"), "heddle", "config.yaml")
         ]
         : [named]
-      const merged: Record<string, string> = {}
+      let merged: Readonly<Record<string, string>> = {}
       for (const path of files.toReversed()) {
         const text = read(path)
-        if (text !== undefined) Object.assign(merged, await parse(path, text))
+        if (text !== undefined) merged = over(merged, await parse(path, text))
         else if (named !== undefined) {
           throw new CliFailure({
             exit: 2,
@@ -133,10 +152,10 @@ export const provider = (
           })
         }
       }
-      for (const [name, value] of Object.entries(env)) {
-        if (name.startsWith("HEDDLE_") && value !== undefined && value !== "") merged[name] = value
-      }
-      return ConfigProvider.fromEnvRecord(merged)
+      const set = Object.entries(env).filter((entry): entry is [string, string] =>
+        entry[0].startsWith("HEDDLE_") && entry[1] !== undefined && entry[1] !== ""
+      )
+      return ConfigProvider.fromEnvRecord(over(merged, Object.fromEntries(set)))
     },
     catch: (cause) =>
       cause instanceof CliFailure

@@ -12,7 +12,7 @@ import * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import { readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
-import { Nats } from "../shared/jetstream/Nats.ts"
+import { type Identity, identityConfig, Nats } from "../shared/jetstream/Nats.ts"
 import * as Rpc from "../shared/jetstream/Rpc.ts"
 import { ContractError } from "../shared/protocol/ErrorCode.ts"
 import * as Subject from "../shared/protocol/Subject.ts"
@@ -56,11 +56,30 @@ export const runningDev = (cwd: string): string | undefined => {
   }
 }
 
+/** Each part `nats://host:port`, `tls://host:port`, or `host:port`. */
+const isNatsUrl = (text: string): boolean =>
+  text.split(",").map((part) => part.trim()).filter((part) => part !== "").every((part) => {
+    const one = /^[a-z]+:\/\//.test(part) ? part : `nats://${part}`
+    return /^(nats|tls):/.test(one) && URL.canParse(one) && new URL(one).hostname !== ""
+  })
+
 export const url = Effect.gen(function*() {
   const asked = yield* Globals.nats
   const chosen = Option.isSome(asked) ? asked.value : runningDev(process.cwd()) ?? Globals.natsUrlDefault
-  return /^[a-z]+:\/\//.test(chosen) ? chosen : `nats://${chosen}`
+  return isNatsUrl(chosen)
+    ? /^[a-z]+:\/\//.test(chosen) ? chosen : `nats://${chosen}`
+    : yield* Globals.usage(
+      `${JSON.stringify(chosen)} is no URL of a NATS server.`,
+      "write nats://host:port (or tls://), several with commas."
+    )
 })
+
+/** Who connects: `--nats-creds`; else what the environment says, else a configuration file. */
+export const identityOf = (flag: Option.Option<string>) =>
+  Option.match(flag, {
+    onSome: (credentials) => Effect.succeed<Identity>({ credentials }),
+    onNone: () => identityConfig
+  })
 
 export const requestTimeoutMs = Effect.gen(function*() {
   return yield* Globals.durationMs("--timeout", yield* Globals.timeout)
@@ -77,16 +96,17 @@ export const provide = <A, E, R>(use: Effect.Effect<A, E, R | Link>) =>
     const scope = yield* Effect.scope
     const natsUrl = yield* url
     const timeoutMs = yield* requestTimeoutMs
-    const open = Layer.build(
-      Nats.layerConfig({ url: natsUrl, name: "heddle-cli", connectWaitMs: Math.min(timeoutMs, 2_000) })
-    ).pipe(
-      Effect.catchTag("ConfigError", (error) =>
-        Effect.fail(Globals.usage(`The environment is not valid: ${error.message}`))),
-      Effect.map((context) =>
-        Context.get(context, Nats)
-      ),
-      Scope.provide(scope)
-    )
+    const open = Effect.flatMap(identityOf(yield* Globals.natsCreds), (who) =>
+      Layer.build(
+        Nats.layer({ url: natsUrl, name: "heddle-cli", connectWaitMs: Math.min(timeoutMs, 2_000), ...who })
+      )).pipe(
+        Effect.catchTag("ConfigError", (error) =>
+          Effect.fail(Globals.usage(`The environment is not valid: ${error.message}`))),
+        Effect.map((context) =>
+          Context.get(context, Nats)
+        ),
+        Scope.provide(scope)
+      )
     return yield* Effect.provideService(use, Link, Link.of({ nats: yield* Effect.cached(open) }))
   }))
 

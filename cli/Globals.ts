@@ -34,6 +34,15 @@ export const nats = GlobalFlag.Setting("nats")({
   )
 })
 
+/** The whole identity: what environment and file say of one is not read then (`Connection.identityOf`). Passwords and tokens are no flags: everybody on a machine sees its command lines. */
+export const natsCreds = GlobalFlag.Setting("nats-creds")({
+  flag: Flag.String("nats-creds").pipe(
+    Flag.withMetavar("<file>"),
+    Flag.withDescription("Credentials file for the NATS server, where it asks who connects"),
+    Flag.optional
+  )
+})
+
 export const namespace = GlobalFlag.Setting("namespace")({
   flag: Flag.String("namespace").pipe(
     Flag.withAlias("n"),
@@ -83,7 +92,7 @@ export const logLevel = GlobalFlag.Setting("log-level")({
 
 export const namespaceDefault: Namespace = Namespace.make("default")
 
-export const all = [output, nats, namespace, timeout, color, logLevel, config] as const
+export const all = [output, nats, natsCreds, namespace, timeout, color, logLevel, config] as const
 
 /** What a command of the user's says about a value that no Schema has seen yet. */
 export const usage = (message: string, fix?: string) =>

@@ -87,7 +87,9 @@ export const run = (input: Input) =>
     }
     yield* Interruption.isOrderlyEnd
     const status = yield* Status.open(input, input.service)
-    const connected = yield* Layer.build(Nats.layerConfig({ url, name: `heddle-${input.service}` }))
+    const connected = yield* Layer.build(
+      Nats.layer({ url, name: `heddle-${input.service}`, ...(yield* Connection.identityOf(yield* Globals.natsCreds)) })
+    )
     const nats = yield* Effect.provide(Nats, connected)
     yield* NatsMeters.show(nats)
     const host = yield* plugins

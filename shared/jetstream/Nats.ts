@@ -194,12 +194,6 @@ export interface ConnectOptions extends Identity {
 export class Nats extends Context.Service<Nats, Connection>()("heddle/jetstream/Nats") {
   static readonly layer = (options: ConnectOptions): Layer.Layer<Nats, ContractError> =>
     Layer.effect(Nats, open(options))
-
-  /** With the identity that `identityConfig` reads. */
-  static readonly layerConfig = (
-    options: Omit<ConnectOptions, keyof Identity>
-  ): Layer.Layer<Nats, ContractError | Config.ConfigError> =>
-    Layer.effect(Nats, Effect.flatMap(identityConfig, (identity) => open({ ...options, ...identity })))
 }
 
 const unclear = (message: string): ContractError => new ContractError({ code: "InvalidMessage", message })
@@ -271,9 +265,9 @@ const credentialsOf = (path: string) =>
     },
     catch: (cause) =>
       unclear(
-        `HEDDLE_NATS_CREDS names ${path}, which is no credentials file: ${
+        `${path} is no credentials file: ${
           reasonOf(cause)
-        }. Name the file that \`nsc generate creds\` makes.`
+        }. Name one that \`nsc generate creds\` makes (--nats-creds, HEDDLE_NATS_CREDS).`
       )
   })
 
