@@ -18,8 +18,8 @@ export default defineConfig({
           exclude: ["**/node_modules/**", "**/*.integration.test.ts"],
           environment: "node",
           // they take milliseconds, or compute for seconds: the bound is for what hangs, not for a machine that is slow today
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
           maxWorkers
         }
       },

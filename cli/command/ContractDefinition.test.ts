@@ -2,11 +2,7 @@ import { assert, it } from "@effect/vitest"
 import { spawnSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import { vi } from "vitest"
 import { parse } from "yaml"
-
-// each test starts the command
-vi.setConfig({ testTimeout: 60_000 })
 
 const root = join(import.meta.dirname, "..", "..")
 

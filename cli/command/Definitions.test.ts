@@ -2,10 +2,6 @@ import { assert, it } from "@effect/vitest"
 import { spawnSync } from "node:child_process"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { vi } from "vitest"
-
-// each test starts the command
-vi.setConfig({ testTimeout: 60_000 })
 
 const root = join(import.meta.dirname, "..", "..")
 const validate = (file: string, input = "", ...more: ReadonlyArray<string>) =>

@@ -144,7 +144,7 @@ describe.each(shells)("the launcher on %s", (shell) => {
       status: { _tag: "NotStarted", reason: "no-such-program: no such program" },
       isStarted: false
     })
-  }, 30_000)
+  })
 
   it("lines that begin as the launcher's own words do arrive as they stand", async () => {
     const text = "ü\n_ü\n_hdü\naü\nAü\n_hd_\n"
@@ -153,12 +153,12 @@ describe.each(shells)("the launcher on %s", (shell) => {
     assert.strictEqual((await launch(shell, { command })).stdout, bytes)
     const long = { script: `${command.script}\n# ${"x".repeat(150_000)}` }
     assert.strictEqual((await launch(shell, { command: long })).stdout, bytes)
-  }, 30_000)
+  })
 
   it.each([0, 0.3, 0.9, 0.999])("a script of which only %d has arrived does nothing", async (part) => {
     const ran = await launch(shell, { command: ["echo", "ran"] }, part)
     assert.isFalse(ran.isStarted)
     assert.strictEqual(ran.stdout, "")
     assert.isUndefined(ran.status)
-  }, 30_000)
+  })
 })

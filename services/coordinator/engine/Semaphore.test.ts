@@ -610,5 +610,5 @@ it.prop(
       assert.deepStrictEqual([semaphore.held, semaphore.waiting, semaphore.refused], [[], [], []])
     }
   },
-  { timeout: 90_000, arbitrary: { runs: 200, size: 60 } }
+  { arbitrary: { runs: 200, size: 60 } }
 )

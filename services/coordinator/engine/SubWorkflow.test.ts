@@ -409,5 +409,5 @@ it.prop(
     }
     family.verified()
   },
-  { timeout: 60_000, arbitrary: { runs: 200, size: 40 } }
+  { arbitrary: { runs: 200, size: 40 } }
 )

@@ -4,7 +4,6 @@ import * as Scenarios from "./Scenarios.ts"
 import * as SessionModel from "./SessionModel.ts"
 
 const limits: Explorer.Limits = { statesMax: 500_000, fingerprints: "exact" }
-const timeoutMs = 60_000
 
 const told = (outcome: Explorer.Outcome<SessionModel.State>): string =>
   outcome._tag === "Violated"
@@ -13,7 +12,7 @@ const told = (outcome: Explorer.Outcome<SessionModel.State>): string =>
 
 describe("the session protocol holds in every reachable state", () => {
   for (const { name, small } of Scenarios.sound) {
-    it(name, { timeout: timeoutMs }, () => {
+    it(name, () => {
       const outcome = Explorer.explore(SessionModel.make(small), limits)
       assert.strictEqual(outcome._tag, "Holds", told(outcome))
       assert.isAbove(outcome.states, 500, "a model that goes nowhere checks nothing")
@@ -23,7 +22,7 @@ describe("the session protocol holds in every reachable state", () => {
 
 describe("no state is a dead end: a coordinator left alone comes to serve", () => {
   for (const { name, scenario } of Scenarios.unstuck) {
-    it(name, { timeout: timeoutMs }, () => {
+    it(name, () => {
       const outcome = Explorer.explore(SessionModel.make(scenario, [], new Set(["never stuck"])), limits)
       assert.strictEqual(outcome._tag, "Holds", told(outcome))
     })
@@ -32,7 +31,7 @@ describe("no state is a dead end: a coordinator left alone comes to serve", () =
 
 describe("each step is needed", () => {
   for (const { breaks, defect, scenario } of Scenarios.defects) {
-    it(`${defect}: breaks "${breaks}"`, { timeout: timeoutMs }, () => {
+    it(`${defect}: breaks "${breaks}"`, () => {
       const outcome = Explorer.explore(SessionModel.make(scenario, [defect], new Set([breaks])), limits)
       assert.strictEqual(outcome._tag, "Violated", told(outcome))
       if (outcome._tag !== "Violated") return
@@ -44,7 +43,7 @@ describe("each step is needed", () => {
 
 describe("deviations that cost no safety", () => {
   for (const { defect, except, scenario } of Scenarios.harmless) {
-    it(defect, { timeout: timeoutMs }, () => {
+    it(defect, () => {
       const checked = new Set([...SessionModel.properties].filter((property) => !except.includes(property)))
       const outcome = Explorer.explore(SessionModel.make(scenario, [defect], checked), limits)
       assert.strictEqual(outcome._tag, "Holds", told(outcome))
