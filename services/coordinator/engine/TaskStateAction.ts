@@ -1,6 +1,6 @@
 /**
- * What a task (or an item of a fan-out) does in one state: a method per lifecycle event, none may be missing (DSIP-61's ITaskStateAction). One file per state in
- * `task-state/`. The event is about the unit's newest attempt: events of earlier ones do not come here.
+ * What a task (or an item of a fan-out) does in one state: a method per lifecycle event, none may be missing (DSIP-61's ITaskStateAction). One file in `task-state/` per
+ * state, or for those that do the same. The event is about the unit's newest attempt: events of earlier ones do not come here.
  */
 import type { TaskLifecycleEvent } from "../../../shared/protocol/Journal.ts"
 import type { Turn } from "./Turn.ts"

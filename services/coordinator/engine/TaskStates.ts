@@ -1,26 +1,25 @@
-/** The registry of task states: a new state is a new file and a line here. design/03 section 4. */
+/**
+ * The registry of task states: a new state is a line here and a new file, or the file of those that do the same. The files are the columns of the table in design/03
+ * section 4.2; what each state does, event by event: docs/reference/state-machines.md.
+ */
 import type { TaskStatus } from "../../../shared/protocol/Workflow.ts"
-import { delayExecution } from "./task-state/DelayExecution.ts"
 import { dispatched } from "./task-state/Dispatched.ts"
 import { failed } from "./task-state/Failed.ts"
 import { failover } from "./task-state/Failover.ts"
-import { forcedSuccess } from "./task-state/ForcedSuccess.ts"
-import { killed } from "./task-state/Killed.ts"
-import { paused } from "./task-state/Paused.ts"
+import { finished } from "./task-state/Finished.ts"
 import { running } from "./task-state/Running.ts"
 import { submitted } from "./task-state/Submitted.ts"
-import { succeeded } from "./task-state/Succeeded.ts"
 import type { TaskStateAction } from "./TaskStateAction.ts"
 
 export const taskStates: Readonly<Record<TaskStatus, TaskStateAction>> = {
   SUBMITTED: submitted,
-  DELAY_EXECUTION: delayExecution,
+  DELAY_EXECUTION: submitted,
   DISPATCHED: dispatched,
   RUNNING: running,
-  PAUSED: paused,
-  KILLED: killed,
   FAILED: failed,
-  SUCCEEDED: succeeded,
-  FORCED_SUCCESS: forcedSuccess,
-  FAILOVER: failover
+  FAILOVER: failover,
+  PAUSED: finished,
+  KILLED: finished,
+  SUCCEEDED: finished,
+  FORCED_SUCCESS: finished
 }

@@ -1,5 +1,6 @@
 /**
- * What a workflow does in one state: a method per lifecycle event, none may be missing (DSIP-61's IWorkflowStateAction). One file per state in `workflow-state/`.
+ * What a workflow does in one state: a method per lifecycle event, none may be missing (DSIP-61's IWorkflowStateAction). One file in `workflow-state/` per state, or for those that
+ * do the same.
  */
 import type { WorkflowLifecycleEvent } from "../../../shared/protocol/Journal.ts"
 import type { Turn } from "./Turn.ts"

@@ -1,14 +1,14 @@
-/** The registry of workflow states: a new state is a new file and a line here. design/03 section 4. */
+/**
+ * The registry of workflow states: a new state is a line here and a new file, or the file of those that do the same. The files follow the columns of the table in
+ * design/03 section 4.1; what each state does, event by event: docs/reference/state-machines.md.
+ */
 import type { WorkflowStatus } from "../../../shared/protocol/Workflow.ts"
-import { failed } from "./workflow-state/Failed.ts"
 import { failover } from "./workflow-state/Failover.ts"
-import { paused } from "./workflow-state/Paused.ts"
+import { finished, paused, succeeded } from "./workflow-state/Finished.ts"
 import { readyPause } from "./workflow-state/ReadyPause.ts"
 import { readyStop } from "./workflow-state/ReadyStop.ts"
 import { running } from "./workflow-state/Running.ts"
 import { serialWait } from "./workflow-state/SerialWait.ts"
-import { stopped } from "./workflow-state/Stopped.ts"
-import { succeeded } from "./workflow-state/Succeeded.ts"
 import { waitToRun } from "./workflow-state/WaitToRun.ts"
 import type { WorkflowStateAction } from "./WorkflowStateAction.ts"
 
@@ -19,8 +19,8 @@ export const workflowStates: Readonly<Record<WorkflowStatus, WorkflowStateAction
   READY_PAUSE: readyPause,
   PAUSED: paused,
   READY_STOP: readyStop,
-  STOPPED: stopped,
-  FAILED: failed,
+  STOPPED: finished,
+  FAILED: finished,
   SUCCEEDED: succeeded,
   FAILOVER: failover
 }

@@ -1,4 +1,4 @@
-/** SUBMITTED: an attempt that may run, and that no executor has yet. design/03 section 4.2, column SUBMITTED / DELAY_EXECUTION. */
+/** SUBMITTED, DELAY_EXECUTION: an attempt that may run, or whose delay is not over, and that no executor has yet. design/03 section 4.2, column SUBMITTED / DELAY_EXECUTION. */
 import * as TaskFlow from "../TaskFlow.ts"
 import { ignore, type TaskStateAction } from "../TaskStateAction.ts"
 

@@ -1,8 +1,11 @@
-/** FORCED_SUCCESS: counts as succeeded because someone said so. design/03 section 4.2, column "finished". */
+/**
+ * SUCCEEDED, FORCED_SUCCESS, KILLED, PAUSED: nothing is under way, and what is said of the attempt comes too late. design/03 section 4.2, column "finished". What a run that is
+ * resumed or recovered begins again is another attempt. FAILED has its own file: its retry may be to come.
+ */
 import * as TaskFlow from "../TaskFlow.ts"
 import { ignore, type TaskStateAction } from "../TaskStateAction.ts"
 
-export const forcedSuccess: TaskStateAction = {
+export const finished: TaskStateAction = {
   TASK_START: (turn, unit) => TaskFlow.replayChain(turn, unit),
   TASK_DISPATCH: ignore,
   TASK_SLOT_GRANTED: (turn, unit) => TaskFlow.slotGranted(turn, unit),

@@ -1,8 +1,12 @@
-/** STOPPED: the run was stopped. design/03 section 4.1, column "finished states". */
+/**
+ * FAILED, STOPPED, SUCCEEDED, PAUSED: the run rests. design/03 section 4.1, column "finished states". It can be recovered, resumed or run again, and single tasks of it be forced or run again where
+ * that means anything.
+ */
 import * as WorkflowFlow from "../WorkflowFlow.ts"
 import { ignore, type WorkflowStateAction } from "../WorkflowStateAction.ts"
 
-export const stopped: WorkflowStateAction = {
+/** FAILED, STOPPED. */
+export const finished: WorkflowStateAction = {
   WORKFLOW_START: ignore,
   TOPOLOGY_LOGICAL_TRANSACTION_WITH_TASK_FINISH: ignore,
   WORKFLOW_PAUSE: ignore,
@@ -20,3 +24,9 @@ export const stopped: WorkflowStateAction = {
   WORKFLOW_SLOT_REFUSED: (turn, { ticket }) => WorkflowFlow.slotRefused(turn, ticket),
   WORKFLOW_RECOVER: (turn, { mode }) => WorkflowFlow.recover(turn, mode)
 }
+
+/** SUCCEEDED: nothing is left to force. */
+export const succeeded: WorkflowStateAction = { ...finished, WORKFLOW_FORCE_SUCCESS: ignore }
+
+/** PAUSED: its tasks go on with the run, none by itself. */
+export const paused: WorkflowStateAction = { ...finished, WORKFLOW_RUN_TASK: ignore }
