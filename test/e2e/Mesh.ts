@@ -100,6 +100,8 @@ export class Refused extends Error {
 }
 
 const broker = "nats-server"
+/** Codes that say: ask again. */
+const passing: ReadonlySet<string> = new Set(["NotOwner", "Unavailable", "ShuttingDown", "Overloaded"])
 const readyWithinDefaultMs = 150_000
 const endsWithinMs = 90_000
 const pollMs = 25
@@ -340,6 +342,21 @@ export class Mesh {
     const message = await Effect.runPromise(connection.request(subject, JSON.stringify(body), { timeoutMs }))
     const answer: unknown = JSON.parse(message.text)
     if (isErrorAnswer(answer)) throw new Refused(subject, answer.error.code, answer.error.message)
+    return answer
+  }
+
+  /** As a client of the contract asks: again, while the reason passes (a shard or a pool that changes hands). The request is the same by its id, or sets what it names. */
+  async askPatiently(subject: string, body: unknown, timeoutMs?: number): Promise<unknown> {
+    let answer: unknown
+    await this.until(`${subject} is answered`, async () => {
+      try {
+        answer = await this.ask(subject, body, timeoutMs)
+        return true
+      } catch (error) {
+        if (error instanceof Refused && !passing.has(error.code)) throw new MeshFailed(error.message, { cause: error })
+        throw error
+      }
+    })
     return answer
   }
 

@@ -44,9 +44,9 @@ const chains = (width: number, count: number, seconds: number, wait = "true", ga
 
 // The mesh's own client returns what the contract's schemas describe; a wrong shape fails the assertions that read it.
 const view = async (mesh: Mesh, instanceId: string) =>
-  await mesh.ask(Subject.rpc.workflow("get"), { instanceId }) as WorkflowView
+  await mesh.askPatiently(Subject.rpc.workflow("get"), { instanceId }) as WorkflowView
 const start = async (mesh: Mesh, instanceId: string, inline: unknown) => {
-  await mesh.ask(Subject.rpc.workflow("start"), { instanceId, inline })
+  await mesh.askPatiently(Subject.rpc.workflow("start"), { instanceId, inline })
 }
 
 /** Asks until it is answered: while an owner is being replaced there is nobody to answer. */
@@ -143,7 +143,7 @@ describe("kill -9", () => {
     const gate = gateOf(mesh)
     await start(mesh, "pool-lost", chains(4, 2, 0.2, gate.wait))
     await running(mesh, "pool-lost", 1)
-    const { items } = await mesh.ask("heddle.rpc.pool.list", {}) as {
+    const { items } = await mesh.askPatiently("heddle.rpc.pool.list", {}) as {
       readonly items: ReadonlyArray<{ readonly owner: string }>
     }
     await mesh.kill(items[0]?.owner ?? "")

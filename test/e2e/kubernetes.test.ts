@@ -92,9 +92,9 @@ const workflow = (tasks: ReadonlyArray<ReturnType<typeof shell>>) => ({
 
 // The mesh's own client returns what the contract's schemas describe; a wrong shape fails the assertions that read it.
 const view = async (mesh: Mesh, instanceId: string) =>
-  await mesh.ask(Subject.rpc.workflow("get"), { instanceId }) as WorkflowView
+  await mesh.askPatiently(Subject.rpc.workflow("get"), { instanceId }) as WorkflowView
 const start = (mesh: Mesh, instanceId: string, tasks: ReadonlyArray<ReturnType<typeof shell>>) =>
-  mesh.ask(Subject.rpc.workflow("start"), { instanceId, inline: workflow(tasks) })
+  mesh.askPatiently(Subject.rpc.workflow("start"), { instanceId, inline: workflow(tasks) })
 
 const until = async <A>(what: string, look: () => Promise<A | undefined>, withinMs = 150_000): Promise<A> => {
   const end = performance.now() + withinMs
@@ -246,13 +246,13 @@ describe("tasks in pods", () => {
         ],
         { KUBECONFIG: cluster.kubeconfig, HEDDLE_TIMEOUT: "100s" }
       )
-      const own = await mesh.ask(
+      const own = await mesh.askPatiently(
         Subject.rpc.pool(pool, "claim"),
         { claimId: "with-env", env: { CLAIMED: "yes" } },
         100_000
       ) as ClaimResult
       assert.deepStrictEqual(own.sandbox?.env, { CLAIMED: "yes" })
-      await mesh.ask(Subject.rpc.pool(pool, "release"), { claimId: "with-env" })
+      await mesh.askPatiently(Subject.rpc.pool(pool, "release"), { claimId: "with-env" })
       const { code, error, out } = await claimed.end(150_000)
       assert.deepStrictEqual([code, out], [0, "still here\n"], error)
       const mark = nap(300)

@@ -46,7 +46,7 @@ describe("an outage of the broker", () => {
     })
     const pids = [...mesh.processes.values()].filter(({ role }) => role !== "nats-server").map(({ pid }) => pid)
     for (const id of ["before-1", "before-2", "before-3"]) {
-      await mesh.ask(Subject.rpc.workflow("start"), { instanceId: id, inline: workflow("before", "sleep 3") })
+      await mesh.askPatiently(Subject.rpc.workflow("start"), { instanceId: id, inline: workflow("before", "sleep 3") })
     }
     await mesh.kill("nats-server", "SIGTERM")
     await mesh.alive("the services, while the broker is away", sleep(awayMs))

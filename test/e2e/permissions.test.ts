@@ -73,13 +73,13 @@ it("a mesh with exactly these permissions does all of its work, and nobody is re
   }
 
   // Runs of a stored definition, by hand and by a schedule; with output, sub-workflow, alert.
-  await mesh.ask(Subject.rpc.definition("put"), {
+  await mesh.askPatiently(Subject.rpc.definition("put"), {
     metadata: { name: "stored" },
     spec: { tasks: [shell("one", "echo out; echo a=1 >> \"$HEDDLE_OUTPUTS\""), shell("two", "true", ["one"])] }
   })
-  await mesh.ask(Subject.rpc.workflow("start"), { instanceId: "w-1", definition: "stored" })
+  await mesh.askPatiently(Subject.rpc.workflow("start"), { instanceId: "w-1", definition: "stored" })
   await result("w-1", "SUCCEEDED")
-  await mesh.ask(Subject.rpc.schedule("put"), {
+  await mesh.askPatiently(Subject.rpc.schedule("put"), {
     metadata: { name: "often" },
     spec: { cron: "0 0 1 1 *", workflow: { definition: "stored" } }
   })
@@ -112,16 +112,16 @@ it("a mesh with exactly these permissions does all of its work, and nobody is re
   await heddle("definitions", "put", example("sub-workflow-child.yaml"))
   await heddle("run", example("sub-workflow.yaml"), "--wait")
   await heddle("run", example("concurrency-group.yaml"), "--wait")
-  await mesh.ask(Subject.rpc.workflow("start"), {
+  await mesh.askPatiently(Subject.rpc.workflow("start"), {
     instanceId: "w-3",
     inline: { metadata: { name: "fails" }, spec: { tasks: [shell("fails", "exit 1")] } }
   })
   await result("w-3", "FAILED")
-  await mesh.ask(Subject.rpc.envs("apply"), { name: "some", members: [{ pool: pool.name }] })
+  await mesh.askPatiently(Subject.rpc.envs("apply"), { name: "some", members: [{ pool: pool.name }] })
   assert.include(await heddle("claim", "--from-env", "some", "--exec", "--", "echo", "from an env"), "from an env")
 
   // Failovers: of an executor in the middle of a task, of a coordinator, of a pool scheduler.
-  await mesh.ask(Subject.rpc.workflow("start"), {
+  await mesh.askPatiently(Subject.rpc.workflow("start"), {
     instanceId: "w-2",
     inline: { metadata: { name: "long" }, spec: { tasks: [shell("long", "[ $HEDDLE_ATTEMPT -gt 1 ] || sleep 300")] } }
   })
