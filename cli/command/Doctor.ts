@@ -10,11 +10,12 @@ import { findNatsServer } from "../../infra/bootstrap/nats-server.mjs"
 import * as Durability from "../../shared/jetstream/Durability.ts"
 import * as ServerVersion from "../../shared/jetstream/ServerVersion.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
+import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { MemberList, type MemberList as Members } from "../../shared/protocol/Member.ts"
 import { PoolList } from "../../shared/protocol/Pool.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import * as Connection from "../Connection.ts"
-import { Ended } from "../ExitCode.ts"
+import { type CliFailure, Ended } from "../ExitCode.ts"
 import { Output } from "../Output.ts"
 import { version } from "../Version.ts"
 
@@ -40,20 +41,45 @@ export const nodeCheck = (version: string): Check =>
       "install Node 24, or run `npm ci` in the checkout, which brings its own."
     )
 
+/** Why none was found, from the bootstrap's message: a line for each place that it looked in. */
+export const noBinary = (message: string, isNamed: boolean): Check => {
+  const places = message.split("\n").filter((line) => line.startsWith("  - ")).map((line) => line.slice(4))
+  return warning(
+    "nats-server binary",
+    `none that can be used${places.length === 0 ? "" : ` (${places.join("; ")})`}; only \`heddle dev\` needs it`,
+    isNamed
+      ? "correct HEDDLE_NATS_SERVER; or unset it, `npm run bootstrap` gets one where there is none."
+      : "`npm run bootstrap` gets one, or set HEDDLE_NATS_SERVER."
+  )
+}
+
 const natsServerCheck = Effect.tryPromise({
   try: () => findNatsServer({ install: false, log: () => undefined }),
-  catch: String
+  catch: (cause) => cause instanceof Error ? cause.message : String(cause)
 }).pipe(
   Effect.match({
     onSuccess: (found) => ok("nats-server binary", `${found.version} at ${found.path}`),
-    onFailure: () =>
-      warning(
-        "nats-server binary",
-        "none on this machine; only `heddle dev` needs it",
-        "`npm run bootstrap` gets one, or set HEDDLE_NATS_SERVER."
-      )
+    onFailure: (message) => noBinary(message, (process.env["HEDDLE_NATS_SERVER"] ?? "") !== "")
   })
 )
+
+/** What is wrong, without the advice after it: a check gives its own. */
+export const firstSentence = (message: string): string => message.split(/\. (?=[A-Z`])/, 1)[0] ?? message
+
+/** No server answered: where it is another's fault than a missing server's (it refuses us, the URL is none), the error itself says what to do. */
+export const unreachable = (error: ContractError | CliFailure): Check => {
+  const detail = firstSentence(error.message)
+  const said = error.message.slice(detail.length + 2)
+  return problem(
+    "nats",
+    detail,
+    error._tag === "CliFailure"
+      ? error.fix ?? "correct the command line."
+      : detail.startsWith("no NATS server") || said === ""
+      ? "start one with `heddle dev`, or name it: --nats URL."
+      : said
+  )
+}
 
 /** What the streams lack, from what the server has under their names. */
 export const streamChecks = (
@@ -170,7 +196,7 @@ const mesh = Effect.gen(function*() {
     checks.push(
       problem(
         "jetstream",
-        level.failure.message,
+        firstSentence(level.failure.message),
         "code" in level.failure && level.failure.code === "Unsupported"
           ? `stop the server, start ${ServerVersion.least} or newer on the same store.`
           : "turn JetStream on (`jetstream {}` in the server's configuration) and restart the server."
@@ -199,7 +225,7 @@ const mesh = Effect.gen(function*() {
     checks.push(
       problem(
         "members",
-        `nobody answers ${Subject.rpc.memberList}: ${members.failure.message}`,
+        firstSentence(members.failure.message),
         "`heddle serve failover`, or `heddle dev` for everything."
       )
     )
@@ -210,7 +236,7 @@ const mesh = Effect.gen(function*() {
     checks.push(
       problem(
         "pools",
-        `nobody answers ${Subject.rpc.pools("list")}: ${pools.failure.message}`,
+        firstSentence(pools.failure.message),
         "`heddle serve pool-scheduler`, or `heddle dev` for everything."
       )
     )
@@ -224,10 +250,7 @@ export const run = (input: { readonly quiet: boolean }) =>
     const checks: Array<Check> = [nodeCheck(process.versions.node), yield* natsServerCheck]
     const reached = yield* Effect.result(Connection.provide(mesh))
     if (Result.isSuccess(reached)) checks.push(...reached.success)
-    else {
-      const { failure } = reached
-      checks.push(problem("nats", failure.message, "start one with `heddle dev`, or name it: --nats URL."))
-    }
+    else checks.push(unreachable(reached.failure))
     const told = input.quiet ? checks.filter((check) => check.state === "problem") : checks
     if (output.format === "table") {
       for (const { check, detail, fix, state } of told) {
