@@ -1,15 +1,14 @@
 /**
  * The files of the Helm chart that are made of something else: what `npm run chart` writes and its test compares with.
  *
- * Keeps true: rights and definitions in the chart are the files of infra/crds, byte for byte; `values.schema.json` is Values.ts in draft-07, the only dialect that Helm 3 and 4
- * both enforce, and closed (a misspelt value is an error); the table in the chart's README has every value with its default.
+ * Keeps true: `values.schema.json` is Values.ts in draft-07, the only dialect that Helm 3 and 4 both enforce, and closed (a misspelt value is an error); the table in the chart's
+ * README has every value with its default. Rights, definitions, dashboards and alerts are not made: `files/` has links to infra/crds and infra/grafana, which Helm follows.
  */
 import * as JsonSchema from "effect/JsonSchema"
 import * as Schema from "effect/Schema"
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import * as Yaml from "yaml"
-import * as Crd from "../crds/Crd.ts"
 import * as Comments from "../docs/Comments.ts"
 import { cell, code, isJson, type Json } from "../docs/TypeText.ts"
 import * as Values from "./Values.ts"
@@ -125,21 +124,9 @@ const readme = (): string => {
   return `${text.slice(0, from)}${begin}\n\n${table()}\n\n${text.slice(to)}`
 }
 
-/** Copies of a folder's files with these endings; nothing when there is no such folder. */
-const copies = (from: string, to: string, endings: RegExp): ReadonlyArray<readonly [string, string]> =>
-  existsSync(join(root, from))
-    ? readdirSync(join(root, from)).filter((name) => endings.test(name)).sort().map((name) =>
-      [`${folder}/files/${to}/${name}`, readFileSync(join(root, from, name), "utf8")] as const
-    )
-    : []
-
 /** Path from the checkout's root -> what the file is to hold. */
 export const files = (): ReadonlyMap<string, string> =>
   new Map([
     [`${folder}/values.schema.json`, `${JSON.stringify(schema(), null, 2)}\n`],
-    [`${folder}/README.md`, readme()],
-    [`${folder}/files/rbac.yaml`, readFileSync(join(root, "infra/crds/rbac.yaml"), "utf8")],
-    ...[...Crd.files()].map(([path, text]) => [`${folder}/files/crds/${path.split("/").at(-1) ?? ""}`, text] as const),
-    ...copies("infra/grafana", "dashboards", /\.json$/),
-    ...copies("infra/grafana", "rules", /\.ya?ml$/)
+    [`${folder}/README.md`, readme()]
   ])

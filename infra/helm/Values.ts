@@ -390,6 +390,8 @@ export const Gateway = Schema.Struct({
   enabled: optional(Schema.Boolean),
   /** Secret with the token that callers of the API show; open to everybody who reaches it when empty. */
   token: optional(KeyOf),
+  /** Origins of web sites that may ask beside its own (`https://heddle.example.com`): of a proxy that changes the name of the host. */
+  origins: optional(Texts),
   /** Its Service. */
   service: optional(Service),
   /** Its Ingress. */

@@ -3,7 +3,7 @@
  */
 import { assert, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { readdirSync, readFileSync } from "node:fs"
+import { lstatSync, readdirSync, readFileSync, realpathSync } from "node:fs"
 import { join } from "node:path"
 import { parse } from "yaml"
 import { root } from "../../infra/bootstrap/nats-server.mjs"
@@ -18,12 +18,26 @@ it.each([...Chart.files()].map(([path, text]) => ({ path, text })))("$path is wh
   assert.strictEqual(read(path), text, "npm run chart, and commit the result")
 })
 
-it("files/ holds nothing else", () => {
-  const there = readdirSync(join(chart, "files"), { recursive: true, withFileTypes: true }).filter((one) =>
-    one.isFile()
+it("files/ are links to what they are: rights, definitions, dashboards, alerts", () => {
+  const files = join(chart, "files")
+  const own = (folder: string, pattern: RegExp) =>
+    readdirSync(join(root, folder)).filter((name) => pattern.test(name)).map((name) => `${folder}/${name}`)
+  const targets = [
+    ...own("infra/crds", /^heddle\.dev_.*\.yaml$/),
+    ...own("infra/grafana", /\.json$|^alerts\.yaml$/),
+    "infra/crds/rbac.yaml"
+  ]
+  const links = Object.fromEntries(
+    targets.map((target) => [target === "infra/crds/rbac.yaml" ? "rbac.yaml" : target.slice("infra/".length), target])
   )
-    .map((one) => join(one.parentPath, one.name).slice(root.length + 1))
-  assert.sameMembers(there, [...Chart.files().keys()].filter((path) => path.includes("/files/")))
+  const there = readdirSync(files, { recursive: true, encoding: "utf8" }).filter((name) =>
+    !lstatSync(join(files, name)).isDirectory()
+  )
+  assert.sameMembers(there, Object.keys(links), "link what was added (ln -s), remove what is gone")
+  for (const [link, target] of Object.entries(links)) {
+    assert.isTrue(lstatSync(join(files, link)).isSymbolicLink(), link)
+    assert.strictEqual(realpathSync(join(files, link)), join(realpathSync(root), target))
+  }
 })
 
 it("chart and application have the version of package.json", () => {

@@ -332,6 +332,32 @@ describe.skipIf(helms.length === 0)("with the newest Helm", () => {
     assert.strictEqual(hpa.spec.metrics[0].resource.target.averageUtilization, 70)
   })
 
+  it("dashboards and alerts are those of infra/grafana, for who picks them up", async () => {
+    const folder = join(root, "infra/grafana")
+    const objects = await render(helm, "--values", valuesOf("monitoring"))
+    const dashboards = readdirSync(folder).filter((name) => name.endsWith(".json"))
+    assert.isAbove(dashboards.length, 0)
+    const shown = ofKind(objects, "ConfigMap").flatMap((one) => {
+      assert.strictEqual(one.metadata.labels["grafana_dashboard"], "1")
+      return Object.entries<string>(one.data)
+    })
+    assert.sameMembers(shown.map(([name]) => name), dashboards)
+    for (const [name, text] of shown) {
+      assert.deepStrictEqual(JSON.parse(text), JSON.parse(readFileSync(join(folder, name), "utf8")))
+    }
+    const rules = readdirSync(folder).filter((name) => name.endsWith("alerts.yaml"))
+    const told = ofKind(objects, "PrometheusRule")
+    assert.deepStrictEqual(
+      told.map((one) => one.spec),
+      rules.map((name) => parse(readFileSync(join(folder, name), "utf8")).spec)
+    )
+    for (const one of told) assert.strictEqual(one.metadata.labels["release"], "prometheus")
+    const none = await withValues(helm, {})
+    for (const kind of ["ConfigMap", "PrometheusRule", "PodMonitor", "ServiceMonitor"]) {
+      assert.deepStrictEqual(ofKind(none, kind), [], kind)
+    }
+  })
+
   it("what is added is there, with its templates expanded", async () => {
     const objects = await render(helm, "--values", valuesOf("keda"))
     const own = container(objects, "task-executor")
