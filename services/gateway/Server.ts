@@ -10,6 +10,7 @@ import * as ByteSize from "effect/ByteSize"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerError from "effect/http/HttpServerError"
@@ -349,10 +350,15 @@ export const serve = (options: ServerOptions): Effect.Effect<Server, ContractErr
         Deferred.doneUnsafe(ending, Effect.fail(shuttingDown))
         for (const outbox of outboxes) outbox.end(shuttingDown.message)
         http.close()
-        yield* Effect.callback<void>((resume) => {
+        const idled = Effect.callback<void>((resume) => {
           idle = () => resume(Effect.void)
           if (open === 0) idle()
-        }).pipe(Effect.timeoutOption(drainMs), Effect.interruptible)
+        })
+        // in a fiber of its own: this one has been interrupted, so that nothing that can be interrupted waits in it
+        yield* Effect.flatMap(
+          Effect.forkDetach(Effect.interruptible(Effect.timeoutOption(idled, drainMs))),
+          Fiber.await
+        )
         // keep-alive ones, and those whose client does not read
         http.closeAllConnections()
       })
