@@ -51,11 +51,15 @@ export class Cache<A extends Versioned> {
     return isNews
   }
 
-  /** The watch, or an answer that proves it, says that this object is gone. `undefined`: that was known. */
+  /**
+   * The watch says that this object was gone from here at this version: deleted, or selected no more. `undefined`: that was known, or it is here again since then (a watch that is behind a
+   * list tells of both later).
+   */
   gone(uid: string, version: number): A | undefined {
     const known = this.items.get(uid)
-    if (known !== undefined) this.items.delete(uid)
     this.progressed(version)
+    if (known === undefined || known.version > version) return undefined
+    this.items.delete(uid)
     return known
   }
 

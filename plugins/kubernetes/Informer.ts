@@ -1,13 +1,13 @@
 /**
- * A collection of objects kept up to date: a list, then a watch from its version, for as long as the scope lives.
+ * A collection of objects, or a part of one, kept up to date: a list, then a watch from its version, for as long as the scope lives.
  *
- * Keeps true: a watch that ends goes on at the version of its last event or bookmark, so nothing is missed; one whose version has expired (410) begins with a list; one that
- * says nothing for longer than bookmarks come apart is cut and begun again; failures back off with jitter and `Retry-After` is obeyed. What is learned goes through `Cache`.
- * The client library's informer does none of: bookmarks, silence, back-off, paged lists. Follows docs/design/kubernetes.md, "Watching".
+ * Keeps true: the state is that of a complete list and of everything that the watch (`WatchFeed`, its own or one that it shares) has told since; after a hole in the watch it lists before
+ * the hole is told. What is learned goes through `Cache`. The client library's informer does none of: bookmarks, silence, back-off, paged lists, parts.
+ * Follows docs/design/kubernetes.md, "Watching".
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Random from "effect/Random"
+import * as Latch from "effect/Latch"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -18,12 +18,15 @@ import { Cache, type Versioned } from "./Cache.ts"
 import { failed } from "./Cluster.ts"
 import { at, listAt, textAt } from "./Json.ts"
 import * as ResourceVersion from "./ResourceVersion.ts"
+import * as WatchFeed from "./WatchFeed.ts"
 
 export interface InformerOptions<A extends Versioned> {
   readonly client: Api
   /** Of the collection: `/api/v1/namespaces/default/pods`. */
   readonly path: string
   readonly labelSelector?: string
+  /** Whose watch it shares, and under which key its part stands there; joined for as long as the scope of `make` lives. Undefined: a watch of its own. */
+  readonly shared?: { readonly feed: WatchFeed.WatchFeed; readonly key: string } | undefined
   /** `undefined`: an object that cannot be used; it is left out and told by `damaged`. */
   readonly read: (object: unknown) => A | undefined
   readonly changed: (item: A) => void
@@ -35,25 +38,14 @@ export interface InformerOptions<A extends Versioned> {
 
 /** Units in the names. */
 export const defaults = {
+  ...WatchFeed.defaults,
   pageSize: 500,
-  /** A bookmark comes about every minute; twice that without a word and the watch is dead. */
-  silenceMs: 130_000,
-  /** The server ends a watch after a time between this and twice this. */
-  watchMs: 240_000,
-  backOffMinMs: 200,
-  backOffMaxMs: 30_000,
   /** Even if nothing asks for it, all is listed again after this time. */
   resyncMs: 600_000
 } as const
 
-interface WatchEnd {
-  /** The version to go on from; `undefined`: list first. */
-  readonly from: string | undefined
-  readonly reason: string
-  /** Ended as watches do, having worked. */
-  readonly isOrderly: boolean
-  readonly retryAfterMs: number
-}
+/** Events that are kept during a list. */
+const keptMax = 10_000
 
 interface Pages {
   readonly objects: ReadonlyArray<unknown>
@@ -65,17 +57,57 @@ interface Pages {
 export class Informer<A extends Versioned> {
   readonly cache = new Cache<A>()
   private readonly options: InformerOptions<A> & { readonly [K in keyof typeof defaults]: number }
+  private readonly feed: WatchFeed.WatchFeed
   private readonly listing = Semaphore.makeUnsafe(1)
-  private isSynced = false
-  private isWatching = false
+  private readonly part: WatchFeed.Part = {
+    event: (object, isDeleted, version) => {
+      if (this.isSynced) this.event(object, isDeleted, version)
+      else this.keep(() => this.event(object, isDeleted, version))
+    },
+    left: (uid, version) => {
+      if (this.isSynced) this.gone(uid, version)
+      else this.keep(() => this.gone(uid, version))
+    },
+    lost: (reason) => {
+      // Told by the feed until then; where it begins again is another matter.
+      if (this.listedEpoch === this.feed.epoch - 1) this.cache.progressed(this.feed.seen)
+      this.hole ??= reason
+      this.stale.openUnsafe()
+    }
+  }
+  /** Something may be missing: `run` lists. */
+  private readonly stale = Latch.makeUnsafe(true)
+  /** Why, if it was complete before. */
+  private hole: string | undefined = undefined
+  /** The feed's epoch in which its latest complete list of the latest state began. */
+  private listedEpoch = -1
   private listedAt = 0
   private wantedVersion = 0
-  /** Lists and watches made so far, for tests and the log. */
+  /** Told by the watch while the list that makes this complete is under way: nothing is known of what was before them until it is there. */
+  private kept: Array<() => void> | undefined = undefined
+  /** Lists made so far, for tests and the log. */
   lists = 0
-  watches = 0
 
   constructor(options: InformerOptions<A> & Partial<{ readonly [K in keyof typeof defaults]: number }>) {
     this.options = { ...defaults, ...options }
+    const { shared } = options
+    this.feed = shared?.feed ?? new WatchFeed.WatchFeed({ ...this.options, partOf: () => "" })
+    if (shared === undefined) this.feed.join("", this.part)
+  }
+
+  /** Watches made so far, by all who share it. */
+  get watches(): number {
+    return this.feed.watches
+  }
+
+  /** Of one that shares its watch: before anything else, and for as long as it is used. */
+  get joined(): Effect.Effect<void, never, Scope.Scope> {
+    return Effect.suspend(() => {
+      const { shared } = this.options
+      if (shared === undefined) return Effect.void
+      const leave = shared.feed.join(shared.key, this.part)
+      return Effect.addFinalizer(() => Effect.sync(leave))
+    })
   }
 
   /** Our own write has made this version: a view that does not reach it yet is stale. */
@@ -105,34 +137,63 @@ export class Informer<A extends Versioned> {
     })
   }
 
-  /** Lists, then watches for ever. A failure to list is told by `current` and tried again here. */
+  /** Lists whenever something may be missing, and watches, for ever. A failure to list is told by `current` and tried again here. */
   get run(): Effect.Effect<never, never, Scope.Scope> {
-    return Effect.gen({ self: this }, function*() {
-      let from: string | undefined
-      let isListWanted = !this.isSynced
-      let gap: string | undefined
+    const keep = Effect.gen({ self: this }, function*() {
       let failures = 0
       for (;;) {
-        if (isListWanted) {
-          const listed = yield* Effect.result(this.list(() => gap !== undefined || !this.isSynced, undefined))
+        yield* this.stale.await
+        if (!this.isSynced) {
+          const listed = yield* Effect.result(this.list(() => !this.isSynced, undefined))
           if (Result.isFailure(listed)) {
             yield* Effect.logWarning(listed.failure.message)
-            yield* this.backOff(failures++, 0)
-            continue
+            yield* WatchFeed.backOff(this.options, failures++, 0)
           }
-          // Told after the list: whoever now asks for everything gets what was missed.
-          if (gap !== undefined) this.options.gap(gap)
-          gap = undefined
+          continue
         }
-        const end: WatchEnd = yield* this.watch(from ?? String(this.cache.seen))
-        this.isWatching = false
-        from = end.from
-        isListWanted = from === undefined
-        if (isListWanted) gap = end.reason
-        if (end.isOrderly) failures = 0
-        else yield* this.backOff(failures++, end.retryAfterMs)
+        failures = 0
+        this.stale.closeUnsafe()
+        // Told after the list: whoever now asks for everything gets what was missed.
+        const { hole } = this
+        this.hole = undefined
+        if (hole !== undefined) this.options.gap(hole)
       }
     })
+    return this.options.shared === undefined ? Effect.raceFirst(this.feed.run, keep) : keep
+  }
+
+  // ---------------------------------------------------------------- what the watch tells
+
+  /** For after the list; before one has begun, it will show what this tells. */
+  private keep(tell: () => void): void {
+    this.kept?.push(tell)
+    if (this.kept !== undefined && this.kept.length > keptMax) this.kept = undefined
+  }
+
+  private event(object: unknown, isDeleted: boolean, version: number): void {
+    const { changed, damaged, read } = this.options
+    // The echo of a write of our own, whose answer has told the same already: most of what a busy pool's watch tells.
+    const known = this.cache.get(textAt(object, "metadata", "uid") ?? "")
+    if (!isDeleted && known !== undefined && version <= known.version) return this.cache.progressed(version)
+    const item = read(object)
+    if (item === undefined) {
+      this.cache.progressed(version)
+      return damaged(object)
+    }
+    if (isDeleted) this.gone(item.uid, version)
+    else if (this.cache.watched(item)) changed(item)
+  }
+
+  private gone(uid: string, version: number): void {
+    const known = this.cache.gone(uid, version)
+    if (known !== undefined) this.options.removed(known)
+  }
+
+  // ---------------------------------------------------------------- lists
+
+  /** Complete: a list of the latest state began after the watch, or the watch at it. */
+  private get isSynced(): boolean {
+    return this.listedEpoch === this.feed.epoch
   }
 
   private isDue(now: number): boolean {
@@ -140,29 +201,30 @@ export class Informer<A extends Versioned> {
   }
 
   private isFresh(now: number): boolean {
-    return !this.isDue(now) && this.isWatching && this.cache.seen >= this.wantedVersion
-  }
-
-  private backOff(failures: number, atLeastMs: number): Effect.Effect<void> {
-    const { backOffMaxMs, backOffMinMs } = this.options
-    return Effect.flatMap(
-      Random.next,
-      (random) =>
-        Effect.sleep(
-          Math.max(atLeastMs, Math.min(backOffMinMs * 2 ** Math.min(failures, 20), backOffMaxMs)) * (1 + random / 2)
-        )
-    )
+    return !this.isDue(now) && this.feed.isWatching &&
+      Math.max(this.cache.seen, this.feed.seen) >= this.wantedVersion
   }
 
   /** One list at a time; whoever has waited for another one looks again whether there is need. `atLeast`: any state of this version or later will do. */
   private list(isNeeded: () => boolean, atLeast: number | undefined): Effect.Effect<void, ProviderError> {
-    return this.listing.withPermits(1)(Effect.suspend(() => isNeeded() ? this.listNow(atLeast) : Effect.void))
+    const { feed } = this
+    return this.listing.withPermits(1)(Effect.suspend(() => {
+      if (!isNeeded()) return Effect.void
+      if (feed.hasBegun) return this.listIn(feed.epoch, atLeast)
+      // The watch begins at the list of one of those who share it; the others list when it has.
+      return feed.beginning.withPermits(1)(Effect.suspend(() => this.listIn(feed.epoch, undefined)))
+    }))
   }
 
-  private listNow(atLeast: number | undefined): Effect.Effect<void, ProviderError> {
+  /** `epoch`: as it is now, at the beginning. */
+  private listIn(epoch: number, atLeast: number | undefined): Effect.Effect<void, ProviderError> {
     return Effect.gen({ self: this }, function*() {
       const { changed, path, read, removed } = this.options
+      const { feed } = this
       this.lists++
+      const wasSynced = this.isSynced
+      if (wasSynced) this.cache.progressed(feed.seen)
+      else this.kept = []
       const seenBefore = this.cache.seen
       let pages = yield* this.pages(this.options.pageSize, atLeast)
       // A continue token expired between two pages, or the server's cache is behind: all at once, and the latest.
@@ -174,12 +236,20 @@ export class Informer<A extends Versioned> {
         if (item === undefined) this.options.damaged(object)
         else items.push(item)
       }
-      const changes = this.cache.listed(items, pages.version, pages.isLatest ? seenBefore : undefined)
-      this.isSynced = true
+      // From here on nothing is told in between.
       this.listedAt = yield* Clock.currentTimeMillis
+      const changes = this.cache.listed(items, pages.version, pages.isLatest ? seenBefore : undefined)
+      const { kept } = this
+      this.kept = undefined
+      if (pages.isLatest) {
+        feed.begin(pages.version, epoch)
+        // Too much was told meanwhile to be kept: not complete, once more.
+        if (wasSynced || kept !== undefined) this.listedEpoch = epoch
+      }
       if (pages.isLatest && pages.version < this.wantedVersion) this.wantedVersion = pages.version
       for (const item of changes.removed) removed(item)
       for (const item of changes.changed) changed(item)
+      if (this.isSynced && kept !== undefined) { for (const tell of kept) tell() }
     })
   }
 
@@ -229,95 +299,6 @@ export class Informer<A extends Versioned> {
         (answer) => resume(Effect.succeed(Answer.verdict(answer)))
       )
       return Effect.sync(abort)
-    })
-  }
-
-  private watch(from: string): Effect.Effect<WatchEnd> {
-    return Effect.gen({ self: this }, function*() {
-      const { client, labelSelector, path, read, silenceMs, watchMs } = this.options
-      const clock = yield* Clock.Clock
-      const timeoutSeconds = Math.round((watchMs / 1_000) * (1 + (yield* Random.next)))
-      let version = from
-      let heardAt = clock.currentTimeMillisUnsafe()
-      const startedAt = heardAt
-      let isHeard = false
-      this.watches++
-      const watching = Effect.callback<WatchEnd>((resume) => {
-        let isEnded = false
-        const end = (ended: WatchEnd): void => {
-          if (isEnded) return
-          isEnded = true
-          watch.close()
-          resume(Effect.succeed(ended))
-        }
-        const watch = client.watch(path, {
-          watch: 1,
-          allowWatchBookmarks: true,
-          resourceVersion: from,
-          labelSelector,
-          timeoutSeconds
-        }, {
-          // A watch of a quiet collection says nothing for a minute.
-          opened: () => {
-            this.isWatching = true
-          },
-          event: (event) => {
-            if (isEnded) return
-            heardAt = clock.currentTimeMillisUnsafe()
-            isHeard = true
-            const object = at(event, "object")
-            const type = at(event, "type")
-            if (type === "ERROR") {
-              const code = at(object, "code")
-              const reason = `the watch was ended by the server: ${textAt(object, "message") ?? String(code)}`
-              const isExpired = code === 410 || at(object, "reason") === "Expired" || at(object, "reason") === "Gone"
-              return end({ from: isExpired ? undefined : version, reason, isOrderly: false, retryAfterMs: 0 })
-            }
-            const text = textAt(object, "metadata", "resourceVersion")
-            const now = ResourceVersion.parse(text)
-            if (text === undefined || now === undefined) {
-              return end({ from: undefined, reason: "an event without a version", isOrderly: false, retryAfterMs: 0 })
-            }
-            version = text
-            if (type === "BOOKMARK") return this.cache.progressed(now)
-            // The echo of a write of our own, whose answer has told the same already: most of what a busy pool's watch tells.
-            const known = this.cache.get(textAt(object, "metadata", "uid") ?? "")
-            if (type !== "DELETED" && known !== undefined && now <= known.version) return this.cache.progressed(now)
-            const item = read(object)
-            if (item === undefined) {
-              this.cache.progressed(now)
-              return this.options.damaged(object)
-            }
-            if (type === "DELETED") {
-              const known = this.cache.gone(item.uid, now)
-              if (known !== undefined) this.options.removed(known)
-            } else if (this.cache.watched(item)) this.options.changed(item)
-          },
-          ended: (answer) => {
-            const verdict = Answer.verdict(answer)
-            if (verdict._tag === "Expired") {
-              return end({ from: undefined, reason: verdict.message, isOrderly: false, retryAfterMs: 0 })
-            }
-            end({
-              from: version,
-              reason: verdict._tag === "Done" ? "ended" : verdict.message,
-              isOrderly: answer._tag === "Lost" && (isHeard || clock.currentTimeMillisUnsafe() - startedAt > 1_000),
-              retryAfterMs: verdict._tag === "Later" ? verdict.afterMs : 0
-            })
-          }
-        })
-        return Effect.sync(() => watch.close())
-      })
-      const silent = Effect.gen(function*() {
-        for (;;) {
-          const leftMs = heardAt + silenceMs - clock.currentTimeMillisUnsafe()
-          if (leftMs <= 0) break
-          yield* Effect.sleep(leftMs)
-        }
-        // What it had to tell may be lost for good: what is true is listed.
-        return { from: undefined, reason: "the watch was silent", isOrderly: false, retryAfterMs: 0 } as const
-      })
-      return yield* Effect.raceFirst(watching, silent)
     })
   }
 }

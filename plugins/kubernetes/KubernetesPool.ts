@@ -44,11 +44,13 @@ import { type JsonObject, textAt } from "./Json.ts"
 import { annotation, label, podName, selectorOf } from "./Names.ts"
 import * as Pod from "./Pod.ts"
 import { type Agents, PodAgents } from "./PodAgents.ts"
+import * as PodFeeds from "./PodFeeds.ts"
 import * as PodPatch from "./PodPatch.ts"
 import { type Pending, PodRequests, podsPath, type Runtime } from "./PodRequests.ts"
 import { PodResets, type ResetHook } from "./PodResets.ts"
 import type * as PoolObject from "./PoolObject.ts"
 import { StatusTeller } from "./StatusTeller.ts"
+import type { WatchFeed } from "./WatchFeed.ts"
 
 export interface KubernetesPoolOptions {
   readonly client: Api
@@ -56,6 +58,8 @@ export interface KubernetesPoolOptions {
   readonly config: Config
   readonly namespace: string
   readonly resetHook: ResetHook
+  /** The watch of the pods of all pools of this namespace. */
+  readonly feed: WatchFeed
   /** Of pools in agent mode. */
   readonly agents?: Agents | undefined
   /** Of the informer, for tests. */
@@ -101,6 +105,7 @@ export class KubernetesPool implements ProviderPool {
       client: options.client,
       path: podsPath(options.namespace),
       labelSelector: selectorOf(options.context.pool),
+      shared: { feed: options.feed, key: PodFeeds.keyOf(options.context.pool) },
       read: Pod.read,
       changed: (pod) => this.changed(pod),
       removed: (pod) => this.removed(pod),
@@ -509,6 +514,7 @@ export const make = (options: KubernetesPoolOptions): Effect.Effect<KubernetesPo
     const clock = yield* Clock.Clock
     const fork = yield* FiberSet.makeRuntime<never, void, never>()
     const pool = new KubernetesPool(options, { now: () => clock.currentTimeMillisUnsafe(), fork })
+    yield* pool.informer.joined
     yield* pool.servingAgents
     return pool
   })

@@ -13,6 +13,7 @@ import type { Cluster } from "./Cluster.ts"
 import { Config, problems } from "./Config.ts"
 import * as KubernetesPool from "./KubernetesPool.ts"
 import { isDnsLabel, isLabelValue, labelsProblem } from "./Names.ts"
+import * as PodFeeds from "./PodFeeds.ts"
 import type { ResetHook } from "./PodResets.ts"
 
 const noExec = "this heddle cannot run processes in pods yet: reach the sandbox by its address"
@@ -52,6 +53,7 @@ export interface ProviderOptions {
 
 export const make = (options: ProviderOptions): PoolProvider.PoolProvider => {
   const { cluster, connect, informer, prepare, resetHook } = options
+  const feeds = PodFeeds.make(informer)
   const configProblems = (config: Config): ReadonlyArray<Problem> => {
     const found = problems(config)
     return config.reset.method === "exec" && resetHook === undefined
@@ -95,6 +97,7 @@ export const make = (options: ProviderOptions): PoolProvider.PoolProvider => {
         const client = yield* cluster.client
         return yield* KubernetesPool.make({
           client,
+          feed: yield* feeds.of(client, namespace),
           context,
           config,
           namespace,

@@ -11,6 +11,7 @@ import type {
   ClaimOutcome,
   CreateOutcome,
   DeleteOutcome,
+  PoolProvider,
   ProviderError,
   ProviderPool,
   ReadBackOutcome,
@@ -155,14 +156,20 @@ export const reach = (options: WorldOptions): Cluster.Cluster => {
   return { client: Effect.map(cluster.client, between) }
 }
 
-/** An open pool, watched; not listed yet. */
-export const opened = (options: WorldOptions): Effect.Effect<World, ProviderError, Scope.Scope> =>
+/** As one process has it, for all of its pools. */
+export const providerOf = (options: WorldOptions): PoolProvider =>
+  Provider.make({
+    cluster: reach(options),
+    ...(options.informer === undefined ? {} : { informer: options.informer }),
+    ...(options.resetHook === undefined ? {} : { resetHook: options.resetHook })
+  })
+
+/** An open pool, watched; not listed yet. `provider`: of a process that has other pools too. */
+export const opened = (
+  options: WorldOptions,
+  provider: PoolProvider = providerOf(options)
+): Effect.Effect<World, ProviderError, Scope.Scope> =>
   Effect.gen(function*() {
-    const provider = Provider.make({
-      cluster: reach(options),
-      ...(options.informer === undefined ? {} : { informer: options.informer }),
-      ...(options.resetHook === undefined ? {} : { resetHook: options.resetHook })
-    })
     const pool = yield* provider.open({
       pool: { namespace: Namespace.make("default"), name: PoolName.make(options.pool ?? "web") },
       sessionId: SessionId.make(options.session ?? 1),
@@ -176,8 +183,11 @@ export const opened = (options: WorldOptions): Effect.Effect<World, ProviderErro
   })
 
 /** The same, listed, as its owner has it. */
-export const make = (options: WorldOptions): Effect.Effect<World, ProviderError, Scope.Scope> =>
-  Effect.tap(opened(options), (world) =>
+export const make = (
+  options: WorldOptions,
+  provider?: PoolProvider
+): Effect.Effect<World, ProviderError, Scope.Scope> =>
+  Effect.tap(opened(options, provider), (world) =>
     Effect.map(world.pool.list, (states) => {
       for (const state of states) world.observe({ _tag: "Upsert", state })
     }))

@@ -3,7 +3,9 @@
  * of its contract is in provider.test.ts, which runs on a real API server too.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type { Api } from "../../../plugins/kubernetes/ApiClient.ts"
 import { ApiServer, type ApiServerOptions } from "../../../shared/testing/kube/ApiServer.ts"
 import * as Pod from "../../../shared/testing/kube/Pod.ts"
@@ -65,6 +67,38 @@ describe("on the double only: writes", () => {
         refused = yield* world.claim(b!, "c2")
       }
       assert.deepInclude(refused, { _tag: "HardError", everySandbox: true })
+    }))
+
+  it.live("a write that was given up while it waits to be sent again is never sent again", () =>
+    Effect.gen(function*() {
+      const running = yield* server()
+      const sent: Array<string> = []
+      const refused = yield* Deferred.make<void>()
+      const world = yield* make({
+        url: running.url,
+        between: (api) => {
+          const counting = counted(sent)(api)
+          return {
+            ...counting,
+            send: (lane, request, done) =>
+              counting.send(lane, request, (answer) => {
+                done(answer)
+                if (answer._tag === "Answered" && answer.status === 429) Deferred.doneUnsafe(refused, Effect.void)
+              })
+          }
+        }
+      })
+      yield* world.create("a")
+      const [idle] = yield* world.inPhase("Idle")
+      sent.length = 0
+      running.cluster.faults.once({ refusal: Refusal.tooManyRequests(1) })
+      const claiming = yield* Effect.forkChild(world.claim(idle!, "c1"), { startImmediately: true })
+      yield* Deferred.await(refused)
+      assert.strictEqual((yield* world.readBack(idle!.sandbox.uid, "c1"))._tag, "NotOurs")
+      // Its second is over: it is told as not done, and the only other write was the read-back's.
+      assert.strictEqual((yield* Fiber.join(claiming))._tag, "HardError")
+      assert.deepStrictEqual(sent.filter((one) => one.startsWith("PATCH")), ["PATCH a", "PATCH a"])
+      assert.strictEqual(podsOf(running)[0]?.metadata.labels?.["heddle.dev/phase"], "Idle")
     }))
 
   it.live("an answer 5xx is neither yes nor no: the write may have taken effect, and the read-back finds it", () =>

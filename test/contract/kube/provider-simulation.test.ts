@@ -12,7 +12,6 @@ import * as FiberSet from "effect/FiberSet"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
-import type { Api } from "../../../plugins/kubernetes/ApiClient.ts"
 import * as Provider from "../../../plugins/kubernetes/Provider.ts"
 import * as Timeline from "../../../plugins/simulated/Timeline.ts"
 import * as AlarmClock from "../../../services/pool-scheduler/AlarmClock.ts"
@@ -21,89 +20,8 @@ import { ClaimId, Namespace, PoolName, type SandboxUid, SessionId } from "../../
 import { Cluster } from "../../../shared/testing/kube/Cluster.ts"
 import { seeded } from "../../../shared/testing/kube/KubeClock.ts"
 import * as Pod from "../../../shared/testing/kube/Pod.ts"
-import * as Rbac from "../../../shared/testing/kube/Rbac.ts"
-import * as Refusal from "../../../shared/testing/kube/Refusal.ts"
-import * as Route from "../../../shared/testing/kube/Route.ts"
 import { alternate, template } from "./ProviderWorld.ts"
-
-const queryText = (query: Readonly<Record<string, unknown>> | undefined): string =>
-  new URLSearchParams(
-    Object.entries(query ?? {}).flatMap(([key, value]) =>
-      value === undefined ? [] : [[key, String(value)] as [string, string]]
-    )
-  ).toString()
-
-/** The provider's way to the cluster without HTTP: answers come in turns of their own, as from a socket. */
-const reach = (
-  cluster: Cluster,
-  after: (ms: number, run: () => void) => void,
-  note: (line: string) => void,
-  doomed: Set<string>
-): Api => ({
-  send: (_lane, request, done) => {
-    let isDone = false
-    const finish = (answer: Parameters<typeof done>[0]): void => {
-      if (isDone) return
-      isDone = true
-      note(
-        `  ${request.method} ${request.path.split("/pods")[1] ?? ""}: ${
-          answer._tag === "Answered" ? answer.status : answer.reason
-        }`
-      )
-      after(0, () => done(answer))
-    }
-    if (request.method === "DELETE") doomed.add(request.path.split("/pods/")[1] ?? "")
-    const found = Route.route(
-      request.method,
-      request.path,
-      queryText(request.query),
-      request.contentType,
-      cluster.find
-    )
-    if (found._tag === "Discovery") throw new Error(`not a resource: ${request.path}`)
-    // What the server gets is what was sent, whatever becomes of the sender's objects.
-    const body: unknown = request.body === undefined ? undefined : JSON.parse(JSON.stringify(request.body))
-    cluster.submit({ ...found.request, ...(body === undefined ? {} : { body }) }, Rbac.admin, (outcome) =>
-      finish(
-        outcome._tag === "Lost"
-          ? { _tag: "Lost", reason: "the connection broke" }
-          : {
-            _tag: "Answered",
-            status: outcome.code,
-            body: outcome.body,
-            retryAfterMs: outcome.retryAfterSeconds === undefined ? undefined : outcome.retryAfterSeconds * 1_000
-          }
-      ))
-    return () => finish({ _tag: "Lost", reason: "given up" })
-  },
-  watch: (path, query, handlers) => {
-    const found = Route.route("GET", path, queryText(query), undefined, cluster.find)
-    if (found._tag === "Discovery") throw new Error(`not a resource: ${path}`)
-    let isClosed = false
-    const tell = (run: () => void): void => after(0, () => isClosed || run())
-    try {
-      const watching = cluster.watch(found.request, Rbac.admin, {
-        event: (event) => tell(() => handlers.event(event)),
-        end: (isCut) => tell(() => handlers.ended({ _tag: "Lost", reason: isCut ? "cut" : "ended" }))
-      })
-      tell(handlers.opened)
-      return {
-        close: () => {
-          isClosed = true
-          watching.stop()
-        }
-      }
-    } catch (error) {
-      if (!(error instanceof Refusal.Refusal)) throw error
-      tell(() => handlers.ended({ _tag: "Answered", status: error.code, body: error.status, retryAfterMs: undefined }))
-      return {
-        close: () => {
-          isClosed = true
-        }
-      }
-    }
-  }
-})
+import { submitted } from "./SubmittedApi.ts"
 
 class Broken extends Error {}
 
@@ -180,7 +98,7 @@ const run = (seed: number) =>
         let isAlive = true
         yield* Effect.addFinalizer(() => Effect.sync(() => (isAlive = false)))
         const hears = (ms: number, run: () => void) => timeline.after(ms, () => isAlive && run())
-        const provider = Provider.make({ cluster: { client: Effect.succeed(reach(cluster, hears, note, doomed)) } })
+        const provider = Provider.make({ cluster: { client: Effect.succeed(submitted(cluster, hears, note, doomed)) } })
         const pool = yield* provider.open({
           pool: { namespace: Namespace.make("default"), name: PoolName.make("web") },
           sessionId: SessionId.make(session),

@@ -305,6 +305,25 @@ describe("claiming", () => {
   )
 })
 
+describe("rights", () => {
+  it.live(
+    "who may not write is told so as everybody's fault; a pod that has ended is gone even if it cannot be deleted",
+    () =>
+      Effect.gen(function*() {
+        const at = yield* staged
+        const owner = yield* at.pool({ session: 1 })
+        const [idle] = yield* at.idle(owner, "a")
+        const user = (verbs: ReadonlyArray<string>) =>
+          Effect.promise(() => cluster.user([{ apiGroups: [""], resources: ["pods"], verbs }], at.namespace))
+        const reader = yield* at.pool({ token: (yield* user(["get", "list", "watch"])).token })
+        assert.deepInclude<object>(yield* reader.claim(idle!, "c"), { _tag: "HardError", everySandbox: true })
+        yield* at.evict("a")
+        yield* reader.until("gone", () => reader.states.size === 0)
+      }),
+    testMs
+  )
+})
+
 describe("releasing", () => {
   const held = (config: Record<string, unknown>, more: Partial<WorldOptions> = {}) =>
     Effect.gen(function*() {
@@ -542,6 +561,48 @@ describe("watching", () => {
       isMute = false
       yield* at.idle(world, "b")
     }), testMs)
+
+  it.live(
+    "a repair list is answered from what is known while the watch stands and shows our own last write; else the server is asked, and every so often for the latest",
+    () =>
+      Effect.gen(function*() {
+        const at = yield* staged
+        const queries: Array<Readonly<Record<string, unknown>>> = []
+        let isMute = false
+        const held: Array<() => void> = []
+        const between = (api: Api): Api => ({
+          send: (lane, request, done) => {
+            if (request.method === "GET" && request.path.endsWith("/pods")) queries.push(request.query ?? {})
+            return api.send(lane, request, done)
+          },
+          watch: (path, query, handlers) =>
+            api.watch(path, query, {
+              ...handlers,
+              event: (event) => isMute ? void held.push(() => handlers.event(event)) : handlers.event(event)
+            })
+        })
+        const world = yield* at.pool({ between })
+        const [idle] = yield* at.idle(world, "a")
+        queries.length = 0
+        assert.strictEqual((yield* world.pool.list).length, 1)
+        assert.deepStrictEqual(queries, [])
+        isMute = true
+        const claimed = yield* world.claim(idle!, "c1")
+        assert.strictEqual((yield* world.pool.list)[0]?.claim?.claimId, "c1")
+        assert.deepInclude(queries[0], {
+          resourceVersion: claimed._tag === "Success" ? claimed.version : 0,
+          resourceVersionMatch: "NotOlderThan"
+        })
+        isMute = false
+        for (const tell of held) tell()
+        const often = yield* at.pool({ between, session: 2, informer: { resyncMs: 0 } })
+        queries.length = 0
+        yield* often.pool.list
+        assert.strictEqual(queries.length, 1)
+        assert.notProperty(queries[0], "resourceVersionMatch")
+      }),
+    testMs
+  )
 
   it.live("lists come in pages", () =>
     Effect.gen(function*() {

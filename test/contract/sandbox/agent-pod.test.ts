@@ -13,6 +13,7 @@ import * as AgentExec from "../../../plugins/kubernetes/AgentExec.ts"
 import * as Cluster from "../../../plugins/kubernetes/Cluster.ts"
 import { Config } from "../../../plugins/kubernetes/Config.ts"
 import * as KubernetesPool from "../../../plugins/kubernetes/KubernetesPool.ts"
+import * as PodFeeds from "../../../plugins/kubernetes/PodFeeds.ts"
 import * as PoolObject from "../../../plugins/kubernetes/PoolObject.ts"
 import * as Provider from "../../../plugins/kubernetes/Provider.ts"
 import * as AgentLinkOf from "../../../shared/jetstream/AgentLink.ts"
@@ -84,8 +85,10 @@ const opened = Effect.fnUntraced(function*(hasAgents = true) {
     function*(sessionId: number, times: { readonly ttlMs: number; readonly lateMs: number }) {
       const scope = yield* Scope.fork(yield* Effect.scope)
       const states = new Map<string, SandboxState>()
+      const client = yield* reachable.client
       const owner = yield* KubernetesPool.make({
-        client: yield* reachable.client,
+        client,
+        feed: yield* PodFeeds.make().of(client, "default"),
         context: { pool, sessionId: SessionId.make(sessionId), size: 2, labels: {}, startedAt: 0 },
         config: decodeConfig({ template, exec: "agent", agent: { natsUrl: server.url } }),
         namespace: "default",
