@@ -5,10 +5,14 @@
  * definition: the layout would take seconds there, and nobody reads crossings in such a graph.
  */
 import { dagre } from "d3-dag"
-import { type GraphTask, type Layout, nodeHeight, nodeWidth } from "./GraphPlaces.ts"
+import { type GraphTask, type Layout, nodeHeight, nodeWidth, type Point } from "./GraphPlaces.ts"
 const gapX = 56
 const gapY = 14
 export const simpleFrom = 400
+
+/** Edges leave a task in the middle of its right side and reach one in the middle of its left. */
+const exit = ({ x, y }: Point): Point => ({ x: x + nodeWidth / 2, y })
+const entry = ({ x, y }: Point): Point => ({ x: x - nodeWidth / 2, y })
 
 const edgesOf = (tasks: ReadonlyArray<GraphTask>) => {
   const names = new Set(tasks.map(({ name }) => name))
@@ -57,7 +61,7 @@ const layered = (tasks: ReadonlyArray<GraphTask>): Layout => {
       const b = places.get(to)
       return a === undefined || b === undefined
         ? []
-        : [{ from, to, points: [{ x: a.x + nodeWidth / 2, y: a.y }, { x: b.x - nodeWidth / 2, y: b.y }] }]
+        : [{ from, to, points: [exit(a), entry(b)] }]
     })
   }
 }
@@ -65,21 +69,30 @@ const layered = (tasks: ReadonlyArray<GraphTask>): Layout => {
 export const layout = (tasks: ReadonlyArray<GraphTask>): Layout => {
   if (tasks.length === 0) return { width: 0, height: 0, nodes: [], edges: [] }
   if (tasks.length >= simpleFrom) return layered(tasks)
+  // Laid out from top to bottom and turned afterwards.
   const graph = new dagre.graphlib.Graph()
-  graph.setGraph({ rankdir: "LR", nodesep: gapY, ranksep: gapX })
+  graph.setGraph({ rankdir: "TB", nodesep: gapY, ranksep: gapX })
   graph.setDefaultEdgeLabel(() => ({}))
-  for (const { name } of tasks) graph.setNode(name, { width: nodeWidth, height: nodeHeight })
+  for (const { name } of tasks) graph.setNode(name, { width: nodeHeight, height: nodeWidth })
   const edges = edgesOf(tasks)
   for (const { from, to } of edges) graph.setEdge(from, to)
   dagre.layout(graph)
-  const { height = nodeHeight, width = nodeWidth } = graph.graph()
+  const places = new Map(tasks.map(({ name }) => {
+    const { x: y = 0, y: x = 0 } = graph.node(name)
+    return [name, { name, x, y }]
+  }))
+  const { height: width = nodeWidth, width: height = nodeHeight } = graph.graph()
   return {
     width,
     height,
-    nodes: tasks.map(({ name }) => {
-      const { x = 0, y = 0 } = graph.node(name)
-      return { name, x, y }
-    }),
-    edges: edges.map(({ from, to }) => ({ from, to, points: graph.edge(from, to).points ?? [] }))
+    nodes: [...places.values()],
+    edges: edges.flatMap(({ from, to }) => {
+      const a = places.get(from)
+      const b = places.get(to)
+      if (a === undefined || b === undefined) return []
+      const between = (graph.edge(from, to).points ?? []).map(({ x, y }) => ({ x: y, y: x }))
+        .filter(({ x }) => x > exit(a).x + 1 && x < entry(b).x - 1)
+      return [{ from, to, points: [exit(a), ...between, entry(b)] }]
+    })
   }
 }

@@ -111,7 +111,7 @@ export const Definition = ({ name, namespace }: { readonly name: string; readonl
           </form>
           <Graph
             tasks={tasks}
-            stateOf={() => undefined}
+            stateOf={undefined}
             selected={undefined}
             hrefOf={() => write({ page: "definition", name, ...(namespace === undefined ? {} : { namespace }) })}
           />

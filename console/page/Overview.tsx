@@ -39,7 +39,7 @@ export const Overview = () => {
       </section>
       {failed.value === undefined || failed.value.items.length === 0 ? null : (
         <section>
-          <h2>Failed last</h2>
+          <h2>Last failures</h2>
           <RunTable runs={failed.value.items} />
         </section>
       )}

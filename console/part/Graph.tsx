@@ -41,7 +41,8 @@ const short = (text: string): string => text.length > 22 ? `${text.slice(0, 21)}
 
 export interface GraphProps {
   readonly tasks: ReadonlyArray<GraphTask & { readonly type: string }>
-  readonly stateOf: (name: string) => TaskAt | undefined
+  /** `undefined`: a graph that is not of a run. */
+  readonly stateOf: ((name: string) => TaskAt | undefined) | undefined
   readonly selected: string | undefined
   readonly hrefOf: (name: string) => string
 }
@@ -77,6 +78,7 @@ export const Graph = ({ hrefOf, selected, stateOf, tasks }: GraphProps) => {
       </div>
       <svg
         ref={frame}
+        style={{ height: `clamp(150px, ${1.2 * (layout.height + 2 * margin)}px, 60vh)` }}
         role="group"
         aria-label={`Graph of ${tasks.length} tasks`}
         onWheel={(event) => {
@@ -102,10 +104,12 @@ export const Graph = ({ hrefOf, selected, stateOf, tasks }: GraphProps) => {
         <g transform={`scale(${view.zoom}) translate(${view.x},${view.y})`}>
           {layout.edges.map(({ from, points, to }) => <path key={`${from}>${to}`} class="edge" d={pathOf(points)} />)}
           {layout.nodes.map(({ name, x, y }) => {
-            const task = stateOf(name)
+            const task = stateOf?.(name)
             const state = task?.state
             const items = task?.items
-            const note = items === undefined
+            const note = stateOf === undefined
+              ? types.get(name) ?? ""
+              : items === undefined
               ? wordOf(state) + (task !== undefined && task.attempts > 1 ? `, ${task.attempts} attempts` : "")
               : [...items].map(([each, count]) => `${count} ${wordOf(each)}`).join(", ")
             return (

@@ -106,6 +106,14 @@ export interface RecoveredShard {
   readonly entries: number
 }
 
+/** Written by a version whose checkpoints were others, or damaged: nothing of the shard is touched. */
+const unreadable = (shard: Shard, what: string) => (error: ContractError): ContractError =>
+  new ContractError({
+    code: error.code,
+    message:
+      `the checkpoint of shard ${shard} cannot be read (${what}: ${error.message}). Another version of heddle wrote it: run that version on this data, or this one on other data`
+  })
+
 const unavailable = (what: string) => (error: JetStreamFailed) =>
   new ContractError({ code: "Unavailable", message: `${what} could not be read: ${error.message}` })
 
@@ -148,7 +156,9 @@ export const recover = Effect.fn("Recovery.recover")(function*(
         heads.delete(shard)
         let isWhole = true
         if (Option.isSome(stored)) {
-          const head = yield* Effect.fromResult(decodeHead(stored.value.value))
+          const head = yield* Effect.fromResult(decodeHead(stored.value.value)).pipe(
+            Effect.mapError(unreadable(shard, "its head"))
+          )
           heads.set(shard, { head, revision: stored.value.revision })
           for (let page = 0; page < head.pages && isWhole; page++) {
             const text = yield* snapshots.get(pageKey(shard, head, page)).pipe(
@@ -156,7 +166,9 @@ export const recover = Effect.fn("Recovery.recover")(function*(
             )
             isWhole = Option.isSome(text)
             if (Option.isNone(text)) continue
-            const decoded = yield* Effect.fromResult(decodePage(text.value.value))
+            const decoded = yield* Effect.fromResult(decodePage(text.value.value)).pipe(
+              Effect.mapError(unreadable(shard, `page ${page}`))
+            )
             for (const one of decoded.instances) yield* restore(definitions, shard, one, buses, unrestored)
             for (const { instance } of decoded.unrestored ?? []) {
               yield* again(nats, definitions, shard, instance, buses, unrestored)

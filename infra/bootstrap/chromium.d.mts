@@ -1,0 +1,3 @@
+export const findChromium: () => string | undefined
+/** Whether there is one now. */
+export const installChromium: () => boolean

@@ -1,0 +1,2 @@
+/** Whether it had to be built. */
+export const buildConsole: (node: string) => boolean
