@@ -18,12 +18,11 @@ const deadlineMs = 600_000
 
 /** What stands in the image, but for packages. */
 const filesOf = (app: string): ReadonlyArray<string> =>
-  readdirSync(app).filter((name) => name !== "node_modules").flatMap((name) => [
-    name,
-    ...(lstatSync(join(app, name)).isDirectory()
-      ? readdirSync(join(app, name), { recursive: true, encoding: "utf8" })
-      : [])
-  ])
+  readdirSync(app).flatMap((name) =>
+    name === "node_modules" || !lstatSync(join(app, name)).isDirectory()
+      ? [name]
+      : readdirSync(join(app, name), { recursive: true, encoding: "utf8" }).map((inner) => join(name, inner))
+  )
 
 interface Container {
   readonly child: ChildProcess
