@@ -54,7 +54,7 @@ export function isAtLeast(version, least) {
 /** @param {string} path */
 async function versionOf(path) {
   try {
-    const { stdout } = await run(path, ["--version"], { timeout: 10_000 })
+    const { stdout } = await run(path, ["--version"], { timeout: 60_000 })
     return parseVersion(stdout)
   } catch {
     return undefined

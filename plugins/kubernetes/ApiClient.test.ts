@@ -5,7 +5,6 @@ import { afterEach } from "vitest"
 import type { Answer } from "./Answer.ts"
 import { ApiClient, connectionsMax, type Lane } from "./ApiClient.ts"
 
-const testMs = 60_000
 const servers: Array<Http.Server> = []
 const clients: Array<ApiClient> = []
 afterEach(async () => {
@@ -68,7 +67,7 @@ it("reads and watches that are not answered hold up no write: each has connectio
   ])
   assert.isAtMost(open.filter((one) => one.startsWith("GET /read")).length, connectionsMax.read)
   for (const watch of watches) watch.close()
-}, testMs)
+})
 
 it("at most 100 writes are under way at once, one on each connection, and the connections are used again", async () => {
   const waiting: Array<Http.ServerResponse> = []
@@ -96,7 +95,7 @@ it("at most 100 writes are under way at once, one on each connection, and the co
   )
   assert.isTrue(answers.every((answer) => answer._tag === "Answered"))
   assert.deepStrictEqual([most, sockets.size], [connectionsMax.write, connectionsMax.write])
-}, testMs)
+})
 
 it("an answer that never came is Lost, a request that never left is NotSent", async () => {
   const client = await serve((request, response) => {
@@ -109,9 +108,6 @@ it("an answer that never came is Lost, a request that never left is NotSent", as
   })
   assert.strictEqual((await send(client, "write", "/cut"))._tag, "Lost")
   assert.strictEqual((await send(client, "write", "/half"))._tag, "Lost")
-  const closed = Http.createServer()
-  await new Promise<void>((resolve) => closed.listen(0, "127.0.0.1", resolve))
-  const { port } = closed.address() as AddressInfo // it listened on TCP
-  await new Promise((resolve) => closed.close(resolve))
-  assert.strictEqual((await send(reach(port), "write", "/nobody"))._tag, "NotSent")
-}, testMs)
+  // Below the ports that systems give out: nobody comes to listen there.
+  assert.strictEqual((await send(reach(2), "write", "/nobody"))._tag, "NotSent")
+})

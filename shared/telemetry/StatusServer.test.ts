@@ -11,7 +11,8 @@ const options = { host: "127.0.0.1", port: 0, service: "coordinator", version: "
 
 const get = (port: number, path: string, method = "GET") =>
   Effect.promise(async () => {
-    const response = await fetch(`http://127.0.0.1:${port}${path}`, { method })
+    // A connection of its own: an idle one could end while the next question is on its way.
+    const response = await fetch(`http://127.0.0.1:${port}${path}`, { method, headers: { connection: "close" } })
     return { status: response.status, type: response.headers.get("content-type"), text: await response.text() }
   })
 
