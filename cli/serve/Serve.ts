@@ -16,12 +16,14 @@ import * as Streams from "../../shared/jetstream/Streams.ts"
 import { AgentLink, AgentTokens } from "../../shared/plugin/AgentLink.ts"
 import { MemberId } from "../../shared/protocol/Token.ts"
 import * as NatsMeters from "../../shared/telemetry/NatsMeters.ts"
+import * as Spans from "../../shared/telemetry/Spans.ts"
 import * as Connection from "../Connection.ts"
 import { CliFailure } from "../ExitCode.ts"
 import * as Globals from "../Globals.ts"
 import * as Interruption from "../Interruption.ts"
 import { Output } from "../Output.ts"
 import * as Plugins from "../Plugins.ts"
+import { version } from "../Version.ts"
 import * as Http from "./Http.ts"
 import * as ServiceLog from "./ServiceLog.ts"
 import * as Services from "./Services.ts"
@@ -87,6 +89,11 @@ export const run = (input: Input) =>
     }
     yield* Interruption.isOrderlyEnd
     const status = yield* Status.open(input, input.service)
+    const spans = yield* Spans.fromEnvironment({
+      serviceName: `heddle-${input.service}`,
+      serviceVersion: version,
+      instance: member
+    })
     const connected = yield* Layer.build(
       Nats.layer({ url, name: `heddle-${input.service}`, ...(yield* Connection.identityOf(yield* Globals.natsCreds)) })
     )
@@ -110,7 +117,8 @@ export const run = (input: Input) =>
         Effect.provide(connected),
         // for sandboxes in agent mode: an executor's way to them, and what a pool scheduler signs their tokens with
         Effect.provideService(AgentLink, AgentLinkOf.make(nats)),
-        Effect.provideService(AgentTokens, agentTokens)
+        Effect.provideService(AgentTokens, agentTokens),
+        Effect.provideService(Spans.ProcessSpans, spans)
       )
       yield* status.ready
       yield* output.format === "table"

@@ -19,7 +19,8 @@ import * as Consume from "../../shared/jetstream/Consume.ts"
 import * as Decode from "../../shared/jetstream/Decode.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Read from "../../shared/jetstream/Read.ts"
-import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as Forwarding from "../../shared/jetstream/Forwarding.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { JobStateRequest } from "../../shared/protocol/Lane.ts"
@@ -37,6 +38,7 @@ import * as LedgerSeal from "../../shared/session/LedgerSeal.ts"
 import * as Catalog from "../../shared/telemetry/Catalog.ts"
 import { stopwatch, Telemetry } from "../../shared/telemetry/Meters.ts"
 import { ProcessReadiness } from "../../shared/telemetry/Readiness.ts"
+import { ProcessSpans } from "../../shared/telemetry/Spans.ts"
 import { type AlertConfig, Alerts } from "./Alerts.ts"
 import { Archive } from "./Archive.ts"
 import type { ArchivePolicy } from "./ArchivePolicy.ts"
@@ -61,6 +63,7 @@ import * as JetStreamJournal from "./JetStreamJournal.ts"
 import { LanePublisher } from "./LanePublisher.ts"
 import { Ledger, type LedgerEnd } from "./Ledger.ts"
 import { PassiveInstances } from "./PassiveInstances.ts"
+import * as RunSpans from "./RunSpans.ts"
 import * as Scheduling from "./Scheduling.ts"
 import { type Adoption, ShardOwnership } from "./ShardOwnership.ts"
 import { Signals } from "./Signals.ts"
@@ -133,6 +136,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
     const random = yield* Random.Random
     const now = () => clock.currentTimeMillisUnsafe()
     const telemetry = yield* Telemetry
+    const spans = yield* ProcessSpans
     const meters = new CoordinatorMeters(telemetry, stopwatch(clock))
     const ended = yield* Deferred.make<never, LifeEnded | ContractError>()
     const fibers = yield* FiberSet.make<unknown, LifeEnded | ContractError>()
@@ -169,6 +173,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
         sent: (bus, effects) => effectRunner.dispatch(bus, effects),
         recorded: (bus, effects, transitions) => {
           meters.recorded(bus.committed, transitions)
+          if (spans !== undefined) RunSpans.recorded(spans, bus.committed, transitions)
           checkpoints.touch(bus.shard)
           effectRunner.run(bus, effects)
           passives.recorded(bus, effects)
@@ -271,6 +276,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       ownerOf,
       shardCount: config.shardCount,
       runMaxMs: config.runMaxMs,
+      hasSpans: spans !== undefined,
       random
     })
     const scheduling = Scheduling.make({
@@ -443,7 +449,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       live.of("coordinator").map(({ member }) => member).filter((member) => member !== config.member.member)
 
     // from here on requests can come
-    const service = yield* Rpc.serve(
+    const service = yield* RpcService.serve(
       nats,
       {
         service: "heddle-coordinator",
@@ -465,7 +471,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
           ownerOf,
           others
         }),
-        Rpc.endpointUnsafe({
+        RpcService.endpointUnsafe({
           name: "register",
           subject: Subject.member(config.member.member, "register"),
           queue: false,
@@ -473,7 +479,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
           request: RegisterRequest,
           handler: port.register
         }),
-        Rpc.endpointUnsafe({
+        RpcService.endpointUnsafe({
           name: "facts",
           subject: Subject.member(config.member.member, "facts"),
           queue: false,
@@ -481,7 +487,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
           request: FactRequest,
           handler: port.facts
         }),
-        Rpc.endpointUnsafe({
+        RpcService.endpointUnsafe({
           name: "job-state",
           subject: Subject.member(config.member.member, "job-state"),
           queue: false,
@@ -490,7 +496,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
         })
       ]
     )
-    yield* Rpc.takeForwarded(nats, Subject.forwarded(config.member.member, ""), service)
+    yield* Forwarding.takeForwarded(nats, Subject.forwarded(config.member.member, ""), service)
     const registration = yield* Registry.register(
       nats,
       {

@@ -11,7 +11,8 @@ import * as Catalog from "../../shared/telemetry/Catalog.ts"
 import type { Counter, Histogram, Meters } from "../../shared/telemetry/Meters.ts"
 import * as AttemptId from "./engine/AttemptId.ts"
 import * as ChunkedVector from "./engine/ChunkedVector.ts"
-import type { WorkflowGraph } from "./engine/WorkflowGraph.ts"
+import type { Attempt } from "./engine/TaskState.ts"
+import type { TaskNode, WorkflowGraph } from "./engine/WorkflowGraph.ts"
 import type { WorkflowState } from "./engine/WorkflowState.ts"
 import type { JournalAppend } from "./JournalAppend.ts"
 import type { TurnSource } from "./Ledger.ts"
@@ -24,6 +25,23 @@ const isRunEnd = (status: string): status is RunEnd => (Catalog.runEnds as Reado
 interface OfDefinition {
   readonly started: Counter
   readonly ended: Readonly<Record<RunEnd, Counter>>
+}
+
+/** The attempt of this id, and the task that it is of. */
+export const attemptOf = (
+  state: WorkflowState,
+  id: TaskInstanceId
+): { readonly node: TaskNode; readonly attempt: Attempt } | undefined => {
+  const node = state.graph.nodes[AttemptId.indexOf(state.graph, id)]
+  if (node === undefined) return undefined
+  const task = ChunkedVector.get(state.tasks, node.index)
+  const item = AttemptId.itemOf(node, id)
+  const execution = item < 0 || task.items === undefined
+    ? task.execution
+    : ChunkedVector.get(task.items.executions, item)
+  if (execution === undefined) return undefined
+  const attempt = execution.attempt.id === id ? execution.attempt : execution.past.find((one) => one.id === id)
+  return attempt === undefined ? undefined : { node, attempt }
 }
 
 export class CoordinatorMeters {
@@ -109,17 +127,11 @@ export class CoordinatorMeters {
   }
 
   #waited(state: WorkflowState, id: TaskInstanceId): void {
-    const node = state.graph.nodes[AttemptId.indexOf(state.graph, id)]
-    if (node === undefined || node.delayMs > 0) return
-    const task = ChunkedVector.get(state.tasks, node.index)
-    const item = AttemptId.itemOf(node, id)
-    const execution = item < 0 || task.items === undefined
-      ? task.execution
-      : ChunkedVector.get(task.items.executions, item)
-    const attempt = execution?.attempt
-    if (attempt?.id !== id || attempt.dispatchedAt === undefined) return
+    const found = attemptOf(state, id)
+    if (found === undefined || found.node.delayMs > 0 || found.attempt.dispatchedAt === undefined) return
+    const { attempt, attempt: { dispatchedAt } } = found
     this.#scheduleToStart.observe(
-      Math.max(0, attempt.dispatchedAt - (attempt.slotAt ?? attempt.submittedAt)) / 1_000
+      Math.max(0, dispatchedAt - (attempt.slotAt ?? attempt.submittedAt)) / 1_000
     )
   }
 

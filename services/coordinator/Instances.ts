@@ -26,6 +26,7 @@ import {
   type WorkflowResult,
   type WorkflowView
 } from "../../shared/protocol/Workflow.ts"
+import * as Spans from "../../shared/telemetry/Spans.ts"
 import type { Definitions } from "./Definitions.ts"
 import * as ContentHash from "./engine/ContentHash.ts"
 import * as Decide from "./engine/Decide.ts"
@@ -62,6 +63,8 @@ export interface InstancesOptions {
   readonly shardCount: number
   /** Maximum run time of what starts from now on. */
   readonly runMaxMs: number | undefined
+  /** Spans are sent: a run that comes without a trace context gets one of its own. */
+  readonly hasSpans: boolean
   readonly random: typeof Random.Service
 }
 
@@ -175,6 +178,7 @@ export class Instances {
       return answer(new ContractError({ code: "InvalidMessage", message, path, details: problems }))
     }
     const bus = new WorkflowEventBus(Initial.initial(graph, instance, shard))
+    const traceparent = extra.traceparent ?? (this.#options.hasSpans ? Spans.rootOf(instance) : undefined)
     const params = extra.fork === undefined ? request.params : { ...extra.fork.params, ...request.params }
     const start: StartData = {
       ...extra.fork,
@@ -187,7 +191,7 @@ export class Instances {
       ...(request.pool === undefined ? {} : { pool: request.pool }),
       ...(extra.team === undefined ? {} : { team: extra.team }),
       ...(extra.replyTo === undefined ? {} : { replyTo: extra.replyTo }),
-      ...(extra.traceparent === undefined ? {} : { traceparent: extra.traceparent }),
+      ...(traceparent === undefined ? {} : { traceparent }),
       ...(extra.parent === undefined ? {} : { parent: extra.parent }),
       ...(runMaxMs === undefined ? {} : { runMaxMs }),
       content
