@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import { DefinitionListQuery, DefinitionQuery } from "../../shared/protocol/Definition.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { namespaceDefault } from "../../shared/protocol/Pool.ts"
@@ -15,32 +15,32 @@ const pageDefault = 100
 /** `put` and `validate` take the body as it is, so that what is stored and hashed is what was sent; `Definitions` checks it. */
 const Body = Schema.Record(Schema.String, Schema.Unknown)
 
-export const endpoints = (definitions: Definitions): ReadonlyArray<Rpc.Endpoint> => [
-  Rpc.endpoint({
+export const endpoints = (definitions: Definitions): ReadonlyArray<RpcService.Endpoint> => [
+  RpcService.endpoint({
     name: "put",
     subject: Subject.rpc.definition("put"),
     request: Body,
     handler: (body) => definitions.put(body)
   }),
-  Rpc.endpoint({
+  RpcService.endpoint({
     name: "validate",
     subject: Subject.rpc.definition("validate"),
     request: Body,
     handler: (body) => definitions.validate(body)
   }),
-  Rpc.endpoint({
+  RpcService.endpoint({
     name: "get",
     subject: Subject.rpc.definition("get"),
     request: DefinitionQuery,
     handler: ({ name, namespace, version }) => definitions.get(namespace ?? namespaceDefault, name, version)
   }),
-  Rpc.endpoint({
+  RpcService.endpoint({
     name: "list",
     subject: Subject.rpc.definition("list"),
     request: DefinitionListQuery,
     handler: ({ limit, namespace, next }) => Effect.sync(() => definitions.list(namespace, limit ?? pageDefault, next))
   }),
-  Rpc.endpoint({
+  RpcService.endpoint({
     name: "delete",
     subject: Subject.rpc.definition("delete"),
     request: DefinitionQuery,

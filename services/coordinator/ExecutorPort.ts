@@ -5,7 +5,7 @@
  * the state; what schedulers and executors check before saves work. Follows design/04 section 2 ("Executor", "Outcome reports"), design/05 rule 6.
  */
 import * as Result from "effect/Result"
-import type { Responder } from "../../shared/jetstream/Rpc.ts"
+import type { Responder } from "../../shared/jetstream/RpcService.ts"
 import type { JobState, JobStateRequest } from "../../shared/protocol/Lane.ts"
 import type {
   FactAnswer,

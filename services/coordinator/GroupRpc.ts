@@ -5,8 +5,10 @@
  * it is answered. `list` asks every coordinator, each of which holds the semaphores of its shards in memory.
  */
 import * as Effect from "effect/Effect"
+import * as Forwarding from "../../shared/jetstream/Forwarding.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import {
   GroupList,
@@ -72,15 +74,15 @@ const noSuch = (group: GroupRef) =>
       `no task has asked for a slot of the group ${group.name} in namespace ${group.namespace}: \`heddle groups ls\` lists them`
   })
 
-export const endpoints = (options: GroupRpcOptions): ReadonlyArray<Rpc.Endpoint> => {
+export const endpoints = (options: GroupRpcOptions): ReadonlyArray<RpcService.Endpoint> => {
   const { buses, nats, ownerOf, shardOf, signals } = options
 
   /** The handler runs where the group's shard is served; elsewhere the request is passed on. */
   const atOwner = <A extends GroupQuery, Answer>(
     handler: (group: GroupRef, request: A, id: InstanceId) => Effect.Effect<Answer, ContractError>
   ) =>
-  (request: A, context: Rpc.RequestContext): Effect.Effect<Answer | Rpc.Forwarded, ContractError> =>
-    Effect.suspend((): Effect.Effect<Answer | Rpc.Forwarded, ContractError> => {
+  (request: A, context: RpcService.RequestContext): Effect.Effect<Answer | RpcService.Forwarded, ContractError> =>
+    Effect.suspend((): Effect.Effect<Answer | RpcService.Forwarded, ContractError> => {
       const group = refOf(request)
       const id = Semaphore.idOfGroup(group.namespace, group.name)
       const shard = shardOf(id)
@@ -92,8 +94,8 @@ export const endpoints = (options: GroupRpcOptions): ReadonlyArray<Rpc.Endpoint>
           message: `no coordinator serves shard ${shard} now: try again`
         })
       }
-      Rpc.passOn(nats, Subject.forwarded(owner, context.subject), context.message)
-      return Effect.succeed(Rpc.forwarded)
+      Forwarding.passOn(nats, Subject.forwarded(owner, context.subject), context.message)
+      return Effect.succeed(RpcService.forwarded)
     })
 
   const semaphoreOf = (id: InstanceId): Semaphore.Semaphore | undefined =>
@@ -128,7 +130,7 @@ export const endpoints = (options: GroupRpcOptions): ReadonlyArray<Rpc.Endpoint>
   }
 
   return [
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "group-list",
       subject: Subject.rpc.group("list"),
       request: GroupListQuery,
@@ -152,13 +154,13 @@ export const endpoints = (options: GroupRpcOptions): ReadonlyArray<Rpc.Endpoint>
             }
           )
     }),
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "group-get",
       subject: Subject.rpc.group("get"),
       request: GroupQuery,
       handler: atOwner((group, _: GroupQuery, id) => read(group, id))
     }),
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "group-set",
       subject: Subject.rpc.group("set"),
       request: GroupSet,
@@ -171,7 +173,7 @@ export const endpoints = (options: GroupRpcOptions): ReadonlyArray<Rpc.Endpoint>
           )
       )
     }),
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "group-prioritize",
       subject: Subject.rpc.group("prioritize"),
       request: GroupPrioritize,

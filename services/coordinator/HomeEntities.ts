@@ -10,10 +10,11 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Decode from "../../shared/jetstream/Decode.ts"
+import * as Forwarding from "../../shared/jetstream/Forwarding.ts"
 import type { JetStreamFailed } from "../../shared/jetstream/JetStreamApi.ts"
 import * as Kv from "../../shared/jetstream/Kv.ts"
 import type { Connection, Message } from "../../shared/jetstream/Nats.ts"
-import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { WrittenBy } from "../../shared/protocol/Schedule.ts"
@@ -58,8 +59,8 @@ export const atHome = <A, Answer>(
 (
   request: A,
   context: { readonly message: Message; readonly subject: string }
-): Effect.Effect<Answer | Rpc.Forwarded, ContractError> =>
-  Effect.suspend((): Effect.Effect<Answer | Rpc.Forwarded, ContractError> => {
+): Effect.Effect<Answer | RpcService.Forwarded, ContractError> =>
+  Effect.suspend((): Effect.Effect<Answer | RpcService.Forwarded, ContractError> => {
     const shard = homeOf(home, nameOf(request))
     if (home.sessionOf(shard) !== undefined) return handler(request)
     const owner = home.ownerOf(shard)
@@ -69,8 +70,8 @@ export const atHome = <A, Answer>(
       )
     }
     const { message, subject } = context
-    Rpc.passOn(home.nats, Subject.forwarded(owner, subject), message)
-    return Effect.succeed(Rpc.forwarded)
+    Forwarding.passOn(home.nats, Subject.forwarded(owner, subject), message)
+    return Effect.succeed(RpcService.forwarded)
   })
 
 export class HomeEntities<S extends { readonly by: By; readonly name: string }> {

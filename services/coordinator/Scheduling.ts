@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { JetStreamFailed } from "../../shared/jetstream/JetStreamApi.ts"
-import type * as Rpc from "../../shared/jetstream/Rpc.ts"
+import type * as RpcService from "../../shared/jetstream/RpcService.ts"
 import type { AlertMessage } from "../../shared/protocol/Alert.ts"
 import type { Shard } from "../../shared/protocol/Token.ts"
 import * as BackfillRpc from "./BackfillRpc.ts"
@@ -15,7 +15,7 @@ import * as Starter from "./Starter.ts"
 import type { Timers } from "./Timers.ts"
 
 export interface Scheduling {
-  readonly endpoints: ReadonlyArray<Rpc.Endpoint>
+  readonly endpoints: ReadonlyArray<RpcService.Endpoint>
   /** These shards are served here from now on, or no longer. */
   readonly moved: (shards: Iterable<Shard>) => void
   /** For ever: run it as a supervised fiber. */

@@ -3,8 +3,10 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Forwarding from "../../shared/jetstream/Forwarding.ts"
 import type { Connection, Message } from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import type { DefinitionRef } from "../../shared/protocol/Definition.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { LifecycleEvent } from "../../shared/protocol/Journal.ts"
@@ -130,7 +132,7 @@ export const parseReference = (
   }
 }
 
-export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoint> => {
+export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<RpcService.Endpoint> => {
   const { buses, definitions, finished, instances, nats, ownerOf, passives } = options
 
   /** Passes the request on to the shard's owner; the answer goes straight to the client. `body`: instead of the message's own. */
@@ -139,7 +141,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
     if (owner === undefined) {
       return new ContractError({ code: "Unavailable", message: `no coordinator serves shard ${shard} now: try again` })
     }
-    Rpc.passOn(nats, Subject.forwarded(owner, subject), message, body === undefined ? {} : { body })
+    Forwarding.passOn(nats, Subject.forwarded(owner, subject), message, body === undefined ? {} : { body })
     return undefined
   }
   const isOurs = (instance: InstanceId): boolean => buses.worker(instances.shardOf(instance)) !== undefined
@@ -148,13 +150,13 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
   const atOwner = <A extends { readonly instanceId: InstanceId }, Answer>(
     handler: (request: A, message: Message) => Effect.Effect<Answer, ContractError>
   ) =>
-  (request: A, context: Rpc.RequestContext): Effect.Effect<Answer | Rpc.Forwarded, ContractError> => {
+  (request: A, context: RpcService.RequestContext): Effect.Effect<Answer | RpcService.Forwarded, ContractError> => {
     if (isOurs(request.instanceId)) return handler(request, context.message)
     const problem = passOn(context.message, instances.shardOf(request.instanceId), context.subject)
-    return problem === undefined ? Effect.succeed(Rpc.forwarded) : Effect.fail(problem)
+    return problem === undefined ? Effect.succeed(RpcService.forwarded) : Effect.fail(problem)
   }
   const command = (verb: keyof typeof commands) =>
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: verb,
       subject: Subject.rpc.workflow(verb),
       request: CommandRequest,
@@ -170,7 +172,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
     verb: "run-task" | "force-success" | "force-start",
     eventOf: (request: TaskCommandRequest, asked: Asked) => LifecycleEvent
   ) =>
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: verb,
       subject: Subject.rpc.workflow(verb),
       request: TaskCommandRequest,
@@ -182,7 +184,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
       )
     })
 
-  const start = Rpc.endpointUnsafe<StartRequest, { readonly instanceId: InstanceId }>({
+  const start = RpcService.endpointUnsafe<StartRequest, { readonly instanceId: InstanceId }>({
     name: "start",
     subject: Subject.rpc.workflow("start"),
     request: StartRequest,
@@ -236,13 +238,13 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
 
   return [
     start,
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "get",
       subject: Subject.rpc.workflow("get"),
       request: InstanceRef,
       handler: atOwner(({ instanceId }) => instances.view(instanceId))
     }),
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "result",
       subject: Subject.rpc.workflow("result"),
       request: ResultRequest,
@@ -264,7 +266,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
           : instances.result(instanceId, waitMs)
       })
     }),
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "history",
       subject: Subject.rpc.workflow("history"),
       request: HistoryQuery,
@@ -284,7 +286,7 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<Rpc.Endpoi
         })
       )
     }),
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "list",
       subject: Subject.rpc.workflow("list"),
       request: WorkflowListQuery,

@@ -12,7 +12,7 @@ import * as Schema from "effect/Schema"
 import { hostname } from "node:os"
 import { Nats } from "../../shared/jetstream/Nats.ts"
 import * as Outage from "../../shared/jetstream/Outage.ts"
-import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { Member } from "../../shared/protocol/Member.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
@@ -81,20 +81,20 @@ const make = Effect.fnUntraced(function*(config: FailoverConfig) {
     const registration = yield* Registry.register(nats, member, ttlMs === undefined ? {} : { ttlMs }).pipe(
       Effect.mapError(unavailable)
     )
-    yield* Rpc.serve(nats, {
+    yield* RpcService.serve(nats, {
       service: "heddle-failover",
       version,
       description: "Finds members that are gone, keeps failover records",
       id: startup
     }, [
-      Rpc.endpoint({
+      RpcService.endpoint({
         name: "member-list",
         subject: Subject.rpc.memberList,
         description: "Members of the mesh, as the registry shows them",
         request: Schema.Struct({}),
         handler: () => Effect.sync(() => ({ items: service.members() }))
       }),
-      Rpc.endpoint({
+      RpcService.endpoint({
         name: "failover-list",
         subject: Subject.rpc.failoverList,
         description: "Failovers and what came of them, newest first",

@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Decode from "../../shared/jetstream/Decode.ts"
-import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import { ClaimRef, ClaimRequest, type ClaimResult, RenewRequest, type Snapshot } from "../../shared/protocol/Claim.ts"
 import { ContractError, errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
@@ -60,8 +60,8 @@ export interface ClaimRpcsOptions extends PoolRouting.Routing {
   readonly fork: (effect: Effect.Effect<void>) => void
 }
 
-export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint> => {
-  const claim = Rpc.endpointUnsafe<unknown, ClaimResult>({
+export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<RpcService.Endpoint> => {
+  const claim = RpcService.endpointUnsafe<unknown, ClaimResult>({
     name: "claim",
     subject: subjectOf("claim"),
     description: "Claims one sandbox, or a batch",
@@ -120,8 +120,8 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint
     description: string,
     request: Decode.Decodable<Request>,
     act: (live: OwnedPool, request: Request) => ClaimResult | undefined
-  ): Rpc.Endpoint =>
-    Rpc.endpointUnsafe<Request, ClaimResult>({
+  ): RpcService.Endpoint =>
+    RpcService.endpointUnsafe<Request, ClaimResult>({
       name: verb,
       subject: subjectOf(verb),
       description,
@@ -150,8 +150,8 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint
     settled: Parameters<typeof ClaimMessages.resultOf>[0] | undefined
   ): ClaimResult | undefined => settled === undefined ? undefined : ClaimMessages.resultOf(settled, live.session)
 
-  const paused = (verb: "pause" | "resume", description: string, isPaused: boolean): Rpc.Endpoint =>
-    Rpc.endpointUnsafe<ClaimRef, ClaimResult>({
+  const paused = (verb: "pause" | "resume", description: string, isPaused: boolean): RpcService.Endpoint =>
+    RpcService.endpointUnsafe<ClaimRef, ClaimResult>({
       name: verb,
       subject: subjectOf(verb),
       description,
@@ -193,7 +193,7 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint
       ClaimRef,
       (live, { claimId }) => wire(live, live.scheduler.cancel(claimId))
     ),
-    Rpc.endpointUnsafe<ClaimRef, ClaimResult>({
+    RpcService.endpointUnsafe<ClaimRef, ClaimResult>({
       name: "get",
       subject: subjectOf("get"),
       description: "What is known of a claim",
@@ -223,7 +223,7 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<Rpc.Endpoint
           )
         })
     }),
-    Rpc.endpointUnsafe<unknown, Snapshot>({
+    RpcService.endpointUnsafe<unknown, Snapshot>({
       name: "snapshot",
       subject: subjectOf("snapshot"),
       description: "A pool's counters",
@@ -248,8 +248,8 @@ const grantIfThere = (
   { nats }: ClaimRpcsOptions,
   live: OwnedPool,
   settled: Settled,
-  context: Rpc.RequestContext,
-  respond: Rpc.Responder<ClaimResult>
+  context: RpcService.RequestContext,
+  respond: RpcService.Responder<ClaimResult>
 ): void => {
   const result = ClaimMessages.resultOf(settled, live.session)
   const { reply } = context.message
@@ -260,7 +260,10 @@ const grantIfThere = (
   })
 }
 
-export const refusalsOf = <A>(respond: Rpc.Responder<A>, context: Rpc.RequestContext): PoolRouting.Refusals => ({
+export const refusalsOf = <A>(
+  respond: RpcService.Responder<A>,
+  context: RpcService.RequestContext
+): PoolRouting.Refusals => ({
   noSuchPool: () => respond.refuse(PoolRouting.noSuchPool(PoolRouting.poolOf(context))),
   closing: () => respond.refuse(closing()),
   refuse: respond.refuse

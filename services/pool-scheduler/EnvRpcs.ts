@@ -10,11 +10,13 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Decode from "../../shared/jetstream/Decode.ts"
+import * as Forwarding from "../../shared/jetstream/Forwarding.ts"
 import type { JetStreamFailed } from "../../shared/jetstream/JetStreamApi.ts"
 import * as Kv from "../../shared/jetstream/Kv.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Read from "../../shared/jetstream/Read.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { claimDeadlineDefaultMs, ClaimRequest, ClaimResult } from "../../shared/protocol/Claim.ts"
 import { type EnvList, EnvRef, EnvSpec, type EnvView } from "../../shared/protocol/Env.ts"
@@ -68,7 +70,7 @@ const isPassedOver = (result: ClaimResult): boolean =>
   || result.outcome === "Invalid" && result.error?.path === "count"
   || result.outcome === "Failed" && (result.error?.code === "QuotaExceeded" || result.error?.code === "PoolDraining")
 
-export const endpoints = (options: EnvRpcsOptions): ReadonlyArray<Rpc.Endpoint> => {
+export const endpoints = (options: EnvRpcsOptions): ReadonlyArray<RpcService.Endpoint> => {
   const { envs, nats } = options
   const bucket = Kv.bucket(nats, Streams.bucketName.pools)
   const remembered = new Map<string, PoolName>()
@@ -84,7 +86,7 @@ export const endpoints = (options: EnvRpcsOptions): ReadonlyArray<Rpc.Endpoint> 
     remembered.set(key, pool)
   }
 
-  const claim = Rpc.endpointUnsafe<unknown, ClaimResult>({
+  const claim = RpcService.endpointUnsafe<unknown, ClaimResult>({
     name: "env-claim",
     subject: "heddle.rpc.env.*.*.claim",
     description: "Claims from the best member pool of an env",
@@ -110,7 +112,7 @@ export const endpoints = (options: EnvRpcsOptions): ReadonlyArray<Rpc.Endpoint> 
       if (chosen !== undefined && message.header(atHomeHeader) === undefined) {
         const home = options.homeOf(key)
         if (home !== undefined && home !== options.member) {
-          return Rpc.passOn(nats, Subject.forwarded(home, context.subject), message, {
+          return Forwarding.passOn(nats, Subject.forwarded(home, context.subject), message, {
             headers: { [atHomeHeader]: "1" },
             taken: respond.passedOn,
             refused: respond.refuse
@@ -178,7 +180,7 @@ export const endpoints = (options: EnvRpcsOptions): ReadonlyArray<Rpc.Endpoint> 
 
   return [
     claim,
-    Rpc.endpoint<EnvSpec, EnvView>({
+    RpcService.endpoint<EnvSpec, EnvView>({
       name: "env-apply",
       subject: Subject.rpc.envs("apply"),
       description: "Makes or changes an env",
@@ -198,14 +200,14 @@ export const endpoints = (options: EnvRpcsOptions): ReadonlyArray<Rpc.Endpoint> 
           return envs.viewOf(env) ?? { namespace: env.namespace, name: env.name, spec: env, members: [] }
         })
     }),
-    Rpc.endpoint<unknown, EnvList>({
+    RpcService.endpoint<unknown, EnvList>({
       name: "env-list",
       subject: Subject.rpc.envs("list"),
       description: "All envs, their members as they are ranked now",
       request: Schema.Unknown,
       handler: () => Effect.sync(() => ({ items: envs.views }))
     }),
-    Rpc.endpoint<EnvRef, typeof Deleted.Type>({
+    RpcService.endpoint<EnvRef, typeof Deleted.Type>({
       name: "env-delete",
       subject: Subject.rpc.envs("delete"),
       description: "Removes an env; its pools stay",

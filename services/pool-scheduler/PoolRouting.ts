@@ -4,8 +4,9 @@
  * A request is passed on as it came (subject, headers, body, reply), at most `hopsMax` times: replicas that disagree for a moment do not play ball with it. One whose pool
  * is unknown is looked up at the bucket's leader before it is told `NoSuchPool`: its pool may have been applied a moment ago through another replica.
  */
+import * as Forwarding from "../../shared/jetstream/Forwarding.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
-import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import type * as RpcService from "../../shared/jetstream/RpcService.ts"
 import { ContractError, errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import { poolKey, type PoolRef } from "../../shared/protocol/Sandbox.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
@@ -47,15 +48,15 @@ export const noSuchPool = (pool: PoolRef): ContractError =>
   })
 
 /** The tokens of `heddle.rpc.pool.<ns>.<pool>.<verb>`, checked by Rpc already. */
-export const poolOf = (context: Rpc.RequestContext): PoolRef => ({
+export const poolOf = (context: RpcService.RequestContext): PoolRef => ({
   namespace: Namespace.make(context.tokens[0] ?? ""),
   name: PoolName.make(context.tokens[1] ?? "")
 })
 
 export const route = <A>(
   routing: Routing,
-  context: Rpc.RequestContext,
-  respond: Rpc.Responder<A>,
+  context: RpcService.RequestContext,
+  respond: RpcService.Responder<A>,
   refusals: Refusals,
   local: (live: OwnedPool) => void
 ): void => {
@@ -80,7 +81,7 @@ export const route = <A>(
             })
           )
         }
-        return Rpc.passOn(routing.nats, Subject.forwarded(found.owner, subject), message, {
+        return Forwarding.passOn(routing.nats, Subject.forwarded(found.owner, subject), message, {
           headers: { [hopsHeader]: String(hops + 1) },
           taken: respond.passedOn,
           refused: refusals.refuse

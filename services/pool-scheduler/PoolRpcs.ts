@@ -8,6 +8,7 @@ import * as Decode from "../../shared/jetstream/Decode.ts"
 import * as Kv from "../../shared/jetstream/Kv.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import type { PluginHost } from "../../shared/plugin/Plugin.ts"
 import { Snapshot } from "../../shared/protocol/Claim.ts"
@@ -128,7 +129,7 @@ export interface PoolRpcsOptions {
   readonly host: PluginHost["Service"]
 }
 
-export const endpoints = ({ directory, host, nats }: PoolRpcsOptions): ReadonlyArray<Rpc.Endpoint> => {
+export const endpoints = ({ directory, host, nats }: PoolRpcsOptions): ReadonlyArray<RpcService.Endpoint> => {
   const bucket = Kv.bucket(nats, Streams.bucketName.pools)
   const viewOf = (pool: PoolRef, spec: PoolSpec): PoolView => ({
     ...pool,
@@ -138,7 +139,7 @@ export const endpoints = ({ directory, host, nats }: PoolRpcsOptions): ReadonlyA
     spec: { ...spec, namespace: pool.namespace }
   })
   return [
-    Rpc.endpoint<PoolSpec, PoolView>({
+    RpcService.endpoint<PoolSpec, PoolView>({
       name: "apply",
       subject: Subject.rpc.pools("apply"),
       description: "Makes or changes a pool",
@@ -156,7 +157,7 @@ export const endpoints = ({ directory, host, nats }: PoolRpcsOptions): ReadonlyA
           return viewOf(pool, spec)
         })
     }),
-    Rpc.endpoint<PoolScale, PoolView>({
+    RpcService.endpoint<PoolScale, PoolView>({
       name: "scale",
       subject: Subject.rpc.pools("scale"),
       description: "Changes how many sandboxes a pool keeps, or drains it",
@@ -185,7 +186,7 @@ export const endpoints = ({ directory, host, nats }: PoolRpcsOptions): ReadonlyA
           })
         })
     }),
-    Rpc.endpoint<PoolDelete, typeof Deleted.Type>({
+    RpcService.endpoint<PoolDelete, typeof Deleted.Type>({
       name: "delete",
       subject: Subject.rpc.pools("delete"),
       description: "Removes a pool; its waiting claims are answered, its scheduler ends",
@@ -200,7 +201,7 @@ export const endpoints = ({ directory, host, nats }: PoolRpcsOptions): ReadonlyA
           return { name, deleted: true }
         })
     }),
-    Rpc.endpoint<unknown, PoolList>({
+    RpcService.endpoint<unknown, PoolList>({
       name: "list",
       subject: Subject.rpc.pools("list"),
       description: "All pools, with their owners and counters",

@@ -1,7 +1,7 @@
 /**
  * The task verbs of a pool, between executors, coordinators and the pool's owner: dequeue (long poll), settle, withdraw. Synchronous endpoints, no fiber.
  */
-import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import {
   type DequeueAnswer,
   DequeueRequest,
@@ -43,8 +43,8 @@ export const answerText = (session: SessionId, assignments: ReadonlyArray<TaskAs
 /** Long polls that may be parked at once, over all pools of this process. */
 const pollsMax = 20_000
 
-export const endpoints = (options: PoolRouting.Routing): ReadonlyArray<Rpc.Endpoint> => [
-  Rpc.endpointUnsafe<DequeueRequest, DequeueAnswer>({
+export const endpoints = (options: PoolRouting.Routing): ReadonlyArray<RpcService.Endpoint> => [
+  RpcService.endpointUnsafe<DequeueRequest, DequeueAnswer>({
     name: "dequeue",
     subject: "heddle.rpc.pool.*.*.dequeue",
     description: "Assignments for an executor (long poll)",
@@ -59,7 +59,7 @@ export const endpoints = (options: PoolRouting.Routing): ReadonlyArray<Rpc.Endpo
         })
       })
   }),
-  Rpc.endpointUnsafe<SettleRequest, { readonly sessionId: SessionId }>({
+  RpcService.endpointUnsafe<SettleRequest, { readonly sessionId: SessionId }>({
     name: "settle",
     subject: "heddle.rpc.pool.*.*.settle",
     description: "What became of assignments",
@@ -70,7 +70,7 @@ export const endpoints = (options: PoolRouting.Routing): ReadonlyArray<Rpc.Endpo
         respond.answer({ sessionId: live.session })
       })
   }),
-  Rpc.endpointUnsafe<typeof Withdraw.Type, object>({
+  RpcService.endpointUnsafe<typeof Withdraw.Type, object>({
     name: "withdraw",
     subject: "heddle.rpc.pool.*.*.withdraw",
     description: "Entries that can no longer run",

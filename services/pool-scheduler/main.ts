@@ -21,9 +21,10 @@ import { hostname } from "node:os"
 import * as Append from "../../shared/jetstream/Append.ts"
 import * as Consume from "../../shared/jetstream/Consume.ts"
 import * as Decode from "../../shared/jetstream/Decode.ts"
+import * as Forwarding from "../../shared/jetstream/Forwarding.ts"
 import * as Kv from "../../shared/jetstream/Kv.ts"
 import { type Connection, Nats } from "../../shared/jetstream/Nats.ts"
-import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { PluginHost } from "../../shared/plugin/Plugin.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
@@ -176,7 +177,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
     )
   }
   const routing = { nats, directory, lookUp, fork: (effect: Effect.Effect<void>) => fork(effect) }
-  const service = yield* Rpc.serve(nats, {
+  const service = yield* RpcService.serve(nats, {
     service: "heddle-pool-scheduler",
     version: config.version,
     description: "Claims sandboxes, hands tasks to executors",
@@ -194,7 +195,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
       homeOf: (key) => directory.homeOf(key)
     })
   ])
-  yield* Rpc.takeForwarded(nats, Subject.forwarded(config.member, ""), service)
+  yield* Forwarding.takeForwarded(nats, Subject.forwarded(config.member, ""), service)
 
   // From here on last in, first out: pools end while requests are still answered, and the registration goes last.
   const alarms = yield* AlarmClock.shared

@@ -4,7 +4,7 @@
  * Keeps true: every task of a request is answered, an unknown one too; an answer is given at once and says what is under way, the result comes as a fact.
  * A task whose registration is not answered yet counts as had: a kill may overtake that answer. Follows design/04 section 3.
  */
-import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import { type ControlAnswer, ControlRequest } from "../../shared/protocol/Report.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import type { Attempt, Attempts, Identity } from "./Attempt.ts"
@@ -34,8 +34,8 @@ export const handle = (options: ControlOptions, request: ControlRequest): Contro
   }
 }
 
-export const endpoint = (options: ControlOptions): Rpc.Endpoint =>
-  Rpc.endpointUnsafe<ControlRequest, ControlAnswer>({
+export const endpoint = (options: ControlOptions): RpcService.Endpoint =>
+  RpcService.endpointUnsafe<ControlRequest, ControlAnswer>({
     name: "control",
     subject: Subject.member(options.identity.member, "control"),
     queue: false,

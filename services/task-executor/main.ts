@@ -12,7 +12,7 @@ import * as Random from "effect/Random"
 import { hostname } from "node:os"
 import { Nats } from "../../shared/jetstream/Nats.ts"
 import * as Outage from "../../shared/jetstream/Outage.ts"
-import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import { PluginHost } from "../../shared/plugin/Plugin.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { Member } from "../../shared/protocol/Member.ts"
@@ -111,7 +111,7 @@ const make = Effect.fnUntraced(function*(config: TaskExecutorConfig) {
       meters,
       onDefect: (cause) => nats.fail("the task executor found its own state broken", cause)
     })
-    yield* Rpc.serve(nats, {
+    yield* RpcService.serve(nats, {
       service: "heddle-task-executor",
       version: config.version,
       description: "Runs tasks in sandboxes",

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Kv from "./Kv.ts"
-import * as Rpc from "./Rpc.ts"
+import * as RpcService from "./RpcService.ts"
 import * as StoredMessage from "./StoredMessage.ts"
 
 describe("StoredMessage", () => {
@@ -40,11 +40,14 @@ describe("Kv.removalOf", () => {
   })
 })
 
-describe("Rpc.matchTokens", () => {
+describe("RpcService.matchTokens", () => {
   it("gives what stands at the wildcards", () => {
-    assert.deepStrictEqual(Rpc.matchTokens("heddle.rpc.pool.*.*.claim", "heddle.rpc.pool.ns.gpu.claim"), ["ns", "gpu"])
-    assert.deepStrictEqual(Rpc.matchTokens("a.b", "a.b"), [])
-    assert.strictEqual(Rpc.matchTokens("a.*", "a.b.c"), undefined)
-    assert.strictEqual(Rpc.matchTokens("a.*.c", "a.b.d"), undefined)
+    assert.deepStrictEqual(RpcService.matchTokens("heddle.rpc.pool.*.*.claim", "heddle.rpc.pool.ns.gpu.claim"), [
+      "ns",
+      "gpu"
+    ])
+    assert.deepStrictEqual(RpcService.matchTokens("a.b", "a.b"), [])
+    assert.strictEqual(RpcService.matchTokens("a.*", "a.b.c"), undefined)
+    assert.strictEqual(RpcService.matchTokens("a.*.c", "a.b.d"), undefined)
   })
 })

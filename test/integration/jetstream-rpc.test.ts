@@ -6,8 +6,10 @@ import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import * as Forwarding from "../../shared/jetstream/Forwarding.ts"
 import * as Nats from "../../shared/jetstream/Nats.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import { Definition } from "../../shared/protocol/Definition.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { type RunningBroker, startBroker } from "../../shared/testing/Broker.ts"
@@ -26,38 +28,38 @@ const setUp = Effect.fn("setUp")(function*(gate?: Deferred.Deferred<void>) {
   const server = yield* Nats.open({ url: broker.url, name: "server" })
   const client = yield* Nats.open({ url: broker.url, name: "client" })
   const scope = yield* Scope.make()
-  const service = yield* Rpc.serve(server, info, [
-    Rpc.endpoint({
+  const service = yield* RpcService.serve(server, info, [
+    RpcService.endpoint({
       name: "echo",
       subject: "test.echo",
       request: Echo,
       handler: ({ text }) => Effect.succeed({ text })
     }),
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "claim",
       subject: "test.pool.*.*.claim",
       request: Schema.Struct({}),
       handler: (_, { tokens }) => Effect.succeed({ text: "claimed", pool: tokens.join("/") })
     }),
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "fails",
       subject: "test.fails",
       request: Schema.Struct({}),
       handler: () => Effect.fail(new ContractError({ code: "NoSuchPool", message: "no pool" }))
     }),
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "dies",
       subject: "test.dies",
       request: Schema.Struct({}),
       handler: () => Effect.die(new Error("a bug"))
     }),
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "huge",
       subject: "test.huge",
       request: Schema.Struct({}),
       handler: () => Effect.succeed({ text: "x".repeat(9_000_000) })
     }),
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "slow",
       subject: "test.slow",
       request: Schema.Struct({}),
@@ -65,13 +67,13 @@ const setUp = Effect.fn("setUp")(function*(gate?: Deferred.Deferred<void>) {
       handler: () =>
         gate === undefined ? Effect.succeed({ text: "fast" }) : Effect.as(Deferred.await(gate), { text: "slow" })
     }),
-    Rpc.endpoint({
+    RpcService.endpoint({
       name: "definition",
       subject: "test.definition",
       request: Definition,
       handler: () => Effect.succeed({ text: "ok" })
     }),
-    Rpc.endpointUnsafe({
+    RpcService.endpointUnsafe({
       name: "sync",
       subject: "test.sync",
       request: Echo,
@@ -95,7 +97,7 @@ const passedOn = Effect.fn("passedOn")(
   function*(client: Nats.Connection, to: string, body: string, takenWaitMs = 2_000) {
     const replica = yield* Nats.open({ url: broker.url, name: "replica" })
     const subject = client.inbox()
-    yield* replica.subscribe(subject, (message) => Rpc.passOn(replica, to, message, { takenWaitMs }))
+    yield* replica.subscribe(subject, (message) => Forwarding.passOn(replica, to, message, { takenWaitMs }))
     return yield* send(client, subject, body)
   }
 )
@@ -233,7 +235,7 @@ describe("Rpc", () => {
     Effect.gen(function*() {
       const { client, close, server, service } = yield* setUp()
       const prefix = "test.member.a.forwarded."
-      yield* Rpc.takeForwarded(server, prefix, service)
+      yield* Forwarding.takeForwarded(server, prefix, service)
       const answer = yield* passedOn(client, `${prefix}test.pool.default.gpu.claim`, "{}")
       assert.deepStrictEqual([answer.body.text, answer.body.pool], ["claimed", "default/gpu"])
       const other = yield* passedOn(client, `${prefix}test.other`, "{}")

@@ -19,6 +19,7 @@ import { type Connection, Nats } from "../../shared/jetstream/Nats.ts"
 import * as Nats_ from "../../shared/jetstream/Nats.ts"
 import * as Read from "../../shared/jetstream/Read.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
+import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { PluginHost } from "../../shared/plugin/Plugin.ts"
 import type { ProviderPool, SandboxDelta } from "../../shared/plugin/PoolProvider.ts"
@@ -75,7 +76,7 @@ const otherSides = Effect.fnUntraced(function*(nats: Connection, options: {
     })
   })
   const endpoints = [
-    Rpc.endpointUnsafe<DequeueRequest, object>({
+    RpcService.endpointUnsafe<DequeueRequest, object>({
       name: "dequeue",
       subject: Subject.rpc.pool(pool, "dequeue"),
       request: DequeueRequest,
@@ -92,7 +93,7 @@ const otherSides = Effect.fnUntraced(function*(nats: Connection, options: {
         deliver()
       }
     }),
-    Rpc.endpointUnsafe<SettleRequest, object>({
+    RpcService.endpointUnsafe<SettleRequest, object>({
       name: "settle",
       subject: Subject.rpc.pool(pool, "settle"),
       request: SettleRequest,
@@ -103,7 +104,7 @@ const otherSides = Effect.fnUntraced(function*(nats: Connection, options: {
         deliver()
       }
     }),
-    Rpc.endpointUnsafe<typeof RegisterRequest.Type, object>({
+    RpcService.endpointUnsafe<typeof RegisterRequest.Type, object>({
       name: "register",
       subject: Subject.member(coordinator, "register"),
       queue: false,
@@ -116,7 +117,7 @@ const otherSides = Effect.fnUntraced(function*(nats: Connection, options: {
           }))
         })
     }),
-    ...options.hasCoordinator === false ? [] : [Rpc.endpointUnsafe<typeof FactRequest.Type, object>({
+    ...options.hasCoordinator === false ? [] : [RpcService.endpointUnsafe<typeof FactRequest.Type, object>({
       name: "facts",
       subject: Subject.member(coordinator, "facts"),
       queue: false,
@@ -124,7 +125,7 @@ const otherSides = Effect.fnUntraced(function*(nats: Connection, options: {
       handler: (request, respond) => respond.answer(accept(request))
     })]
   ]
-  yield* Rpc.serve(nats, { service: "scripted", version: "1.0.0", description: "", id: "scripted" }, endpoints)
+  yield* RpcService.serve(nats, { service: "scripted", version: "1.0.0", description: "", id: "scripted" }, endpoints)
   return {
     superseded,
     submit: (sandbox: object, type: string, options: object, handOff = 0) => {
