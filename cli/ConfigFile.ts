@@ -30,7 +30,7 @@ export const settings = {
   sync: "always or interval",
   "http-port": "port of the HTTP API of `heddle serve gateway` and `heddle dev`",
   "http-host": "address of that port",
-  "status-port": "port of `/livez`, `/readyz` and `/metrics` of `heddle serve`",
+  "status-port": "port of `/livez`, `/readyz` and `/metrics` of `heddle serve` and `heddle dev`",
   "status-host": "address of that port"
 } as const
 export type SettingName = keyof typeof settings

@@ -19,6 +19,8 @@ import { Snapshot } from "../../shared/protocol/Claim.ts"
 import { namespaceDefault, type PoolSpec, PoolView } from "../../shared/protocol/Pool.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { MemberId } from "../../shared/protocol/Token.ts"
+import * as NatsMeters from "../../shared/telemetry/NatsMeters.ts"
+import * as Spans from "../../shared/telemetry/Spans.ts"
 import { envName } from "../ConfigFile.ts"
 import { CliFailure } from "../ExitCode.ts"
 import * as Globals from "../Globals.ts"
@@ -28,10 +30,12 @@ import * as Http from "../serve/Http.ts"
 import * as Serve from "../serve/Serve.ts"
 import * as ServiceLog from "../serve/ServiceLog.ts"
 import * as Services from "../serve/Services.ts"
+import * as Status from "../serve/Status.ts"
+import { version } from "../Version.ts"
 import * as NatsServer from "./NatsServer.ts"
 import * as PoolFlag from "./PoolFlag.ts"
 
-export interface Input {
+export interface Input extends Status.Input {
   readonly dataDir: Option.Option<string>
   readonly natsPort: Option.Option<string>
   readonly httpPort: Option.Option<string>
@@ -119,10 +123,17 @@ export const run = (input: Input) =>
     const listen = yield* Http.config(input, 0)
     const dataDir = yield* claimFolder(Option.getOrUndefined(input.dataDir))
     yield* Interruption.isOrderlyEnd
+    const status = yield* Status.open(input, "dev")
+    const spans = yield* Spans.fromEnvironment({
+      serviceName: "heddle-dev",
+      serviceVersion: version,
+      instance: basename(dataDir)
+    })
 
     const server = yield* NatsServer.start({ dataDir, port, sync, name: `heddle-${basename(dataDir)}` })
     const connected = yield* Layer.build(Nats.layer({ url: server.url, name: "heddle-dev" }))
     const nats = yield* Effect.provide(Nats, connected)
+    yield* NatsMeters.show(nats)
     const host = yield* Serve.plugins
     const running = Effect.gen(function*() {
       yield* Streams.ensure(nats)
@@ -139,7 +150,11 @@ export const run = (input: Input) =>
           finishMs,
           http: listen.http
         }
-        yield* Layer.build(Services.layer(name, config)).pipe(Effect.provide(host), Effect.provide(connected))
+        yield* Layer.build(Services.layer(name, config)).pipe(
+          Effect.provide(host),
+          Effect.provide(connected),
+          Effect.provideService(Spans.ProcessSpans, spans)
+        )
       }
       yield* Effect.forEach(pools, (pool) => apply(nats, pool), { concurrency: 8 })
       yield* Effect.forEach(pools, (pool) => waitForPool(nats, pool), { concurrency: 8 }).pipe(Effect.timeoutOrElse({
@@ -159,6 +174,7 @@ export const run = (input: Input) =>
         Effect.sync(() => writeFileSync(endpoint, JSON.stringify({ natsUrl: server.url, pid: process.pid }))),
         () => Effect.sync(() => rmSync(endpoint, { force: true }))
       )
+      yield* status.ready
       yield* ready({
         natsUrl: server.url,
         httpUrl: listen.url(),

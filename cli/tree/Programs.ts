@@ -19,6 +19,16 @@ const settled = (
     Flag.optional
   )
 
+/** Of whatever serves. */
+const status = {
+  statusPort: settled(
+    "status-port",
+    "port",
+    "Serves GET /livez, /readyz and /metrics over HTTP there; 0 is a free one, told on standard error. None when not given"
+  ),
+  statusHost: settled("status-host", "address", "Where that port listens; 0.0.0.0 (every IPv4 address) when not given")
+}
+
 export const dev = Command.make("dev", {
   dataDir: settled("data-dir", "folder", "Where streams and definitions stay between runs; .heddle/dev when not given"),
   natsPort: settled("nats-port", "port", "Port of the NATS server; a free one when not given"),
@@ -30,6 +40,7 @@ export const dev = Command.make("dev", {
     Flag.atLeast(0)
   ),
   headless: flag("headless", "Without the HTTP API and the console"),
+  ...status,
   sync: settled(
     "sync",
     "always|interval",
@@ -63,12 +74,7 @@ export const serve = Command.make("serve", {
   httpHost: settled("http-host", "address", "gateway: where that port listens; 127.0.0.1 when not given"),
   ttl: text("ttl", "duration", "Life of the registry entry without a heartbeat"),
   grace: text("grace", "duration", "failover: from suspicion to event"),
-  statusPort: settled(
-    "status-port",
-    "port",
-    "Serves GET /livez, /readyz and /metrics over HTTP there; 0 is a free one, told on standard error. None when not given"
-  ),
-  statusHost: settled("status-host", "address", "Where that port listens; 0.0.0.0 (every IPv4 address) when not given"),
+  ...status,
   untilStdinEnds: flag(
     "until-stdin-ends",
     "End when standard input ends: for a program that starts services and may be killed"

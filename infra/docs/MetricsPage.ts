@@ -37,7 +37,7 @@ export const page = (): string =>
     "",
     "# Metrics",
     "",
-    "`heddle serve <service> --status-port N` (`HEDDLE_STATUS_PORT`; 0: a free port, told on standard error) answers over HTTP, with no authentication and nothing secret in it; where it listens",
+    "`heddle serve <service> --status-port N` (or `heddle dev`; `HEDDLE_STATUS_PORT`; 0: a free port, told on standard error) answers over HTTP, with no authentication and nothing secret in it; where it listens",
     "says `--status-host` (`HEDDLE_STATUS_HOST`), every IPv4 address when not given:",
     "",
     "| path | |",
