@@ -123,7 +123,7 @@ describe("kill -9", () => {
   })
 
   it("of an executor: its tasks fail over to another one as new attempts, no retry is used up", async () => {
-    await using mesh = await Mesh.start({ ...local, executorTtl: "3s", executors: 2 })
+    await using mesh = await Mesh.start({ ...local, executorTtl: "6s", executors: 2 })
     const gate = gateOf(mesh)
     await start(mesh, "worker-lost", chains(2, 2, 0.2, gate.wait))
     const held = await running(mesh, "worker-lost", 2)

@@ -170,7 +170,7 @@ describe("tasks in pods", () => {
 
   it("an executor that is killed: nothing of its task goes on in the pod, another executor runs it again", async () => {
     await using cluster = await startCluster()
-    await using mesh = await Mesh.start({ ...options(cluster.kubeconfig, 2), executorTtl: "5s", executors: 2 })
+    await using mesh = await Mesh.start({ ...options(cluster.kubeconfig, 2), executorTtl: "10s", executors: 2 })
     const mark = nap(300)
     // the first attempt would take five minutes, the second ends at once
     await start(mesh, "killed", [shell("long", `if [ "$HEDDLE_ATTEMPT" = 1 ]; then ${mark}; fi`)])
