@@ -13,6 +13,7 @@ import { spawn } from "node:child_process"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import { join, resolve } from "node:path"
+import { setImmediate } from "node:timers"
 import * as Frame from "./Frame.mjs"
 import * as ProcessTree from "./ProcessTree.mjs"
 
