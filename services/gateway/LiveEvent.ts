@@ -48,6 +48,12 @@ export const entriesOf = (text: string): ReadonlyArray<EntryRead> | undefined =>
   return isJournal(parsed) ? parsed.records.filter((record) => record._tag === "Entry") : undefined
 }
 
+/** When a journal message was written, by its writer's clock: of its first record. */
+export const writtenAt = (text: string): number | undefined => {
+  const parsed = parse(text)
+  return isJournal(parsed) ? parsed.records[0]?.at : undefined
+}
+
 const parse = (text: string): unknown => {
   try {
     return JSON.parse(text)

@@ -204,16 +204,17 @@ const follow = Effect.fnUntraced(function*(nats: Connection, config: GatewayConf
     from: (bounds) => {
       const messages = bounds.bytes <= config.journalBytes
         ? bounds.messages
-        : Math.floor(bounds.messages * config.journalBytes / bounds.bytes)
-      isWhole = messages === bounds.messages
-      return Math.max(bounds.first, bounds.last - messages + 1)
+        : Math.max(1, Math.floor(bounds.messages * config.journalBytes / bounds.bytes))
+      const from = Math.max(bounds.first, bounds.last - messages + 1)
+      isWhole = from <= 1
+      return from
     },
     first: ({ sequence, text }) => {
+      if (isFirst && !isWhole) runs.startAt(LiveEvent.writtenAt(text) ?? nats.clock.currentTimeMillisUnsafe())
+      isFirst = false
       const entries = LiveEvent.entriesOf(text)
       if (entries === undefined) return unreadable(sequence)
       for (const entry of entries) {
-        if (isFirst && !isWhole) runs.startAt(entry.at)
-        isFirst = false
         const lacking = runs.apply(entry, sequence)
         if (lacking !== undefined) Queue.offerUnsafe(unknown, lacking)
       }
