@@ -61,6 +61,32 @@ describe("ClaimQueue", () => {
     assert.isBelow(takeAll(queue).slice(0, 10).filter((_) => _.startsWith("b")).length, 7)
   })
 
+  it("a team that was served, and comes back after a pause, has saved up none of it", () => {
+    const queue = new ClaimQueue({ lengthMax: 1_000 })
+    queue.admit(claim("b", { team: "blue" }))
+    for (let i = 0; i < 50; i++) queue.admit(claim(`r${i}`, { team: "red" }))
+    for (let i = 0; i < 41; i++) {
+      const one = queue.take()
+      if (one !== undefined) queue.settle(one, false)
+    }
+    for (let i = 0; i < 10; i++) queue.admit(claim(`b${i}`, { team: "blue" }))
+    assert.isAtMost(takeAll(queue).slice(0, 10).filter((_) => _.startsWith("b")).length, 6)
+  })
+
+  it("the team of a claim that is put back pays for no turn, however often that is", () => {
+    const queue = new ClaimQueue({ lengthMax: 10 })
+    for (let i = 0; i < 2; i++) {
+      queue.admit(claim(`b${i}`, { team: "blue" }))
+      queue.admit(claim(`r${i}`, { team: "red" }))
+    }
+    for (let turn = 0; turn < 5; turn++) {
+      const one = queue.take()
+      assert.strictEqual(one?.spec.claimId as string | undefined, "b0")
+      if (one !== undefined) queue.putBack(one)
+    }
+    assert.deepStrictEqual(takeAll(queue), ["b0", "r0", "b1", "r1"])
+  })
+
   it("what is put back has its old place, and its team is not charged", () => {
     const queue = new ClaimQueue({ lengthMax: 10 })
     const [a, b, c] = [claim("a"), claim("b"), claim("c")] as const

@@ -95,7 +95,7 @@ export class ClaimWrites {
       if (claim.writes !== number || claim.phase !== "Inflight") return
       this.written(claim, uid, version, outcome)
     })
-    if (!isAnswered) desk.setAlarm(claim.alarm, now + desk.writeDeadlineMs)
+    if (!isAnswered) desk.setAlarm(claim.alarm, Math.min(now + desk.writeDeadlineMs, deadlineOf(claim)))
   }
 
   private markOf({ batch, spec }: Claim): ClaimMark {
@@ -173,8 +173,14 @@ export class ClaimWrites {
     this.ends.missed(claim, now)
   }
 
-  /** The write has had no answer in time, or the next read-back is due. */
+  /** The claim's deadline has come, the write has had no answer in time, or the next read-back is due. */
   overdue(claim: Claim, now: EpochMs): void {
+    const { desk } = this
+    if (claim.phase === "Inflight" && now < claim.writeStartedAt + desk.writeDeadlineMs) {
+      // Its caller is told at its time; the write's own is not over.
+      if (claim.settled === undefined && now >= claim.spec.deadlineAt) this.ends.late(claim, now)
+      return desk.setAlarm(claim.alarm, claim.writeStartedAt + desk.writeDeadlineMs)
+    }
     if (claim.phase === "Inflight") {
       claim.lastError = {
         code: "Unavailable",

@@ -79,7 +79,7 @@ describe("PoolScheduler", () => {
     const { claim, scheduler, world } = setup({ idle: 0 })
     claim("a")
     const armed = world.armed.length
-    for (let i = 0; i < 100; i++) scheduler.tick(world.now + i)
+    for (let i = 0; i < 100; i++) assert.strictEqual(scheduler.tick(world.now + i), Infinity, "no time to look again")
     assert.deepStrictEqual([world.claims.length, world.repairs.length, world.armed.length], [0, 0, armed])
   })
 
@@ -153,6 +153,19 @@ describe("PoolScheduler", () => {
     assert.strictEqual(scheduler.snapshot().reservedCount, 0)
     assert.strictEqual(world.repairs.length, 1)
     assert.strictEqual(scheduler.snapshot().idleReady, 0, "it is held by a live claim, whatever the cache shows")
+  })
+
+  it("! 1.7 the end of a reservation that the watch never settled: the sandbox is looked at again, and who waits gets it", () => {
+    const { claim, outcomes, scheduler, tickAt, world } = setup({ reservationTtlMs: 2_000 })
+    claim("a")
+    last(world.claims).answer(outcome.conflict)
+    assert.deepInclude(scheduler.snapshot(), { idleReady: 0, reservedCount: 1 }, "somebody else has changed it")
+    tickAt(2_999)
+    assert.strictEqual(world.claims.length, 1)
+    tickAt(3_000)
+    assert.strictEqual(world.claims.length, 2)
+    last(world.claims).answer(outcome.success(3))
+    assert.deepStrictEqual(outcomes("a"), ["Claimed"])
   })
 
   it("a reservation ends early when the watch shows the written version", () => {
@@ -473,6 +486,18 @@ describe("PoolScheduler", () => {
     assert.deepStrictEqual(outcomes("a"), ["DeadlineExceeded"])
   })
 
+  it("a deadline that passes while the write is under way is answered at its time; the write has its own, and what it wins is given back", () => {
+    const { claim, outcomes, scheduler, tickAt, world } = setup({ casDeadlineMs: 5_000 })
+    claim("a", { deadlineAt: 1_200 })
+    assert.strictEqual(tickAt(1_200), 6_000)
+    assert.deepStrictEqual(outcomes("a"), ["DeadlineExceeded"])
+    assert.deepInclude(scheduler.snapshot(), { queueLen: 0, inflightCas: 1, reservedCount: 1 })
+    assert.strictEqual(world.readBacks.length, 0, "not given up")
+    last(world.claims).answer(outcome.success(2))
+    assert.strictEqual(last(world.releases).write.claimId, "a")
+    assert.deepStrictEqual(outcomes("a"), ["DeadlineExceeded"])
+  })
+
   it("affinity: a preferred place if one is idle there, else anywhere; a required one waits", () => {
     const { claim, grantAll, upsert, world } = setup({ idle: 3, labels: (i) => ({ zone: i === 2 ? "b" : "a" }) })
     claim("near", { preferred: [{ zone: "b" }] })
@@ -551,6 +576,20 @@ describe("PoolScheduler", () => {
     tickAt(100_500)
     scheduler.listed(scheduler.listing(), [{ ...state("s1", "Idle", 1), createdAt: 500 }])
     assert.strictEqual(last(world.deletes).write as string, "s1")
+  })
+
+  it("one that is kept is claimed like any other, but neither scaled down nor replaced for its age", () => {
+    const { claim, scheduler, tickAt, upsert, world } = setup({ idle: 3, wear: { maxAgeMs: 100_000 } })
+    upsert({ ...state("s2", "Idle", 2), isKept: true })
+    scheduler.setSize(1)
+    assert.deepStrictEqual(world.deletes.map((_) => _.write as string), ["s1", "s0"], "not the newest, as it is kept")
+    for (const one of world.deletes) one.answer({ _tag: "Done" })
+    for (const uid of ["s0", "s1"]) scheduler.observe({ _tag: "Removed", uid: SandboxUid.make(uid) })
+    tickAt(200_000)
+    scheduler.listed(scheduler.listing(), [{ ...state("s2", "Idle", 2), isKept: true }])
+    assert.strictEqual(world.deletes.length, 2)
+    claim("a")
+    assert.strictEqual(last(world.claims).write.uid as string, "s2")
   })
 
   it("pause and resume go to the provider while the claim is live, and its record says so", () => {

@@ -142,7 +142,7 @@ export class PoolSize {
     let left = Math.max(1, Math.floor(this.cache.total / 10))
     for (const cell of this.cache.all) {
       if (left === 0) return
-      if (!this.cache.isFree(cell) || !SandboxCell.isAged(cell, wear, now)) continue
+      if (!this.cache.isFree(cell) || cell.state.isKept === true || !SandboxCell.isAged(cell, wear, now)) continue
       left--
       this.scaleDown.take(cell)
     }

@@ -436,15 +436,16 @@ class World {
       this.fail(`quota: ${claim.spec.team} may hold ${limit} and takes a ${held}th for ${claimId}`)
     }
     if (held <= limit && limit < Infinity) this.quotaChecks++
+    let isOlder = true
     for (const id of owner.asked) {
-      if (id === claimId) break // from here on they are younger
+      if (id === claimId) isOlder = false // from here on they are younger
       const client = this.byId.get(id)
       const other = client?.plan.count === 1 ? scheduler.get(id)?.claim : undefined
       if (
         other !== undefined && other.phase === "Waiting" &&
-        other.spec.team === claim.spec.team && other.spec.priority === claim.spec.priority &&
-        other.selector?.key === claim.selector?.key
-      ) this.fail(`I7: ${claimId} is served before ${id}, which is older`)
+        other.spec.team === claim.spec.team && other.selector?.key === claim.selector?.key &&
+        (isOlder ? other.spec.priority >= claim.spec.priority : other.spec.priority > claim.spec.priority)
+      ) this.fail(`I7: ${claimId} is served before ${id}, which is older or has a higher priority`)
     }
   }
 

@@ -311,8 +311,8 @@ describe("rights", () => {
     () =>
       Effect.gen(function*() {
         const at = yield* staged
-        const owner = yield* at.pool({ session: 1 })
-        const [idle] = yield* at.idle(owner, "a")
+        // Its owner is gone, so that nobody can delete it.
+        const [idle] = yield* Effect.scoped(Effect.flatMap(at.pool(), (owner) => at.idle(owner, "a")))
         const user = (verbs: ReadonlyArray<string>) =>
           Effect.promise(() => cluster.user([{ apiGroups: [""], resources: ["pods"], verbs }], at.namespace))
         const reader = yield* at.pool({ token: (yield* user(["get", "list", "watch"])).token })
