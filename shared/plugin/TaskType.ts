@@ -92,68 +92,66 @@ const problem = (type: string, error: Schema.SchemaError): TaskOutcome => ({
   }. Correct the task's \`with\`.`
 })
 
-/** Runs at once in the executor's slot; must be pure, quick and must not throw (a throw is `Fatal`). */
-export const inline = <With>(options: {
+/** What a type of any kind says of itself. `with`: the schema of its arguments. */
+interface Described<With> {
   readonly type: string
   readonly description: string
   readonly with: Schema.Codec<With, unknown>
-  readonly run: (context: { readonly spec: TaskSpec; readonly with: With }) => TaskOutcome
-}): TaskType => {
-  const decode = Schema.decodeUnknownResult(options.with, { errors: "all" })
+}
+
+/** Reads the arguments of an attempt and goes on with them, or with what is wrong in them as its outcome. */
+const reader = <With>({ type, with: schema }: Described<With>) => {
+  const decode = Schema.decodeUnknownResult(schema, { errors: "all" })
+  return <A>(spec: TaskSpec, run: (value: With) => A, refuse: (outcome: TaskOutcome) => A): A => {
+    const decoded = decode(spec.with)
+    return Result.isSuccess(decoded) ? run(decoded.success) : refuse(problem(type, decoded.failure))
+  }
+}
+
+/** Runs at once in the executor's slot; must be pure, quick and must not throw (a throw is `Fatal`). */
+export const inline = <With>(
+  options: Described<With> & {
+    readonly run: (context: { readonly spec: TaskSpec; readonly with: With }) => TaskOutcome
+  }
+): TaskType => {
+  const read = reader(options)
   return {
     _tag: "Inline",
     type: options.type,
     description: options.description,
     with: options.with,
-    run: (spec) => {
-      const decoded = decode(spec.with)
-      return Result.isSuccess(decoded)
-        ? options.run({ spec, with: decoded.success })
-        : problem(options.type, decoded.failure)
-    }
+    run: (spec) => read(spec, (value) => options.run({ spec, with: value }), (outcome) => outcome)
   }
 }
 
 /** Runs in the assigned sandbox; interrupted when the task is killed. */
-export const sandboxed = <With>(options: {
-  readonly type: string
-  readonly description: string
-  readonly with: Schema.Codec<With, unknown>
-  readonly run: (context: TaskContext<With>) => Effect.Effect<TaskOutcome, SandboxLost, Scope.Scope>
-}): TaskType => {
-  const decode = Schema.decodeUnknownResult(options.with, { errors: "all" })
+export const sandboxed = <With>(
+  options: Described<With> & {
+    readonly run: (context: TaskContext<With>) => Effect.Effect<TaskOutcome, SandboxLost, Scope.Scope>
+  }
+): TaskType => {
+  const read = reader(options)
   return {
     _tag: "Sandboxed",
     type: options.type,
     description: options.description,
     with: options.with,
-    run: (context) => {
-      const decoded = decode(context.spec.with)
-      return Result.isSuccess(decoded)
-        ? options.run({ ...context, with: decoded.success })
-        : Effect.succeed(problem(options.type, decoded.failure))
-    }
+    run: (context) => read(context.spec, (value) => options.run({ ...context, with: value }), Effect.succeed)
   }
 }
 
 /** Runs in the executor, outside of any sandbox; interrupted when the task is killed. */
-export const effectful = <With>(options: {
-  readonly type: string
-  readonly description: string
-  readonly with: Schema.Codec<With, unknown>
-  readonly run: (context: EffectContext<With>) => Effect.Effect<TaskOutcome, never, Scope.Scope>
-}): TaskType => {
-  const decode = Schema.decodeUnknownResult(options.with, { errors: "all" })
+export const effectful = <With>(
+  options: Described<With> & {
+    readonly run: (context: EffectContext<With>) => Effect.Effect<TaskOutcome, never, Scope.Scope>
+  }
+): TaskType => {
+  const read = reader(options)
   return {
     _tag: "Effectful",
     type: options.type,
     description: options.description,
     with: options.with,
-    run: (context) => {
-      const decoded = decode(context.spec.with)
-      return Result.isSuccess(decoded)
-        ? options.run({ ...context, with: decoded.success })
-        : Effect.succeed(problem(options.type, decoded.failure))
-    }
+    run: (context) => read(context.spec, (value) => options.run({ ...context, with: value }), Effect.succeed)
   }
 }
