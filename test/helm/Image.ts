@@ -2,8 +2,8 @@
  * What infra/docker/Dockerfile puts into the image, without an engine that builds it: its COPY lines and its ignore file, read and done by hand.
  */
 import { assert } from "@effect/vitest"
-import { cpSync, existsSync, lstatSync, mkdirSync, readFileSync, symlinkSync } from "node:fs"
-import { basename, dirname, join, relative } from "node:path"
+import { cpSync, lstatSync, readFileSync, symlinkSync } from "node:fs"
+import { basename, join, relative } from "node:path"
 import { root } from "../../infra/bootstrap/nats-server.mjs"
 
 const folder = join(root, "infra/docker")
@@ -67,22 +67,20 @@ export const placeOf = (path: string): string | undefined => {
   return undefined
 }
 
-/** /app of the image in a folder: sources are copied; packages are those of this checkout. The console is there if it was built here. */
-export const unpack = (app: string): void => {
-  for (const { sources, stage } of image.copies) {
-    if (stage !== undefined) continue
+/** A stage's COPY lines done in a folder: sources are copied, packages are those of this checkout, what comes of another stage is not there. */
+export const unpack = (stage: Stage, app: string): void => {
+  for (const { sources, stage: from } of stage.copies) {
+    if (from !== undefined) continue
     for (const source of sources) {
       cpSync(join(root, source), join(app, source), {
         recursive: true,
         filter: (path) => {
           const own = relative(root, path)
-          return isInContext(own) || (lstatSync(path).isDirectory() && !own.endsWith("/testing"))
+          return isInContext(own) ||
+            (lstatSync(path).isDirectory() && !own.endsWith("/testing") && !own.endsWith("/dist"))
         }
       })
-      mkdirSync(dirname(join(app, source)), { recursive: true })
     }
   }
   symlinkSync(join(root, "node_modules"), join(app, "node_modules"))
-  const console = join(root, "console/dist")
-  if (existsSync(console)) cpSync(console, join(app, "console/dist"), { recursive: true })
 }

@@ -3,9 +3,13 @@
  * That it builds is not tested here.
  */
 import { assert, it } from "@effect/vitest"
-import { existsSync, readFileSync } from "node:fs"
+import { execFile } from "node:child_process"
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { builtinModules } from "node:module"
+import { tmpdir } from "node:os"
 import { dirname, join, relative } from "node:path"
+import { promisify } from "node:util"
+import { onTestFinished } from "vitest"
 import { parse } from "yaml"
 import { root } from "../../infra/bootstrap/nats-server.mjs"
 import { chart } from "./Helm.ts"
@@ -75,4 +79,24 @@ it("has every file that the command, a service or the agent in a sandbox imports
   assert.deepStrictEqual(missing, [])
   const imported = [...packages].filter((name) => /^(@[a-z0-9-]+\/)?[a-z0-9.-]+$/.test(name) && name !== "heddle")
   assert.deepStrictEqual(imported.filter((name) => manifest.dependencies[name] === undefined), [])
+})
+
+it("the stage of the console has all that its build reads", async () => {
+  const stage = Image.stages.find(({ name }) => name === "console")
+  assert.isDefined(stage)
+  assert.include(stage.lines, "RUN node_modules/.bin/vite build console")
+  assert.deepStrictEqual(Image.image.copies.find((one) => one.stage === "console"), {
+    sources: ["/app/console/dist"],
+    target: "./console/dist",
+    stage: "console"
+  })
+  const folder = mkdtempSync(join(tmpdir(), "heddle-console-"))
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  Image.unpack(stage, folder)
+  const built = await promisify(execFile)(
+    process.execPath,
+    [join(root, "node_modules/vite/bin/vite.js"), "build", "console"],
+    { cwd: folder, env: { ...process.env, NODE_ENV: "production" } }
+  )
+  assert.isTrue(existsSync(join(folder, "console/dist/index.html")), built.stdout + built.stderr)
 })

@@ -72,7 +72,7 @@ it.skipIf(helms.length === 0)("the chart's processes come up, pass helm test, an
   const bin = join(folder, "bin")
   const tmp = join(folder, "tmp")
   for (const one of [app, bin, tmp]) mkdirSync(one)
-  Image.unpack(app)
+  Image.unpack(Image.image, app)
   const before = filesOf(app)
   // as in the image: /usr/local/bin/heddle
   symlinkSync(join(app, "bin", "heddle.mjs"), join(bin, "heddle"))
