@@ -20,6 +20,7 @@ export const page = (): string =>
     "- [tasks.md](tasks.md): every task type, with its arguments and outputs",
     "- [metrics.md](metrics.md): what each process shows at `/metrics`, and what `/livez` and `/readyz` mean",
     "- [wire.md](wire.md): subjects, messages, error codes; [schemas/](schemas/): JSON Schemas of all messages",
+    "- [http.md](http.md): the HTTP API of the gateway; [openapi.json](openapi.json): the same for machines",
     "- [journal.md](journal.md): the format of the journal, its versions and its hash chain",
     "- [state-machines.md](state-machines.md): what every event does in every state of a workflow and of a task",
     "",

@@ -18,6 +18,7 @@ import * as Tree from "../../cli/Tree.ts"
 import { errorCodes } from "../../shared/protocol/ErrorCode.ts"
 import * as Catalog from "./Catalog.ts"
 import * as Comments from "./Comments.ts"
+import * as HttpPage from "./HttpPage.ts"
 import * as JournalPage from "./JournalPage.ts"
 import * as MetricsPage from "./MetricsPage.ts"
 import * as Overview from "./Overview.ts"
@@ -261,6 +262,23 @@ const coordinatorEnvironment: ReadonlyArray<readonly [name: string, text: string
   ]
 ]
 
+const gatewayEnvironment: ReadonlyArray<readonly [name: string, text: string]> = [
+  [
+    "HEDDLE_HTTP_TOKEN",
+    "Every request to the API must then carry `Authorization: Bearer <token>`; none is asked for when not given."
+  ],
+  [
+    "HEDDLE_HTTP_ORIGINS",
+    "Web sites whose pages may ask beside the gateway's own, with commas: `https://heddle.example.com`, where a proxy stands in front of it."
+  ],
+  ["HEDDLE_CONSOLE_DIR", "Folder with the web console's files; the one of this installation when not given."],
+  ["HEDDLE_GATEWAY_RUNS_MAX", "Runs that lists and counts are answered from; `50000` when not given."],
+  [
+    "HEDDLE_GATEWAY_JOURNAL_BYTES",
+    "How much of the journal is read at the start to know them; 128 MiB when not given."
+  ]
+]
+
 const credentialsEnvironment: ReadonlyArray<readonly [string, string]> = [
   ["HEDDLE_NATS_CREDS", "Path of a credentials file (`nsc generate creds`); read again at each reconnect."],
   ["HEDDLE_NATS_USER", "A user of the server, with `HEDDLE_NATS_PASSWORD`."],
@@ -301,6 +319,12 @@ const cli = (all: ReadonlyArray<{ readonly path: ReadonlyArray<string>; readonly
     "| variable | |",
     "|---|---|",
     ...coordinatorEnvironment.map(([name, text]) => `| ${code(name)} | ${cell(text)} |`),
+    "",
+    "Settings of the gateway (`heddle serve gateway`, `heddle dev`):",
+    "",
+    "| variable | |",
+    "|---|---|",
+    ...gatewayEnvironment.map(([name, text]) => `| ${code(name)} | ${cell(text)} |`),
     ...all.flatMap(({ doc, path }) => {
       if (path.length === 0) return []
       const groups = (doc.subcommands ?? []).flatMap((group) => group.commands)
@@ -366,6 +390,8 @@ export const files: Effect.Effect<Files> = Effect.gen(function*() {
     [`${folder}/tasks.md`, yield* TasksPage.page] as const,
     [`${folder}/README.md`, Overview.page()] as const,
     [`${folder}/metrics.md`, MetricsPage.page()] as const,
+    [`${folder}/http.md`, HttpPage.page()] as const,
+    [`${folder}/openapi.json`, HttpPage.openApi()] as const,
     [`${folder}/journal.md`, JournalPage.page(comments)] as const,
     [`${folder}/cli.md`, cli(yield* helps)] as const
   ])
