@@ -22,7 +22,7 @@ const ask = async (port: number, path: string) => {
 }
 
 const readyz = async (port: number, status: number): Promise<string> => {
-  const end = performance.now() + 60_000
+  const end = performance.now() + 120_000
   for (;;) {
     const answer = await ask(port, "/readyz")
     if (answer.status === status) return answer.text
