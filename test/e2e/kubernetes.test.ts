@@ -61,9 +61,9 @@ const startCluster = async (onContainer: NonNullable<KubeletOptions["onContainer
 }
 
 const options = (kubeconfig: string, size: number): MeshOptions => ({
-  ttl: "2s",
+  // longer than this machine may stand still: nobody but an executor is killed here
+  ttl: "60s",
   grace: "500ms",
-  executorTtl: "60s",
   env: { KUBECONFIG: kubeconfig },
   pools: [{
     name: pool.name,
@@ -172,12 +172,14 @@ describe("tasks in pods", () => {
     await using cluster = await startCluster()
     await using mesh = await Mesh.start({ ...options(cluster.kubeconfig, 2), executorTtl: "10s", executors: 2 })
     const mark = nap(300)
-    // the first attempt would take five minutes, the second ends at once
-    await start(mesh, "killed", [shell("long", `if [ "$HEDDLE_ATTEMPT" = 1 ]; then ${mark}; fi`)])
+    // what runs before the gate is open would take five minutes, what runs after it ends at once
+    const gate = join(mesh.folder, "open")
+    await start(mesh, "killed", [shell("long", `[ -e ${gate} ] || ${mark}`)])
     const attempt = await until("the running attempt", async () => {
       const [task] = (await view(mesh, "killed")).tasks
-      return processesWith(mark).length > 0 ? task?.attempts[0] : undefined
+      return processesWith(mark).length > 0 ? task?.attempts.at(-1) : undefined
     })
+    writeFileSync(gate, "")
     await mesh.kill(String(attempt.executor))
     const done = await succeeded(mesh, "killed")
     assert.deepStrictEqual(done.tasks[0]?.attempts.map((one) => one.state), ["FAILOVER", "SUCCEEDED"])
