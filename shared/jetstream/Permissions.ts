@@ -7,7 +7,7 @@
  */
 import { bucketName, name } from "./Streams.ts"
 
-export const roles = ["coordinator", "pool-scheduler", "task-executor", "failover", "client"] as const
+export const roles = ["coordinator", "pool-scheduler", "task-executor", "failover", "gateway", "client"] as const
 export type PermissionRole = typeof roles[number]
 
 export interface Permissions {
@@ -41,13 +41,14 @@ const write = (bucket: string): ReadonlyArray<string> => [`$KV.${bucket}.>`, ...
 
 /** To see what there is. */
 const look = [api("INFO"), ...streams.map((stream) => api(`STREAM.INFO.${stream}`))]
-/** Of every service: it makes what is missing, keeps its own entry in the registry, and answers. */
-const serve = [
+/** Of every service: it makes what is missing and keeps its own entry in the registry. */
+const stand = [
   ...look,
   ...streams.map((stream) => api(`STREAM.CREATE.${stream}`)),
-  ...write(bucketName.registry),
-  "_INBOX.>"
+  ...write(bucketName.registry)
 ]
+/** Of those that answer requests. */
+const serve = [...stand, "_INBOX.>"]
 const answers = ["_INBOX.>", "$SRV.>"]
 
 const table: Readonly<Record<PermissionRole, Permissions>> = {
@@ -146,6 +147,30 @@ const table: Readonly<Record<PermissionRole, Permissions>> = {
       ...read(kv(bucketName.shards))
     ],
     subscribe: [...answers, "heddle.rpc.member.list", "heddle.rpc.failover.list"]
+  },
+  gateway: {
+    publish: [
+      ...stand,
+      "heddle.rpc.definition.*",
+      "heddle.rpc.workflow.*",
+      "heddle.rpc.schedule.*",
+      "heddle.rpc.backfill.*",
+      "heddle.rpc.group.*",
+      "heddle.rpc.env.>",
+      ...["list", "apply", "scale", "delete"].map((verb) => `heddle.rpc.pool.${verb}`),
+      ...["claim", "release", "renew", "cancel", "get", "pause", "resume", "snapshot"].map((verb) =>
+        `heddle.rpc.pool.*.*.${verb}`
+      ),
+      "heddle.rpc.member.list",
+      "heddle.rpc.failover.list",
+      ...read(name.journal),
+      ...read(name.history),
+      ...read(name.archive),
+      ...read(name.logs),
+      ...read(name.poolEvents),
+      ...read(name.system)
+    ],
+    subscribe: ["_INBOX.>"]
   },
   client: {
     publish: [

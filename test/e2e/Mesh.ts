@@ -23,7 +23,7 @@ import { rpc } from "../../shared/protocol/Subject.ts"
 import * as Broker from "../../shared/testing/Broker.ts"
 import * as ProcessUsage from "./ProcessUsage.ts"
 
-export type Role = "nats-server" | Exclude<MemberRole, "gateway">
+export type Role = "nats-server" | MemberRole
 
 export type Runtime = "node" | "deno"
 
@@ -46,6 +46,8 @@ export interface MeshOptions {
   readonly poolSchedulers?: number
   readonly executors?: number
   readonly failovers?: number
+  /** None when not given; `httpUrl` says where one listens. */
+  readonly gateways?: number
   /** Of each executor; the service's own default when not given. */
   readonly slots?: number
   /** Applied before `start` returns, which then waits until each holds its full size of idle sandboxes. */
@@ -212,7 +214,8 @@ export class Mesh {
         ["failover", options.failovers ?? 1],
         ["coordinator", options.coordinators ?? 1],
         ["pool-scheduler", options.poolSchedulers ?? 1],
-        ["task-executor", options.executors ?? 1]
+        ["task-executor", options.executors ?? 1],
+        ["gateway", options.gateways ?? 0]
       ] as const).flatMap(([role, count]) => Array.from({ length: count }, (_, at) => `${role}-${at + 1}`))
       for (const name of names) mesh.launch(name)
       await mesh.awaitMembers(names)
@@ -235,6 +238,15 @@ export class Mesh {
 
   get monitorUrl(): string | undefined {
     return this.server.monitorUrl
+  }
+
+  /** Of a gateway (`gateway-1`) that is a member. */
+  httpUrl(name: string): string {
+    const url = /"httpUrl":"([^"]+)"/.exec(
+      this.log(name).split("\n").findLast((line) => line.includes("httpUrl")) ?? ""
+    )
+    if (url?.[1] === undefined) throw new MeshFailed(`${name} has not said where it listens${this.tail(name)}`)
+    return url[1]
   }
 
   /** The processes that run now. */
@@ -479,7 +491,8 @@ export class Mesh {
       name,
       ...(life === undefined ? [] : ["--ttl", life]),
       ...(grace === undefined || role !== "failover" ? [] : ["--grace", grace]),
-      ...(slots === undefined || role !== "task-executor" ? [] : ["--slots", String(slots)])
+      ...(slots === undefined || role !== "task-executor" ? [] : ["--slots", String(slots)]),
+      ...(role === "gateway" ? ["--http-port", "0"] : [])
     ]
     // The mark of `npm test` stays, so that it finds what outlives us.
     const own = Object.entries(process.env).filter(([key]) => !key.startsWith("HEDDLE_") || key === "HEDDLE_TEST_STEP")

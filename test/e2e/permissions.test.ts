@@ -47,6 +47,7 @@ it("a mesh with exactly these permissions does all of its work, and nobody is re
     coordinators: 2,
     poolSchedulers: 2,
     executors: 2,
+    gateways: 1,
     pools: [{ name: pool.name, provider: "local", size: 3 }],
     brokerConfig,
     identity: { user: "client", password: Redacted.make(passwordOf("client")) },
@@ -120,6 +121,55 @@ it("a mesh with exactly these permissions does all of its work, and nobody is re
   await mesh.askPatiently(Subject.rpc.envs("apply"), { name: "some", members: [{ pool: pool.name }] })
   assert.include(await heddle("claim", "--from-env", "some", "--exec", "--", "echo", "from an env"), "from an env")
 
+  // The gateway: what it reads, asks and follows.
+  const http = `${mesh.httpUrl("gateway-1")}/api/v1`
+  for (
+    const path of [
+      "workflows",
+      "workflows/counts",
+      "workflows/w-1",
+      "workflows/w-1/result",
+      "workflows/w-1/history",
+      "workflows/w-1/logs",
+      "definitions",
+      "definitions/stored",
+      "pools",
+      `pools/default/${pool.name}`,
+      "envs",
+      "schedules",
+      "schedules/often/preview",
+      "backfills",
+      "groups",
+      "members",
+      "failovers",
+      "durability",
+      "info"
+    ]
+  ) {
+    const answer = await fetch(`${http}/${path}`)
+    assert.strictEqual(answer.status, 200, `${path}: ${await answer.text()}`)
+  }
+  const post = async (path: string, body: object) => {
+    const answer = await fetch(`${http}/${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body)
+    })
+    assert.strictEqual(answer.status, 200, `${path}: ${await answer.text()}`)
+  }
+  await post(`pools/default/${pool.name}/claims`, { claimId: "by-http" })
+  await post(`pools/default/${pool.name}/claims/by-http/cancel`, {})
+  await post("workflows", { instanceId: "w-4", definition: "stored" })
+  await result("w-4", "SUCCEEDED")
+  // from the first message of every stream: it reads the past, then listens
+  const events = await fetch(`${http}/events?after=j0-p0-s0`)
+  assert.strictEqual(events.status, 200)
+  let seen = ""
+  for await (const text of events.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    seen += text
+    if (seen.includes("\"instanceId\":\"w-4\"") && seen.includes("event: claim")) break
+  }
+
   // Failovers: of an executor in the middle of a task, of a coordinator, of a pool scheduler.
   await mesh.askPatiently(Subject.rpc.workflow("start"), {
     instanceId: "w-2",
@@ -148,6 +198,7 @@ it("a mesh with exactly these permissions does all of its work, and nobody is re
       "pool-scheduler-1",
       "pool-scheduler-2",
       "failover-1",
+      "gateway-1",
       "task-executor-1",
       "task-executor-2"
     ]
@@ -183,6 +234,15 @@ it("what a role may not do, the server refuses", async () => {
       "heddle.wf.0.i.history"
     ],
     failover: ["heddle.journal.x", "heddle.rpc.workflow.start"],
+    gateway: [
+      "heddle.journal.x",
+      "heddle.rpc.pool.default.boxes.dequeue",
+      "heddle.member.a.facts",
+      "heddle.pool.default.boxes.event",
+      "$KV.heddle_shards.shard.0",
+      "$JS.API.STREAM.DELETE.HEDDLE_JOURNAL",
+      "$JS.API.STREAM.MSG.GET.KV_heddle_snapshots"
+    ],
     "pool-scheduler": ["heddle.journal.x", "$KV.heddle_shards.shard.0"],
     coordinator: [
       "$JS.API.STREAM.DELETE.HEDDLE_JOURNAL",

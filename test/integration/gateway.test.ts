@@ -122,6 +122,11 @@ interface Event {
   readonly data: Json
 }
 
+const textOf = (response: Response): AsyncIterable<string> => {
+  if (response.body === null) throw new Error("no body")
+  return response.body.pipeThrough(new TextDecoderStream())
+}
+
 /** Reads events until `isLast`, or as many as `most`; then the connection is dropped in the middle of whatever comes. */
 const readEvents = async (
   url: string,
@@ -143,10 +148,7 @@ const readEvents = async (
   const events: Array<Event> = []
   let lastEventId = options.lastEventId ?? ""
   let rest = ""
-  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
-  while (reader !== undefined) {
-    const { done, value } = await reader.read()
-    if (done) break
+  for await (const value of textOf(response)) {
     rest += value
     const blocks = rest.split("\n\n")
     rest = blocks.pop() ?? ""
@@ -504,14 +506,11 @@ describe("live events", () => {
   it("a reader hears that the stream lives, and that the gateway ends", async () => {
     const quiet = await startGateway({ heartbeatMs: 50 })
     const response = await fetch(`${quiet.url}${Api.prefix}/events?instance=nobody`)
-    const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
     let text = ""
-    while (reader !== undefined && !text.includes("\n: \n")) text += (await reader.read()).value ?? ""
-    const stopped = quiet.stop()
-    while (reader !== undefined) {
-      const { done, value } = await reader.read()
-      if (done) break
+    let stopped: Promise<void> | undefined
+    for await (const value of textOf(response)) {
       text += value
+      if (text.includes("\n: \n")) stopped ??= quiet.stop()
     }
     await stopped
     assert.match(text, /event: dropped\ndata: \{"reason":"this gateway is ending.*"cursor":"j\d+"\}\n\n$/)
