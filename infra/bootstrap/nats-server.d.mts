@@ -13,6 +13,19 @@ export function findNatsServer(
   options?: { readonly install?: boolean; readonly log?: (message: string) => void }
 ): Promise<NatsServerBinary>
 
+/** A release of nats-server: where its archives are, and the SHA-256 of each by platform (`linux-amd64`). */
+export interface Release {
+  readonly version: string
+  readonly base: string
+  readonly sha256: Readonly<Record<string, string>>
+}
+
+/** The release that is fetched where there is no server. */
+export const release: Release
+
+/** Fetches this platform's archive into `folder`, checks its sum before anything of it is unpacked, and moves the server into the tool folder. */
+export function fromRelease(folder: string, from?: Release): Promise<NatsServerBinary>
+
 /** The least and the compared version are `major.minor.patch`; a pre-release counts as its version. */
 export function isAtLeast(version: string, least: string): boolean
 

@@ -1,9 +1,12 @@
 import { assert, beforeEach, describe, it, vi } from "@effect/vitest"
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { execFileSync } from "node:child_process"
+import { createHash } from "node:crypto"
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { createServer } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { onTestFinished } from "vitest"
-import { findNatsServer, isAtLeast, parseVersion } from "./nats-server.mjs"
+import { findNatsServer, fromRelease, isAtLeast, parseVersion, type Release, release } from "./nats-server.mjs"
 
 const pretend = (folder: string, version: string) => {
   mkdirSync(folder, { recursive: true })
@@ -35,6 +38,53 @@ describe("nats-server", () => {
     assert.isTrue(isAtLeast("2.15.1", "2.12.0"))
     assert.isTrue(isAtLeast("3.0.0", "2.12.0"))
     assert.isTrue(isAtLeast("2.12.0-RC.3", "2.12.0"))
+  })
+
+  it("knows the sum of each official archive", () => {
+    assert.sameMembers(Object.keys(release.sha256), ["linux-amd64", "linux-arm64", "darwin-amd64", "darwin-arm64"])
+    for (const sum of Object.values(release.sha256)) assert.match(sum, /^[0-9a-f]{64}$/)
+    assert.strictEqual(new Set(Object.values(release.sha256)).size, 4)
+  })
+
+  it("takes an archive of the release only with the sum that is written down here", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "heddle-nats-"))
+    vi.stubEnv("HEDDLE_TOOLS", join(folder, "tools"))
+    const platform = `${process.platform}-${process.arch === "x64" ? "amd64" : process.arch}`
+    const name = `nats-server-v9.9.9-${platform}`
+    pretend(join(folder, "made", name), "9.9.9")
+    execFileSync("tar", ["-czf", join(folder, "archive"), "-C", join(folder, "made"), name])
+    const archive = readFileSync(join(folder, "archive"))
+    const server = createServer((request, response) => {
+      response.statusCode = request.url === `/v9.9.9/${name}.tar.gz` ? 200 : 404
+      response.end(archive)
+    })
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+    try {
+      const address = server.address()
+      assert.isObject(address)
+      const of = (sum: string): Release => ({
+        version: "9.9.9",
+        base: `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`,
+        sha256: { [platform]: sum }
+      })
+      for (const part of ["tools", "forged", "true"]) mkdirSync(join(folder, part))
+      assert.match(
+        await messageOf(fromRelease(join(folder, "forged"), of("0".repeat(64)))),
+        /checksum .* is \w{64}, not 0{64}/
+      )
+      assert.isFalse(existsSync(join(folder, "tools", "nats-server")))
+      const sum = createHash("sha256").update(archive).digest("hex")
+      assert.deepStrictEqual(await fromRelease(join(folder, "true"), of(sum)), {
+        path: join(folder, "tools", "nats-server"),
+        version: "9.9.9"
+      })
+      assert.match(await messageOf(fromRelease(join(folder, "true"), { ...of(sum), sha256: {} })), /there is none for/)
+    } finally {
+      server.closeAllConnections()
+      server.close()
+      vi.unstubAllEnvs()
+      rmSync(folder, { recursive: true })
+    }
   })
 
   describe("looks in order, without network", () => {
