@@ -49,6 +49,9 @@ const cli = process.versions["deno"] === undefined
 /** The whole demo, which never hangs; `--limit <seconds>` for a machine that is busy with other things. */
 const limitAt = process.argv.indexOf("--limit")
 const limitMs = (limitAt < 0 ? 58 : Number(process.argv[limitAt + 1]) || 58) * 1_000
+/** How often a run may be over before its coordinator could be killed. */
+const runsMax = 6
+const failoverWaitMs = 15_000
 const style = Output.style(Output.hasColour("auto", process.stdout.isTTY, process.env))
 const say = (text = "") => Effect.sync(() => void process.stdout.write(`${text}\n`))
 const pool = { namespace: Namespace.make("default"), name: PoolName.make("default") }
@@ -128,9 +131,11 @@ const serve = Effect.fnUntraced(function*(natsUrl: string, name: string, args: R
       () => resume(Effect.fail(new DemoFailed({ message: `${name} does not start: ${log.slice(-5).join(" | ")}` })))
     )
   }).pipe(Effect.timeoutOrElse({
-    duration: "30 seconds",
+    duration: limitMs,
     orElse: () =>
-      Effect.fail(new DemoFailed({ message: `${name} is not ready after 30 s: ${log.slice(-5).join(" | ")}` }))
+      Effect.fail(
+        new DemoFailed({ message: `${name} is not ready after ${limitMs / 1_000} s: ${log.slice(-5).join(" | ")}` })
+      )
   }))
   return {
     name,
@@ -146,6 +151,18 @@ const nowMs = Clock.currentTimeMillis
 
 const call = <A, I>(nats: Nats["Service"], subject: string, answer: Schema.Codec<A, I>, body: unknown) =>
   Rpc.call(nats, subject, answer, body, { timeoutMs: 5_000 })
+
+/** What was told of dead coordinators, once all of it is done: the run may be over before the last shard is taken. */
+const masterFailovers = Effect.fnUntraced(function*(nats: Nats["Service"]) {
+  const until = (yield* nowMs) + failoverWaitMs
+  while (true) {
+    const found = yield* Effect.option(call(nats, Subject.rpc.failoverList, FailoverList, {}))
+    const records = Option.isSome(found) ? found.value.items.filter((item) => item.kind === "MASTER_FAILOVER") : []
+    const isDone = records.length > 0 && records.every((record) => record.state === "Done")
+    if (isDone || (yield* nowMs) >= until) return records
+    yield* Effect.sleep(100)
+  }
+})
 
 /** Tells every change of a run until it rests; `each` sees every new view. */
 const follow = Effect.fnUntraced(function*(
@@ -379,16 +396,16 @@ const demo = Effect.gen(function*() {
     "4. kill -9 of a coordinator in the middle of a run",
     "Running tasks go on. The other coordinator reads the journal, takes the run over and finishes it."
   )
-  yield* start(nats, "report-2", { pace: "0.4" })
-  const run2Begun = yield* nowMs
+  let run2Begun = yield* nowMs
   let killedAt: number | undefined
   let resumedAt: number | undefined
   let doneAtKill = 0
   const succeeded = (view: WorkflowView) => attempts(view).filter((attempt) => attempt.state === "SUCCEEDED").length
-  const run2 = yield* follow(nats, "report-2", (view) =>
+  const strike = (view: WorkflowView) =>
     Effect.gen(function*() {
       const done = succeeded(view)
-      if (killedAt === undefined && done >= 4) {
+      // with enough left to do that somebody has to go on with it
+      if (killedAt === undefined && done >= 4 && done <= 10) {
         const shards = Kv.bucket(nats, Streams.bucketName.shards)
         const entry = yield* shards.get(`shard.${view.shard}`).pipe(
           Effect.mapError((error) => new DemoFailed({ message: error.message }))
@@ -400,7 +417,9 @@ const demo = Effect.gen(function*() {
         const victim = services.find((service) =>
           Option.isSome(owner) && service.name === owner.value
         )
-        if (victim === undefined) return yield* new DemoFailed({ message: "nobody owns the shard of report-2" })
+        if (victim === undefined) {
+          return yield* new DemoFailed({ message: `nobody owns the shard of ${view.instanceId}` })
+        }
         victim.kill()
         killedAt = yield* nowMs
         doneAtKill = done
@@ -419,29 +438,39 @@ const demo = Effect.gen(function*() {
           )
         )
       }
-    }))
+    })
+  let second = "report-2"
+  yield* start(nats, second, { pace: "0.4" })
+  let run2 = yield* follow(nats, second, strike)
+  // a machine that let this process stand still meanwhile: the middle of that run has gone by
+  for (let number = 3; killedAt === undefined && number <= runsMax; number++) {
+    yield* say(`  ${second} was over before it could be struck: once more`)
+    second = `report-${number}`
+    run2Begun = yield* nowMs
+    yield* start(nats, second, { pace: "0.4" })
+    run2 = yield* follow(nats, second, strike)
+  }
   const run2Ms = (yield* nowMs) - run2Begun
   if (run2.state !== "SUCCEEDED") {
-    return yield* new DemoFailed({ message: `report-2 is ${run2.state}: ${run2.reason ?? ""}` })
+    return yield* new DemoFailed({ message: `${second} is ${run2.state}: ${run2.reason ?? ""}` })
   }
   if (killedAt === undefined || resumedAt === undefined) {
-    return yield* new DemoFailed({ message: "report-2 was over before the kill" })
+    return yield* new DemoFailed({ message: `${second} was over before the kill` })
   }
-  const failovers = yield* Effect.option(call(nats, Subject.rpc.failoverList, FailoverList, {}))
-  if (Option.isSome(failovers)) {
-    for (const record of failovers.value.items.filter((item) => item.kind === "MASTER_FAILOVER")) {
-      yield* say(
-        `  ${record.kind} of ${record.subject}: ${record.shards} shards, ${record.instances} workflows, ${record.state}`
-      )
-    }
+  for (const record of yield* masterFailovers(nats)) {
+    yield* say(
+      `  ${record.kind} of ${record.subject}: ${record.shards} shards, ${record.instances} ${
+        record.instances === 1 ? "workflow" : "workflows"
+      }, ${record.state}`
+    )
   }
 
   yield* headline(
-    "5. The second run again, step by step, from JetStream: heddle replay report-2 --verify",
+    `5. The second run again, step by step, from JetStream: heddle replay ${second} --verify`,
     "step, time since the start, what came in => what changed. Attempts are task:run:attempt, with :item in a fan-out."
   )
   const replayBegun = yield* nowMs
-  const { steps } = yield* replay(server.url, "report-2")
+  const { steps } = yield* replay(server.url, second)
   const replayMs = (yield* nowMs) - replayBegun
 
   yield* headline("Figures")
