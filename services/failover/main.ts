@@ -15,6 +15,7 @@ import * as Outage from "../../shared/jetstream/Outage.ts"
 import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import type { Member } from "../../shared/protocol/Member.ts"
+import { NoFields } from "../../shared/protocol/NoFields.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
 import { type MemberId, StartupId } from "../../shared/protocol/Token.ts"
@@ -91,7 +92,7 @@ const make = Effect.fnUntraced(function*(config: FailoverConfig) {
         name: "member-list",
         subject: Subject.rpc.memberList,
         description: "Members of the mesh, as the registry shows them",
-        request: Schema.Struct({}),
+        request: NoFields,
         handler: () => Effect.sync(() => ({ items: service.members() }))
       }),
       RpcService.endpoint({

@@ -12,6 +12,7 @@ import * as Decode from "../../shared/jetstream/Decode.ts"
 import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import { ClaimRef, ClaimRequest, type ClaimResult, RenewRequest, type Snapshot } from "../../shared/protocol/Claim.ts"
 import { ContractError, errorCodes } from "../../shared/protocol/ErrorCode.ts"
+import { NoFields } from "../../shared/protocol/NoFields.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { ClaimId, SessionId } from "../../shared/protocol/Token.ts"
 import * as ClaimMessages from "./ClaimMessages.ts"
@@ -223,11 +224,11 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<RpcService.E
           )
         })
     }),
-    RpcService.endpointUnsafe<unknown, Snapshot>({
+    RpcService.endpointUnsafe<NoFields, Snapshot>({
       name: "snapshot",
       subject: subjectOf("snapshot"),
       description: "A pool's counters",
-      request: Schema.Unknown,
+      request: NoFields,
       handler: (_, respond, context) =>
         PoolRouting.route(
           options,

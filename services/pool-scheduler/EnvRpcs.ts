@@ -21,6 +21,7 @@ import * as Streams from "../../shared/jetstream/Streams.ts"
 import { claimDeadlineDefaultMs, ClaimRequest, ClaimResult } from "../../shared/protocol/Claim.ts"
 import { type EnvList, EnvRef, EnvSpec, type EnvView } from "../../shared/protocol/Env.ts"
 import { ContractError, errorCodes } from "../../shared/protocol/ErrorCode.ts"
+import { NoFields } from "../../shared/protocol/NoFields.ts"
 import { namespaceDefault } from "../../shared/protocol/Pool.ts"
 import type { PoolRef } from "../../shared/protocol/Sandbox.ts"
 import type { Deleted } from "../../shared/protocol/Schedule.ts"
@@ -200,11 +201,11 @@ export const endpoints = (options: EnvRpcsOptions): ReadonlyArray<RpcService.End
           return envs.viewOf(env) ?? { namespace: env.namespace, name: env.name, spec: env, members: [] }
         })
     }),
-    RpcService.endpoint<unknown, EnvList>({
+    RpcService.endpoint<NoFields, EnvList>({
       name: "env-list",
       subject: Subject.rpc.envs("list"),
       description: "All envs, their members as they are ranked now",
-      request: Schema.Unknown,
+      request: NoFields,
       handler: () => Effect.sync(() => ({ items: envs.views }))
     }),
     RpcService.endpoint<EnvRef, typeof Deleted.Type>({

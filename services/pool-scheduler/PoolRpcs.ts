@@ -13,6 +13,7 @@ import * as Streams from "../../shared/jetstream/Streams.ts"
 import type { PluginHost } from "../../shared/plugin/Plugin.ts"
 import { Snapshot } from "../../shared/protocol/Claim.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
+import { NoFields } from "../../shared/protocol/NoFields.ts"
 import {
   isAutoscaled,
   namespaceDefault,
@@ -201,11 +202,11 @@ export const endpoints = ({ directory, host, nats }: PoolRpcsOptions): ReadonlyA
           return { name, deleted: true }
         })
     }),
-    RpcService.endpoint<unknown, PoolList>({
+    RpcService.endpoint<NoFields, PoolList>({
       name: "list",
       subject: Subject.rpc.pools("list"),
       description: "All pools, with their owners and counters",
-      request: Schema.Unknown,
+      request: NoFields,
       handler: () =>
         Effect.gen(function*() {
           const items = yield* Effect.forEach(directory.pools, ({ live, owner, pool, spec }) =>
