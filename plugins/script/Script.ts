@@ -7,6 +7,7 @@
  */
 import * as Schema from "effect/Schema"
 import * as ProcessTask from "../../shared/plugin/ProcessTask.ts"
+import * as ShellText from "../../shared/plugin/ShellText.ts"
 import * as TaskType from "../../shared/plugin/TaskType.ts"
 import { DurationMs } from "../../shared/protocol/Time.ts"
 
@@ -60,22 +61,6 @@ const extensions: Readonly<Record<string, string>> = {
 const extensionOf = (program: string): string | undefined =>
   extensions[(program.split("/").at(-1) ?? "").replace(/[\d.]+$/, "")]
 
-const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
-
-/** One argument of a program holds 128 KiB on Linux, for shells whose `printf` is one; a character has at most 4 bytes. */
-const partCharactersMax = 30_000
-
-/**
- * Commands that write the source. No here-document: dash 0.5.12 loses bytes of a line that begins as the document's end does and goes on with a character that is not ASCII.
- */
-const writeOf = (source: string): string =>
-  (source.match(new RegExp(`[^]{1,${partCharactersMax}}`, "gu")) ?? []).map((part) => `printf %s ${quote(part)}`).join(
-    " && "
-  ) || ":"
-
-const noProgram = "heddle: this sandbox has no program "
-const noProgramExitCode = 127
-
 /**
  * What `/bin/sh` runs: it writes the file, runs the interpreter as its child and takes the file away. Signals of a kill reach the child by themselves; the shell waits for
  * it, which the traps are for (without one it would end first; ignored signals would be ignored by the child too). `id`: names the attempt's folder.
@@ -85,14 +70,12 @@ export const launcherOf = (options: With, id: string): string => {
   const program = argv[0]
   const extension = options.extension ?? extensionOf(program)
   const file = `"$dir/script${extension === undefined ? "" : `.${extension}`}"`
-  return `command -v ${quote(program)} >/dev/null 2>&1 || { printf '%s\\n' ${
-    quote(`${noProgram}${program}`)
-  } >&2; exit ${noProgramExitCode}; }
+  return `${ShellText.requireProgram(program)}
 dir="\${TMPDIR:-/tmp}/heddle-script-${id.replaceAll(/[^A-Za-z0-9_-]/g, "-")}"
 rm -rf "$dir" && mkdir -m 700 "$dir" || exit 126
 trap : INT TERM
-{ ${writeOf(options.source)} && echo; } > ${file} || exit 126
-${[...argv.map(quote), file, ...(options.args ?? []).map(quote)].join(" ")}
+{ ${ShellText.write(options.source)} && echo; } > ${file} || exit 126
+${[...argv.map(ShellText.quote), file, ...(options.args ?? []).map(ShellText.quote)].join(" ")}
 code=$?
 rm -rf "$dir"
 exit $code
@@ -114,12 +97,12 @@ export const script: TaskType.TaskType = TaskType.sandboxed<With>({
       exitCodes,
       graceMs: grace,
       // another attempt would find the same sandbox
-      fatal: (exitCode, lastLine) =>
-        exitCode === noProgramExitCode && lastLine.startsWith(noProgram)
-          ? `the script did not start: ${
-            lastLine.slice("heddle: ".length)
-          }. Name another \`with.interpreter\`, or a pool whose sandboxes have it.`
-          : undefined
+      fatal: (exitCode, lastLine) => {
+        const missing = ShellText.missingProgram(exitCode, lastLine)
+        return missing === undefined
+          ? undefined
+          : `the script did not start: ${missing}. Name another \`with.interpreter\`, or a pool whose sandboxes have it.`
+      }
     })
   }
 })

@@ -28,6 +28,7 @@ export interface TaskTypes {
   readonly exec: ProcessArguments & {
     readonly command: readonly [string, ...ReadonlyArray<string>]
     readonly args?: ReadonlyArray<string> | Expression
+    readonly stdin?: string
   }
   /** Source in a sandbox, run by its interpreter. */
   readonly script: ProcessArguments & {

@@ -142,8 +142,16 @@ it.live(
       assert.deepStrictEqual(yield* codes([0, 4]), { _tag: "Succeeded", outputs: {}, exitCode: 4 })
       assert.deepStrictEqual(yield* codes(), { _tag: "Failed", reason: "exit code 4: no such row", exitCode: 4 })
 
-      const none = yield* run(sandbox, exec, { command: ["no-such-program-of-heddle"] })
-      assert.strictEqual(none.outcome._tag, "Fatal", "no retry would find it")
+      const stdin = "it's \"$HOME\"\n\n  `id` \\n ü EOF\nno line break at the end"
+      const read = yield* run(sandbox, exec, { command: ["cat"], stdin })
+      assert.deepStrictEqual([read.stdout, read.outcome._tag], [stdin, "Succeeded"])
+      const nothing = yield* run(sandbox, exec, { command: ["cat"], stdin: "" })
+      assert.deepStrictEqual([nothing.stdout, nothing.outcome._tag], ["", "Succeeded"])
+
+      for (const given of [{}, { stdin: "x" }]) {
+        const none = yield* run(sandbox, exec, { command: ["no-such-program-of-heddle"], ...given })
+        assert.strictEqual(none.outcome._tag, "Fatal", "no retry would find it")
+      }
       const nowhere = yield* run(sandbox, exec, { command: ["true"], workdir: "no/such/folder" })
       assert.match(nowhere.outcome._tag === "Fatal" ? nowhere.outcome.reason : "", /no such directory/)
     }),
@@ -279,6 +287,12 @@ it.live.each(shells)("exec and script behind the launcher of a pod, on %s", (she
     const command = [process.execPath, "-e", `process.argv.splice(1, 0, ""); ${source}`, "--"]
     const said = { _tag: "Succeeded", outputs: { said: args }, exitCode: 0 }
     assert.deepStrictEqual<unknown>(yield* run(exec, { command, args }), said)
+    const reading = "const text = require('fs').readFileSync(0, 'utf8'); " +
+      source.replace("process.argv.slice(2)", "text")
+    assert.deepStrictEqual<unknown>(
+      yield* run(exec, { command: [process.execPath, "-e", reading], stdin: args.join("\n") }),
+      { ...said, outputs: { said: args.join("\n") } }
+    )
     assert.deepStrictEqual<unknown>(
       yield* run(script, { interpreter: process.execPath, extension: "cjs", source, args }),
       said
