@@ -439,11 +439,12 @@ const demo = Effect.gen(function*() {
         )
       }
     })
+  const isStruck = () => killedAt !== undefined
   let second = "report-2"
   yield* start(nats, second, { pace: "0.4" })
   let run2 = yield* follow(nats, second, strike)
   // a machine that let this process stand still meanwhile: the middle of that run has gone by
-  for (let number = 3; killedAt === undefined && number <= runsMax; number++) {
+  for (let number = 3; !isStruck() && number <= runsMax; number++) {
     yield* say(`  ${second} was over before it could be struck: once more`)
     second = `report-${number}`
     run2Begun = yield* nowMs
