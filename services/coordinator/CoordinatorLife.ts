@@ -17,9 +17,9 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Consume from "../../shared/jetstream/Consume.ts"
 import * as Decode from "../../shared/jetstream/Decode.ts"
+import * as Forwarding from "../../shared/jetstream/Forwarding.ts"
 import type { Connection } from "../../shared/jetstream/Nats.ts"
 import * as Read from "../../shared/jetstream/Read.ts"
-import * as Forwarding from "../../shared/jetstream/Forwarding.ts"
 import * as RpcService from "../../shared/jetstream/RpcService.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
 import { ContractError } from "../../shared/protocol/ErrorCode.ts"
@@ -124,6 +124,8 @@ const damagedFix =
   "Only coordinators may publish on heddle.journal.>: see the permissions in docs/design/session-protocol.md; of a newer version: upgrade and restart this coordinator"
 /** How long leaving may take: handing over, writing the last checkpoint. */
 const leaveMs = 10_000
+/** How often a life asks for the lanes before it cannot begin; each try waits 5 s. */
+const lanesTriesMax = 11
 /** Instances looked at between two yields when something concerns all of them. */
 const pageSize = 512
 
@@ -538,7 +540,8 @@ export const run = Effect.fn("CoordinatorLife.run")(
     })
 
     // lanes live in memory storage: a restarted broker has lost them
-    let lanesCreated = yield* lanesIdentity(nats)
+    // a broker that is slow to answer while everything starts is no reason not to begin
+    let lanesCreated = yield* Effect.retry(lanesIdentity(nats), { times: lanesTriesMax })
     yield* nats.onDisconnect(() => ledger.pause())
     let connections = 0
     yield* nats.onReconnect(() => {
