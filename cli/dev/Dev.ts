@@ -55,6 +55,7 @@ const finishMs = 500
 
 /** A folder of one's own: the asked one, or `.heddle/dev`, `.heddle/dev-2`, ... of the current folder. */
 const claimFolder = Effect.fnUntraced(function*(asked: string | undefined) {
+  if (asked === "") return yield* Globals.usage("--data-dir is empty.", "name a folder.")
   if (asked !== undefined) {
     const folder = resolve(asked)
     if (yield* NatsServer.lock(folder)) return folder
@@ -202,6 +203,16 @@ export const run = (input: Input) =>
     Effect.provide(ServiceLog.layer("Warn"))
   )
 
+/** What works on these pools: the examples ask for `default`. */
+export const tries = (pools: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const claimed = pools.includes("default") ? "default" : pools[0] ?? "default"
+  return [
+    `  npx heddle claim ${claimed} --exec -- sh -c 'echo hello from $PWD'`,
+    ...(pools.includes("default") ? ["  npx heddle run examples/hello.yaml --watch"] : []),
+    "  npx heddle pools top"
+  ]
+}
+
 interface Ready {
   readonly natsUrl: string
   /** None with `--headless`. */
@@ -231,9 +242,7 @@ const ready = Effect.fnUntraced(function*({ dataDir, durability, httpUrl, natsUr
     `  ${dim("data      ")} ${dataDir}`,
     "",
     "Try, in another terminal of this folder:",
-    "  npx heddle claim default --exec -- sh -c 'echo hello from $PWD'",
-    "  npx heddle run examples/hello.yaml --watch",
-    "  npx heddle pools top",
+    ...tries(pools.map((pool) => pool.name)),
     "",
     dim("Ctrl-C ends everything; workflows go on at the next start."),
     ""

@@ -99,10 +99,17 @@ export const tryLock = (folder: string): boolean => {
   return false
 }
 
+const unusable = (folder: string) => (cause: unknown): CliFailure =>
+  new CliFailure({
+    exit: 2,
+    message: `The data folder ${folder} cannot be used: ${cause instanceof Error ? cause.message : String(cause)}.`,
+    fix: "name another with --data-dir."
+  })
+
 /** Holds the folder for the scope. */
-export const lock = (folder: string): Effect.Effect<boolean, never, Scope.Scope> =>
+export const lock = (folder: string): Effect.Effect<boolean, CliFailure, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync(() => tryLock(folder)),
+    Effect.try({ try: () => tryLock(folder), catch: unusable(folder) }),
     (isOurs) =>
       Effect.sync(() => {
         if (isOurs) rmSync(join(folder, "lock"), { force: true })
@@ -153,13 +160,7 @@ export const start = Effect.fnUntraced(function*(options: Options) {
       rmSync(ports, { recursive: true, force: true })
       mkdirSync(ports, { recursive: true })
     },
-    catch: (cause) =>
-      new CliFailure({
-        exit: 2,
-        message: `The data folder ${options.dataDir} cannot be used: ${
-          cause instanceof Error ? cause.message : String(cause)
-        }`
-      })
+    catch: unusable(options.dataDir)
   })
   const lines: Array<string> = []
   const child = yield* Effect.acquireRelease(
