@@ -52,7 +52,11 @@ export const follow = Effect.fnUntraced(function*<E, R>(
     logs: input.logs,
     timeoutMs,
     show: isWatched ? RunWatch.showOf(output) : "nothing"
-  })
+  }).pipe(
+    Effect.onInterrupt(() =>
+      output.note(`heddle: ${answer.instanceId} goes on; \`heddle workflows stop ${answer.instanceId}\` ends it`)
+    )
+  )
   const result = yield* Connection.call(Subject.rpc.workflow("result"), WorkflowResult, {
     instanceId: answer.instanceId,
     wait: 2_000

@@ -7,11 +7,11 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { randomUUID } from "node:crypto"
 import { constants, hostname, userInfo } from "node:os"
 import * as AgentLinkOf from "../../shared/jetstream/AgentLink.ts"
+import * as Decode from "../../shared/jetstream/Decode.ts"
 import { AgentLink } from "../../shared/plugin/AgentLink.ts"
 import {
   claimDeadlineDefaultMs,
@@ -47,6 +47,8 @@ export interface Input {
   readonly label: ReadonlyArray<string>
   readonly env: ReadonlyArray<string>
 }
+
+const decodeClaim = Decode.valueDecoder(ClaimRequest)
 
 /** What a claim's outcome is to the shell. */
 export const exitOf = (outcome: ClaimOutcome): number =>
@@ -169,7 +171,7 @@ export const run = (input: Input) =>
     const selector = yield* Pairs.texts("--label", input.label)
     const env = yield* Pairs.texts("--env", input.env)
     const holder = `${userInfo().username}@${hostname()}`
-    const body = yield* Schema.decodeUnknownEffect(ClaimRequest)({
+    const body = yield* Effect.fromResult(decodeClaim({
       claimId,
       holder,
       deadline,
@@ -186,7 +188,7 @@ export const run = (input: Input) =>
       }),
       ...(Option.isSome(input.priority) ? { priority: input.priority.value } : {}),
       ...(Option.isSome(input.team) ? { team: input.team.value } : {})
-    }).pipe(Effect.mapError((error) => Globals.usage(`The claim is not valid: ${error.message}`)))
+    })).pipe(Effect.mapError((error) => Globals.usage(`The claim is not valid: ${error.message}`)))
 
     // A wait that is interrupted is taken back, so that no sandbox is held for a caller who has gone.
     const cancelIn = (of: PoolRef) => Connection.call(Subject.rpc.pool(of, "cancel"), ClaimResult, { claimId })

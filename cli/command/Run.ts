@@ -14,6 +14,7 @@ import * as Connection from "../Connection.ts"
 import * as DefinitionCheck from "../DefinitionCheck.ts"
 import { CliFailure } from "../ExitCode.ts"
 import * as Globals from "../Globals.ts"
+import { Output } from "../Output.ts"
 import * as Pairs from "../Pairs.ts"
 import * as StartedRun from "../StartedRun.ts"
 import * as WorkflowFile from "../WorkflowFile.ts"
@@ -68,8 +69,16 @@ const located =
     return found.length === 0 ? error : WorkflowFile.invalid(file, WorkflowFile.locate(file.source, found))
   }
 
+/** Given, but not declared by a definition that declares some: allowed, expressions may use it, and more often a slip of the pen. */
+export const undeclared = (
+  given: Readonly<Record<string, unknown>>,
+  declared: Readonly<Record<string, unknown>>
+): ReadonlyArray<string> =>
+  Object.keys(declared).length === 0 ? [] : Object.keys(given).filter((name) => !Object.hasOwn(declared, name))
+
 export const run = (input: Input) =>
   Effect.gen(function*() {
+    const output = yield* Output
     const file = WorkflowFile.isFile(input.workflow) ? yield* WorkflowFile.read(input.workflow) : undefined
     const inline = file === undefined ? undefined : yield* DefinitionCheck.definitionOf(file, { isDraft: false })
     const params = {
@@ -90,6 +99,14 @@ export const run = (input: Input) =>
     const instanceId = Option.isSome(input.id)
       ? yield* Globals.checkToken("--id", input.id.value)
       : StartedRun.idOf(name)
+    const unknown = undeclared(params, inline?.spec.params ?? {})
+    if (unknown.length > 0) {
+      yield* output.note(
+        `heddle: ${name} declares no parameter ${unknown.join(", ")}; it has ${
+          Object.keys(inline?.spec.params ?? {}).join(", ")
+        }`
+      )
+    }
     const body = {
       ...(inline === undefined ? { definition: input.workflow } : { inline }),
       instanceId,
