@@ -279,6 +279,16 @@ const gatewayEnvironment: ReadonlyArray<readonly [name: string, text: string]> =
   ]
 ]
 
+const brokerEnvironment: ReadonlyArray<readonly [string, string]> = [
+  ["HEDDLE_NATS_SYNC", "Its `sync_interval`, as whoever started it set it: `always`, or a duration such as `2m`."],
+  ["HEDDLE_NATS_MONITOR", "Address of its monitoring port, `http://host:8222`, where it is read instead."],
+  ["HEDDLE_REPLICAS", "Of streams and buckets that are made: 1 when not given; 3 in a cluster."],
+  [
+    "HEDDLE_LOGS_BYTES_MAX",
+    "How large the stream of task output may grow, in bytes, before the oldest goes; 1 GiB when not given."
+  ]
+]
+
 const credentialsEnvironment: ReadonlyArray<readonly [string, string]> = [
   ["HEDDLE_NATS_CREDS", "Path of a credentials file (`nsc generate creds`); read again at each reconnect."],
   ["HEDDLE_NATS_USER", "A user of the server, with `HEDDLE_NATS_PASSWORD`."],
@@ -311,6 +321,14 @@ const cli = (all: ReadonlyArray<{ readonly path: ReadonlyArray<string>; readonly
     "| variable | |",
     "|---|---|",
     ...credentialsEnvironment.map(([name, text]) => `| ${code(name)} | ${cell(text)} |`),
+    "",
+    "## What is known of the NATS server",
+    "",
+    "Of every `heddle serve` and of `heddle doctor`: a client cannot ask nats-server when it writes to disk, so one of these says it, and the durability level is shown as unknown without. `heddle dev` starts its server itself.",
+    "",
+    "| variable | |",
+    "|---|---|",
+    ...brokerEnvironment.map(([name, text]) => `| ${code(name)} | ${cell(text)} |`),
     "",
     "## Environment of the coordinator",
     "",
