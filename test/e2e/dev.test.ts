@@ -5,6 +5,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
 import { root } from "../../infra/bootstrap/nats-server.mjs"
 import { Nats } from "../../shared/jetstream/Nats.ts"
 import { Command, type Ended } from "./Command.ts"
@@ -42,6 +43,7 @@ const heddle = async (natsUrl: string, ...args: ReadonlyArray<string>): Promise<
 interface Ready {
   readonly ready: boolean
   readonly natsUrl: string
+  readonly httpUrl: string
   readonly pools: ReadonlyArray<unknown>
   readonly pid: number
 }
@@ -90,7 +92,23 @@ describe(`heddle dev on ${runtimeAsked()}`, () => {
     const replay = await heddle(ready.natsUrl, "replay", "h-1", "--verify")
     assert.strictEqual(replay.code, 0, replay.error)
 
-    command.signal("SIGTERM")
+    // the same over HTTP: the run in the list, its live events, the page; an event stream does not hold up the end
+    assert.match(ready.httpUrl, /^http:\/\/127\.0\.0\.1:\d+$/)
+    assert.strictEqual((await fetch(`${ready.httpUrl}/readyz`)).status, 200)
+    assert.include((await fetch(ready.httpUrl)).headers.get("content-type") ?? "", "text/html")
+    const list = async () => await (await fetch(`${ready.httpUrl}/api/v1/workflows`)).text()
+    // the list follows the journal by a delivery
+    while (!(await list()).includes(`{"instanceId":"h-1","state":"SUCCEEDED"`)) await sleep(50)
+    const events = await fetch(`${ready.httpUrl}/api/v1/events?instance=h-1&after=0`)
+    let text = ""
+    let isTold = false
+    for await (const part of events.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+      text += part
+      if (isTold || !text.includes(`"state":"SUCCEEDED","endedAt"`)) continue
+      isTold = true
+      command.signal("SIGTERM")
+    }
+    assert.include(text, "event: dropped")
     const ended = await command.end(endWithinMs)
     assert.deepStrictEqual([ended.code, ended.signal], [0, null], ended.error)
     assert.deepStrictEqual(await command.remainders(), [])

@@ -114,6 +114,15 @@ const noop = (name: string, dependsOn: ReadonlyArray<string> = []) => ({ name, t
 const shell = (name: string, run: string) => ({ name, type: "shell", pool: "default", with: { run } })
 const ended = async (instance: string): Promise<Json> => ok(await get(`/workflows/${instance}/result?wait=60s`))
 
+/** Lists follow the journal by a delivery. */
+const until = (url: string, instance: string, state: string) =>
+  mesh.until(
+    `${instance} is listed as ${state}`,
+    async () =>
+      itemsOf(ok(await get(`/workflows?prefix=${instance}&limit=1000`, url)))
+        .some((run) => run["instanceId"] === instance && run["state"] === state)
+  )
+
 // ------------------------------------------------------------------------------------------------------------ Server-Sent Events
 
 interface Event {
@@ -201,6 +210,7 @@ describe("routes", () => {
     })
     assert.deepStrictEqual(after.events, live.events.slice(1))
 
+    await until(gateway.url, "r-1", "SUCCEEDED")
     const list = ok(await get("/workflows?definition=one&prefix=r-"))
     assert.deepInclude(itemsOf(list)[0], { instanceId: "r-1", state: "SUCCEEDED", runNumber: 1 })
     assert.strictEqual(list["since"], undefined)
@@ -335,7 +345,10 @@ describe("routes", () => {
     assert.deepInclude(ok(await get("/groups/default/g")), { slots: 2 })
     assert.include(itemsOf(ok(await get("/groups"))).map(({ name }) => name), "g")
 
-    assert.includeMembers(itemsOf(ok(await get("/members"))).map(({ role }) => role), ["coordinator", "gateway"])
+    await mesh.until("a coordinator and this gateway are members", async () => {
+      const roles = itemsOf(ok(await get("/members"))).map(({ role }) => role)
+      return roles.includes("coordinator") && roles.includes("gateway")
+    })
     assert.isArray(ok(await get("/failovers?limit=5"))["items"])
     assert.match(String(ok(await get("/durability"))["text"]), /^R1, /)
     assert.deepInclude(ok(await get("/info")), { version: "1.2.3" })
@@ -532,6 +545,10 @@ describe("the read model", () => {
   }
 
   it("one that holds little is completed by the coordinators: the same lists, whatever is asked", async () => {
+    await mesh.until("every run rests", async () => {
+      const page = ok(await get("/workflows?state=SERIAL_WAIT,WAIT_TO_RUN,RUNNING,READY_PAUSE,READY_STOP,FAILOVER"))
+      return itemsOf(page).length === 0
+    })
     const small = await startGateway({ runsMax: 5 })
     const none = await startGateway({ journalBytes: 1 })
     assert.isString(ok(await get("/workflows", small.url))["since"])
