@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { Api } from "./ApiClient.ts"
-import { textAt } from "./Json.ts"
+import { at, textAt } from "./Json.ts"
 import { label } from "./Names.ts"
 import { podsPath } from "./PodRequests.ts"
 import { type Timing, WatchFeed } from "./WatchFeed.ts"
@@ -19,8 +19,10 @@ const labelSelector = `${label.pool},${label.namespace}`
 export const keyOf = (pool: { readonly namespace: string; readonly name: string }): string =>
   `${pool.namespace}/${pool.name}`
 
-const partOf = (pod: unknown): string =>
-  `${textAt(pod, "metadata", "labels", label.namespace)}/${textAt(pod, "metadata", "labels", label.pool)}`
+const partOf = (pod: unknown): string => {
+  const labels = at(pod, "metadata", "labels")
+  return `${textAt(labels, label.namespace)}/${textAt(labels, label.pool)}`
+}
 
 export interface PodFeeds {
   /** The watch of a namespace, for as long as the scope lives. `client`: the same for all who live at the same time. */
