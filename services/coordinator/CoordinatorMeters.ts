@@ -4,7 +4,6 @@
  * Kept true here: runs and tasks are counted from what the journal has acknowledged, entry by entry, so what an owner counted is what it recorded, and a take-over, which reads
  * entries again, counts none of them twice. The engine stays pure: it knows nothing of this.
  */
-import { Buffer } from "node:buffer"
 import type { Transition } from "../../shared/protocol/Journal.ts"
 import type { TaskInstanceId } from "../../shared/protocol/Token.ts"
 import * as Catalog from "../../shared/telemetry/Catalog.ts"
@@ -166,7 +165,7 @@ export class CoordinatorMeters {
       last: of.last,
       append: (body, expectedLastSequence, timeoutMs, done, reply) => {
         const since = seconds()
-        bytes.total += Buffer.byteLength(body)
+        bytes.total += body.length // characters: to count bytes would mean to look at each
         of.append(body, expectedLastSequence, timeoutMs, (result) => {
           took.observe(seconds() - since)
           outcomes[result._tag].total++

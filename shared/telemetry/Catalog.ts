@@ -258,7 +258,7 @@ export const ledgerSeconds = histogram(
 export const journalBytes = counter(
   "coordinator",
   "heddle_journal_bytes_total",
-  "Bytes sent to the journal",
+  "Size of what was sent to the journal; text beyond ASCII counts a byte a character",
   {},
   "bytes"
 )
