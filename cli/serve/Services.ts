@@ -93,15 +93,18 @@ const load = async (name: ServiceName, config: ServiceConfig): Promise<ServiceLa
     case "gateway": {
       const gateway = await import("../../services/gateway/main.ts")
       return Layer.effectDiscard(
-        Effect.flatMap(Effect.mapError(Effect.suspend(() => gateway.settings), ofEnvironment), (settings) =>
-          Layer.build(
-            gateway.layer({
-              ...common,
-              ...settings,
-              ...config.http ?? httpDefault,
-              durability: config.durability
-            })
-          ))
+        Effect.flatMap(
+          Effect.mapError(Effect.suspend(() => gateway.settings), ofEnvironment),
+          (settings) =>
+            Layer.build(
+              gateway.layer({
+                ...common,
+                ...settings,
+                ...config.http ?? httpDefault,
+                durability: config.durability
+              })
+            )
+        )
       )
     }
   }
