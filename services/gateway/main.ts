@@ -8,8 +8,9 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
-import type * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
@@ -30,6 +31,8 @@ import * as Subject from "../../shared/protocol/Subject.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
 import { InstanceId, type MemberId, Shard, StartupId } from "../../shared/protocol/Token.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
+import * as Meters from "../../shared/telemetry/Meters.ts"
+import { ProcessReadiness } from "../../shared/telemetry/Readiness.ts"
 import * as Answer from "./Answer.ts"
 import * as Console from "./Console.ts"
 import * as Cursor from "./Cursor.ts"
@@ -160,6 +163,7 @@ const make = Effect.fnUntraced(function*(config: GatewayConfig) {
       : isReady
       ? undefined
       : "the read model has not caught up with the journal"
+  const meters = yield* Meters.Telemetry
   const relay = yield* Relay.make(nats)
   const server: Server.Server = yield* Server.serve({
     host: config.host,
@@ -170,6 +174,10 @@ const make = Effect.fnUntraced(function*(config: GatewayConfig) {
     fallback: yield* fallback(config, () => isReady ? RunLists.counts(source, {}).byState : {}),
     plain: {
       "/livez": () => Answer.json({ live: true, service: "gateway", version }),
+      "/metrics": () =>
+        HttpServerResponse.text(PrometheusMetrics.formatUnsafe(meters.context), {
+          contentType: "text/plain; version=0.0.4; charset=utf-8"
+        }),
       "/readyz": () => {
         const reason = notReadyWhy()
         return reason === undefined
@@ -178,6 +186,7 @@ const make = Effect.fnUntraced(function*(config: GatewayConfig) {
       }
     }
   })
+  yield* (yield* ProcessReadiness).addScoped("gateway", notReadyWhy)
   config.listening?.(server.url)
 
   yield* Effect.forEach(tails, ({ caughtUp }) => caughtUp).pipe(

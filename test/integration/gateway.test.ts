@@ -367,6 +367,7 @@ describe("routes", () => {
     assert.include(await page.text(), "/api/v1/openapi.json")
     assert.strictEqual((await fetch(`${gateway.url}/livez`)).status, 200)
     assert.strictEqual((await fetch(`${gateway.url}/readyz`)).status, 200)
+    assert.match((await fetch(`${gateway.url}/metrics`)).headers.get("content-type") ?? "", /^text\/plain/)
   })
 })
 
