@@ -37,7 +37,14 @@ describe("the status of a process", () => {
     try {
       await using serve = heddle(
         { HEDDLE_STATUS_PORT: "0" },
-        ...["serve", "coordinator", "--nats", broker.url, "--status-host", "127.0.0.1", "-o", "json"]
+        "serve",
+        "coordinator",
+        "--nats",
+        broker.url,
+        "--status-host",
+        "127.0.0.1",
+        "-o",
+        "json"
       )
       const line = JSON.parse(await serve.firstLine(60_000)) as { readonly statusPort: number }
       const { statusPort: port } = line
