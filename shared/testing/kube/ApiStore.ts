@@ -345,6 +345,14 @@ export class ApiStore {
           )
         ])
       }
+      if (match === "Exact" && wanted === 0) {
+        throw Refusal.invalid({ group: "meta.k8s.io", plural: "listoptions", kind: "ListOptions" }, "", [
+          Refusal.cause.forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""
+          )
+        ])
+      }
       if (wanted > this.#resourceVersion) throw Refusal.tooLargeResourceVersion(wanted, this.#resourceVersion)
       // with a limit and no match the server has always read "not older than" as "exactly"
       if (wanted > 0 && (match === "Exact" || (!match && limit > 0))) {

@@ -22,6 +22,13 @@ export const checkTypes = (object: Json, kind: string): void => {
       `${kind} in version cannot be handled as a ${kind}: json: cannot unmarshal into Go struct field .metadata`
     )
   }
+  for (const name of ["name", "generateName", "namespace", "uid", "resourceVersion"]) {
+    const text = metadata?.[name]
+    if (text === undefined || text === null || typeof text === "string") continue
+    throw badRequest(
+      `${kind} cannot be handled as a ${kind}: json: cannot unmarshal ${typeof text} into Go struct field ObjectMeta.metadata.${name} of type string`
+    )
+  }
   for (const name of ["labels", "annotations"]) {
     const map = metadata?.[name]
     if (map === undefined || map === null) continue

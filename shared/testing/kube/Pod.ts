@@ -225,6 +225,9 @@ const validateContainers = (list: Json, path: string, names: Set<string>): Array
   return causes
 }
 
+/** Those that need no domain. */
+const standardFinalizers = new Set(["kubernetes", "orphan", "foregroundDeletion"])
+
 const validate = (object: KubeObject): ReadonlyArray<Cause> => {
   const spec = object.spec
   if (!isObject(spec)) return [cause.required("spec.containers")]
@@ -235,6 +238,24 @@ const validate = (object: KubeObject): ReadonlyArray<Cause> => {
   causes.push(...validateContainers(spec.initContainers, "spec.initContainers", names))
   if (!["Always", "OnFailure", "Never"].includes(spec.restartPolicy)) {
     causes.push(cause.notSupported("spec.restartPolicy", spec.restartPolicy, ["Always", "OnFailure", "Never"]))
+  }
+  for (const [index, name] of (object.metadata.finalizers ?? []).entries()) {
+    if (name.includes("/") || standardFinalizers.has(name)) continue
+    causes.push(
+      cause.invalid(
+        `metadata.finalizers[${index}]`,
+        name,
+        "name is neither a standard finalizer name nor is it fully qualified"
+      )
+    )
+  }
+  if (Array.isArray(spec.tolerations)) {
+    for (const [index, one] of spec.tolerations.entries()) {
+      if (["Equal", "Exists", "", undefined].includes(one?.operator)) continue
+      causes.push(
+        cause.notSupported(`spec.tolerations[${index}].operator`, one.operator, ["Equal", "Exists"])
+      )
+    }
   }
   const grace = spec.terminationGracePeriodSeconds
   if (typeof grace === "number" && grace < 0) {

@@ -128,6 +128,9 @@ describe("lists", () => {
     )
     expect(names(newer)).toContain("a")
     expect((await cluster.call("GET", `${podPath(own)}?resourceVersionMatch=Exact`)).code).toBe(422)
+    // 0 is any version, and so no exact one
+    const zero = await cluster.call("GET", `${podPath(own)}?resourceVersion=0&resourceVersionMatch=Exact`)
+    expect([zero.code, zero.body.details.causes[0].field]).toEqual([422, "resourceVersionMatch"])
   })
 
   it("a list of all namespaces has the objects of each", async () => {

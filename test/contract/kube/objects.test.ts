@@ -148,6 +148,23 @@ describe("objects", () => {
     })
   })
 
+  it("422 for a toleration's operator and a finalizer that are none", async () => {
+    const operator = await cluster.call(
+      "POST",
+      podPath(namespace),
+      pod("operator", {
+        spec: { tolerations: [{ key: "a", operator: "Sometimes" }], containers: [{ name: "m", image: "x:1" }] }
+      })
+    )
+    expect([operator.code, fields(operator)]).toEqual([422, expect.arrayContaining(["spec.tolerations[0].operator"])])
+    const bare = await cluster.call("POST", podPath(namespace), pod("bare", { metadata: { finalizers: ["bare"] } }))
+    expect([bare.code, fields(bare)]).toEqual([422, expect.arrayContaining(["metadata.finalizers[0]"])])
+    expect((await create("fit", { metadata: { finalizers: ["test.dev/fit"] } })).metadata.finalizers).toEqual([
+      "test.dev/fit"
+    ])
+    await cluster.call("PATCH", podPath(namespace, "fit"), { metadata: { finalizers: null } }, merge)
+  })
+
   it("422 for labels that are none", async () => {
     const answer = await cluster.call(
       "POST",

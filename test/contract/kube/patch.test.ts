@@ -48,6 +48,18 @@ describe("patches", () => {
     expect((await cluster.call("GET", path)).body.metadata.labels.claim).toBe("1")
   })
 
+  it("a resourceVersion is a text: a number is no precondition but a patch that cannot be read", async () => {
+    const made = await fresh()
+    for (const options of [merge, strategic]) {
+      const answer = await patch(
+        { metadata: { resourceVersion: Number(made.metadata.resourceVersion), labels: { claim: "1" } } },
+        options
+      )
+      expect([answer.code, answer.body.reason]).toEqual([422, "Invalid"])
+    }
+    expect((await cluster.call("GET", path)).body.metadata.resourceVersion).toBe(made.metadata.resourceVersion)
+  })
+
   it("of two patches with one version exactly one wins", async () => {
     const made = await fresh()
     const answers = await Promise.all(
