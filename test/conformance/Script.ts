@@ -124,6 +124,7 @@ export class Script {
   #control: Subscription | undefined
   /** Who waits for an answer, by owner. */
   readonly #asked = new Map<string, Set<() => void>>()
+  readonly #gone = new Set<string>()
   #lives = 1
   #sequence = 0
 
@@ -153,8 +154,9 @@ export class Script {
       : undefined
   }
 
-  /** As after the time-outs of what it was asked: an owner that is cut off answers nothing any more. */
+  /** As after the time-outs of what it was asked and will be: an owner that is cut off answers nothing any more, also if the broker does not know that yet. */
   isGone(owner: string): void {
+    this.#gone.add(owner)
     const waiting = this.#asked.get(owner)
     this.#asked.delete(owner)
     for (const giveUp of waiting ?? []) giveUp()
@@ -168,6 +170,7 @@ export class Script {
     body: string,
     done: (answer: Result.Result<A, Wire.AskFailure>) => void
   ): void {
+    if (this.#gone.has(owner)) return done(Result.fail({ _tag: "Unknown", reason: "the owner is gone" }))
     const waiting = this.#asked.get(owner) ?? new Set()
     this.#asked.set(owner, waiting)
     const settle = (answer: Result.Result<A, Wire.AskFailure>): void => {
