@@ -10,7 +10,6 @@ import type * as Scope from "effect/Scope"
 import { isIP } from "node:net"
 import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { ProcessReadiness } from "../../shared/telemetry/Readiness.ts"
-import * as StatusServer from "../../shared/telemetry/StatusServer.ts"
 import type { CliFailure } from "../ExitCode.ts"
 import * as Globals from "../Globals.ts"
 import { Output } from "../Output.ts"
@@ -49,6 +48,7 @@ export const open = (
     let port: number | undefined
     if (Option.isSome(input.statusPort)) {
       const host = Option.getOrElse(input.statusHost, () => hostDefault)
+      const StatusServer = yield* Effect.promise(() => import("../../shared/telemetry/StatusServer.ts"))
       const server = yield* StatusServer.serve({
         host,
         port: yield* portOf("--status-port", input.statusPort.value),

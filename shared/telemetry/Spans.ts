@@ -11,11 +11,7 @@ import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Layer from "effect/Layer"
-import * as OtlpExporter from "effect/observability/OtlpExporter"
-import * as OtlpSerialization from "effect/observability/OtlpSerialization"
-import * as OtlpTracer from "effect/observability/OtlpTracer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
@@ -113,6 +109,15 @@ export const fromEnvironment = (
     const endpoint = Option.getOrUndefined(traces)?.href ??
       Option.getOrUndefined(Option.map(base, (url) => `${url.href.replace(/\/$/, "")}/v1/traces`))
     if (endpoint === undefined || isDisabled) return undefined
+    // loaded by those who want spans: a tenth of a second, and memory
+    const [FetchHttpClient, OtlpExporter, OtlpSerialization, OtlpTracer] = yield* Effect.promise(() =>
+      Promise.all([
+        import("effect/http/FetchHttpClient"),
+        import("effect/observability/OtlpExporter"),
+        import("effect/observability/OtlpSerialization"),
+        import("effect/observability/OtlpTracer")
+      ])
+    )
     const context = yield* Layer.build(
       Layer.mergeAll(FetchHttpClient.layer, OtlpSerialization.layerJson, OtlpExporter.layerFlusher)
     )
