@@ -141,12 +141,19 @@ export const get = <A>(
   ended?: AbortSignal
 ): Promise<Answer<A>> => ask<A>(address(path, query), {}, ended)
 
-/** Carries an id, so that the gateway may ask again without doing it twice. */
-export const post = <A>(path: string, body: unknown): Promise<Answer<A>> =>
-  ask<A>(address(path), {
+const triesMax = 3
+
+/** Carries an id, so that an answer that was lost is asked for again without its being done twice. */
+export const post = async <A>(path: string, body: unknown): Promise<Answer<A>> => {
+  const init = {
     method: "POST",
     headers: { "content-type": "application/json", "idempotency-key": crypto.randomUUID() },
     body: JSON.stringify(body)
-  })
+  }
+  for (let tries = 1;; tries++) {
+    const answer = await ask<A>(address(path), init)
+    if (answer.ok || answer.failure.code !== "Unreachable" || tries === triesMax) return answer
+  }
+}
 
 export const segment = encodeURIComponent

@@ -9,12 +9,11 @@ import { existsSync } from "node:fs"
 import { join } from "node:path"
 import * as Api from "./Api.ts"
 
-const checkout = join(import.meta.dirname, "..", "..")
+/** Made by infra/bootstrap/console.mjs. Never the sources beside it: a browser cannot read those. */
+const built = join(import.meta.dirname, "..", "..", "console", "dist")
 
-/** The folder with the console's `index.html`; `undefined`: there is none. */
-export const folder = (asked: string | undefined): string | undefined =>
-  (asked === undefined ? [join(checkout, "console", "dist"), join(checkout, "console")] : [asked])
-    .find((one) => existsSync(join(one, "index.html")))
+/** The folder with the built console's `index.html`; `undefined`: there is none. */
+export const folder = (asked = built): string | undefined => existsSync(join(asked, "index.html")) ? asked : undefined
 
 /** Answers with files of `root`; what is none and looks like no file is the console's own path. */
 export const files = (root: string) =>
