@@ -5,7 +5,10 @@ export interface Selection {
   readonly folder?: string
   /** Processes (group leaders) whose groups, sessions and descendants belong. */
   readonly roots?: ReadonlyArray<number>
+  /** Ids that are foreign. */
   readonly skip?: ReadonlySet<number>
+  /** Members seen so far, id to start; each look adds to it. */
+  readonly known?: Map<number, string>
 }
 export const processIds: () => ReadonlyArray<number>
 export const members: (selection: Selection) => ReadonlyArray<number>

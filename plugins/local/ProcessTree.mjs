@@ -21,7 +21,7 @@ export const processIds = () => {
   }
 }
 
-/** State letter, parent id, process group and session of a live process; `undefined` when it is gone or a zombie. */
+/** State letter, parent id, process group, session and start (clock ticks since the boot) of a live process; `undefined` when it is gone or a zombie. */
 const statOf = (pid) => {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "latin1")
@@ -33,7 +33,8 @@ const statOf = (pid) => {
         parent: Number(fields[1]),
         group: Number(fields[2]),
         session: Number(fields[3]),
-        hasTerminal: fields[4] !== "0"
+        hasTerminal: fields[4] !== "0",
+        startedAt: fields[19]
       }
   } catch {
     return undefined
@@ -63,9 +64,10 @@ const isWithin = (pid, folder) => {
 }
 
 /**
- * `found`: members. `foreign`: ids that are certainly none, to be skipped the next time. `unclear`: how many may be one, seen in the middle of starting a program.
+ * `found`: members; they come into `known` too, where they stay members: a process that is ending has no environment and no folder any more, and is not gone yet.
+ * `foreign`: ids that are certainly none, to be skipped the next time. `unclear`: how many may be one, seen in the middle of starting a program.
  */
-const look = ({ folder, mark, roots = [], skip }) => {
+const look = ({ folder, known, mark, roots = [], skip }) => {
   const wanted = new Set(roots)
   const found = []
   const others = new Map()
@@ -76,10 +78,12 @@ const look = ({ folder, mark, roots = [], skip }) => {
     if (pid === process.pid || skip?.has(pid)) continue
     const stat = statOf(pid)
     if (stat === undefined) continue
-    const isRelated = wanted.has(pid) || wanted.has(stat.group) || wanted.has(stat.session)
+    const isRelated = wanted.has(pid) || wanted.has(stat.group) || wanted.has(stat.session) ||
+      known?.get(pid) === stat.startedAt
     const isMarked = isRelated || mark === undefined ? isRelated : carries(pid, mark)
     if (isMarked || (folder !== undefined && !stat.hasTerminal && isWithin(pid, folder))) {
       found.push({ pid, group: stat.group })
+      known?.set(pid, stat.startedAt)
       wanted.add(pid)
     } else {
       others.set(pid, stat)
@@ -96,6 +100,7 @@ const look = ({ folder, mark, roots = [], skip }) => {
       others.delete(pid)
       foreign.delete(pid)
       wanted.add(pid)
+      known?.set(pid, stat.startedAt)
       found.push({ pid, group: stat.group })
       isGrown = true
     }
@@ -104,7 +109,8 @@ const look = ({ folder, mark, roots = [], skip }) => {
 }
 
 /**
- * Live processes that belong to `mark`, `folder` or `roots`, never this process. `skip`: ids known to be foreign, which saves reading them.
+ * Live processes that belong to `mark`, `folder` or `roots`, or were found at an earlier look with the same `known`; never this process. `skip`: ids known to be foreign, which saves
+ * reading them.
  */
 export const members = (selection) => look(selection).found.map((_) => _.pid)
 
@@ -143,7 +149,8 @@ const unclearRoundsMax = 5
  * SIGKILL until none is left: a process may fork between the look and the signal. `left`: the number that remains after `roundsMax` (0 but for the unkillable).
  * `foreign`: ids of all other processes, as seen last.
  */
-export const killAll = async (selection, roundsMax = 200) => {
+export const killAll = async (asked, roundsMax = 200) => {
+  const selection = { ...asked, known: asked.known ?? new Map() }
   let seen = signal(selection, "SIGKILL")
   for (let round = 0, unclear = 0; round < roundsMax; round++) {
     if (seen.count === 0 && (seen.unclear === 0 || ++unclear > unclearRoundsMax)) break

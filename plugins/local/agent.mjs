@@ -129,15 +129,15 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
 /** A while, after which whatever had come from any stream was read: the immediate comes behind the events of its turn. */
 const drainLook = () => new Promise((done) => setTimeout(() => setImmediate(done), drainLookMs))
 
-/** Ends everything of the sandbox; nothing starts meanwhile. Resolves to the number that cannot be ended. */
-const killSandbox = (roots) => {
+/** Ends everything of the sandbox, `of` an exec too; nothing starts meanwhile. Resolves to the number that cannot be ended. */
+const killSandbox = (of) => {
   const sweep = async () => {
     isLookDue = false
     if (performance.now() - foreignAt > foreignTrustMs) {
       foreign = new Set()
       foreignAt = performance.now()
     }
-    const seen = await ProcessTree.killAll({ mark: sandboxMark, folder: directory, roots, skip: foreign })
+    const seen = await ProcessTree.killAll({ ...of, mark: sandboxMark, folder: directory, skip: foreign })
     foreign = seen.foreign
     return seen.left
   }
@@ -195,7 +195,7 @@ class Exec {
     }
     isUsed = true
     isLookDue = true
-    this.selection = { mark: `HEDDLE_EXEC=${uid}.${this.id}`, roots: [] }
+    this.selection = { mark: `HEDDLE_EXEC=${uid}.${this.id}`, roots: [], known: new Map() }
     execs.add(this)
     let child
     try {
@@ -271,7 +271,7 @@ class Exec {
     if (this.killing !== undefined) await this.killing
     execs.delete(this)
     // Alone, everything of the sandbox is its: then a reset needs no further look.
-    if (execs.size === 0) await killSandbox(this.selection.roots)
+    if (execs.size === 0) await killSandbox(this.selection)
     else await ProcessTree.killAll(this.selection)
     const isOpen = (stream) => !stream.readableEnded && !stream.destroyed
     const closed = Promise.all(
@@ -367,7 +367,7 @@ const killEverything = async () => {
     if (socket.exec !== undefined) running.push(socket.exec)
     socket.destroy()
   }
-  const left = isLookDue || execs.size > 0 ? await killSandbox([]) : 0
+  const left = isLookDue || execs.size > 0 ? await killSandbox({}) : 0
   await Promise.race([
     Promise.all(running.map((exec) => exec.selection === undefined ? undefined : exec.ended)),
     sleep(2_000)
