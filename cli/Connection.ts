@@ -98,7 +98,13 @@ export const provide = <A, E, R>(use: Effect.Effect<A, E, R | Link>) =>
     const timeoutMs = yield* requestTimeoutMs
     const open = Effect.flatMap(identityOf(yield* Globals.natsCreds), (who) =>
       Layer.build(
-        Nats.layer({ url: natsUrl, name: "heddle-cli", connectWaitMs: Math.min(timeoutMs, 2_000), ...who })
+        Nats.layer({
+          url: natsUrl,
+          name: "heddle-cli",
+          connectWaitMs: Math.min(timeoutMs, 2_000),
+          slowWaitMs: timeoutMs,
+          ...who
+        })
       )).pipe(
         Effect.catchTag("ConfigError", (error) =>
           Effect.fail(Globals.usage(`The environment is not valid: ${error.message}`))),

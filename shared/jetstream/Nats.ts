@@ -101,6 +101,7 @@ export const sweepIntervalMs = 100
 /** A look at the deadlines that is so much later than it should be: the process stood still. Then what has come meanwhile is read first, for as long again. */
 const standstillMs = 1_000
 export const connectWaitDefaultMs = 10_000
+export const slowWaitDefaultMs = 60_000
 const drainWaitMs = 2_000
 /** Kinds of subjects that a log tells about as forbidden. */
 const forbiddenMax = 64
@@ -187,8 +188,10 @@ export interface ConnectOptions extends Identity {
   readonly name: string
   /** Where answers arrive, for an identity that may not subscribe to every inbox; `_INBOX` when not given. */
   readonly inboxPrefix?: string
-  /** How long to try before the first connection, default 10 s. */
+  /** How long to try before the first connection where nobody listens, default 10 s. */
   readonly connectWaitMs?: number
+  /** The same where somebody takes the connection and does not answer in time (a busy machine), default 60 s; not less than `connectWaitMs`. */
+  readonly slowWaitMs?: number
 }
 
 export class Nats extends Context.Service<Nats, Connection>()("heddle/jetstream/Nats") {
@@ -313,11 +316,15 @@ const connectionOptions = (options: ConnectOptions): Effect.Effect<ConnectionOpt
 
 class DialFailed extends Data.TaggedError("DialFailed")<{ readonly cause: unknown }> {}
 
-/** Tries for `connectWaitMs`, fails at once when the server refuses the identity. */
+/** An attempt that was given up on, or that stood still together with this process: the server may be there. */
+const isSlow = (cause: unknown): boolean => cause instanceof Error && cause.name === "TimeoutError"
+
+/** Tries for `connectWaitMs`, or `slowWaitMs` while it is only slow; fails at once when the server refuses the identity. */
 const dial = Effect.fn("Nats.dial")(function*(options: ConnectOptions) {
   const clock = yield* Clock.Clock
   const waitMs = options.connectWaitMs ?? connectWaitDefaultMs
-  const until = clock.currentTimeMillisUnsafe() + waitMs
+  const slowMs = Math.max(waitMs, options.slowWaitMs ?? slowWaitDefaultMs)
+  const begun = clock.currentTimeMillisUnsafe()
   const raw = yield* connectionOptions(options)
   while (true) {
     const attempt = yield* Effect.tryPromise({
@@ -326,7 +333,8 @@ const dial = Effect.fn("Nats.dial")(function*(options: ConnectOptions) {
     }).pipe(Effect.result)
     if (Result.isSuccess(attempt)) return attempt.success
     const refused = isRefusal(attempt.failure.cause)
-    if (refused || clock.currentTimeMillisUnsafe() >= until) {
+    const forMs = isSlow(attempt.failure.cause) ? slowMs : waitMs
+    if (refused || clock.currentTimeMillisUnsafe() - begun >= forMs) {
       const url = withoutSecrets(options.url)
       return yield* new ContractError({
         code: "Unavailable",
@@ -334,7 +342,7 @@ const dial = Effect.fn("Nats.dial")(function*(options: ConnectOptions) {
           ? `NATS at ${url} refuses ${identityText(options)}: ${
             reasonOf(attempt.failure.cause)
           }. Set HEDDLE_NATS_CREDS to a credentials file, or HEDDLE_NATS_USER and HEDDLE_NATS_PASSWORD, or HEDDLE_NATS_TOKEN, as that server knows them.`
-          : `no NATS server at ${url} within ${waitMs / 1000} s: ${
+          : `no NATS server at ${url} within ${forMs / 1000} s: ${
             reasonOf(attempt.failure.cause)
           }. Start one (\`heddle dev\`) or set HEDDLE_NATS_URL; \`heddle doctor\` shows more.`,
         details: { url, refused }

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
+import { type AddressInfo, connect, createServer, type Socket } from "node:net"
 import * as Durability from "../../shared/jetstream/Durability.ts"
 import { ask } from "../../shared/jetstream/JetStreamApi.ts"
 import * as Kv from "../../shared/jetstream/Kv.ts"
@@ -189,6 +190,35 @@ describe("Streams and Durability", () => {
       assert.include(error.message, "nats://127.0.0.1:1")
       assert.notInclude(error.message, "secret")
       assert.include(error.message, "heddle doctor")
+    }))
+
+  it.live("a server that takes the connection and says nothing for a while is there, and waited for longer than for none", () =>
+    Effect.gen(function*() {
+      const sockets = new Set<Socket>()
+      let count = 0
+      const late = createServer((socket) => {
+        sockets.add(socket.on("error", () => undefined))
+        if (++count === 1) return // the first one is taken, and hears nothing
+        const on = connect(broker.port, "127.0.0.1")
+        sockets.add(on.on("error", () => undefined))
+        socket.pipe(on).pipe(socket)
+      })
+      yield* Effect.promise(() => new Promise<void>((listening) => late.listen(0, "127.0.0.1", listening)))
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          for (const socket of sockets) socket.destroy()
+          late.close()
+        })
+      )
+      const { port } = late.address() as AddressInfo // it listens on TCP
+      const options = { url: `nats://127.0.0.1:${port}`, name: "late", connectWaitMs: 10 }
+      const nats = yield* Nats.open(options)
+      assert.isAbove(count, 1)
+      assert.isTrue(yield* nats.flush)
+
+      count = 0
+      const error = yield* Effect.flip(Effect.scoped(Nats.open({ ...options, slowWaitMs: 100 })))
+      assert.match(error.message, /^no NATS server at nats:\/\/127\.0\.0\.1:\d+ within 0\.1 s: timeout/)
     }))
 })
 
