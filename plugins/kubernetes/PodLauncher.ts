@@ -51,9 +51,31 @@ const quote = (text: string): string => `'${text.replaceAll("'", "'\\''").replac
 const isShellName = (name: string): boolean =>
   /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !/^(UID|EUID|PPID|SHELLOPTS|BASHOPTS|BASH_.*|_hd_.*)$/.test(name)
 
-/** Functions that find and end the processes of the exec `_hd_id`, whose root's id stands in `_hd_root` (may be empty). */
+/**
+ * Functions that find and end the processes of the exec `_hd_id`, whose root's id stands in `_hd_root` (may be empty).
+ *
+ * A process has no environment for two moments of its life. While it ends: what was found once stays a member until it is gone (`_hd_known`, id and start). While it starts a
+ * program: after a look that found nothing, nothing may be blank, and then nothing marked (`_hd_ishidden`).
+ */
 const tree = `
+_hd_known=' '
 _hd_nap() { sleep "$1" 2>/dev/null || sleep 1; }
+_hd_add() {
+_hd_found="$_hd_found $1:$2"
+case "$_hd_known" in
+*" $1:$3 "*) ;;
+*) _hd_known="$_hd_known$1:$3 ";;
+esac
+}
+_hd_ishidden() {
+for _hd_path in $(grep -Lsz = /proc/[0-9]*/environ; grep -lszxF "HEDDLE_EXEC=$_hd_id" /proc/[0-9]*/environ); do
+read -r _hd_line < "\${_hd_path%/environ}/stat" || continue
+set -- \${_hd_line##*) }
+case "$1:$2" in Z:*|X:*|*:0|*:2) continue;; esac
+return 0
+done
+return 1
+}
 _hd_members() {
 _hd_wanted=" $_hd_root "
 for _hd_path in $(grep -lszxF "HEDDLE_EXEC=$_hd_id" /proc/[0-9]*/environ); do
@@ -67,13 +89,15 @@ case "$_hd_pid" in ''|*[!0-9]*) continue;; esac
 set -- \${_hd_line##*) }
 case "$1" in Z|X|'') continue;; esac
 if [ -n "$_hd_root" ] && { [ "$3" = "$_hd_root" ] || [ "$4" = "$_hd_root" ]; }; then
-_hd_found="$_hd_found $_hd_pid:$3" _hd_wanted="$_hd_wanted$_hd_pid "
-else
-case "$_hd_wanted" in
-*" $_hd_pid "*) _hd_found="$_hd_found $_hd_pid:$3";;
-*) _hd_others="$_hd_others $_hd_pid:$2:$3";;
-esac
+_hd_wanted="$_hd_wanted$_hd_pid "
 fi
+case "$_hd_known" in
+*" $_hd_pid:\${20} "*) _hd_wanted="$_hd_wanted$_hd_pid ";;
+esac
+case "$_hd_wanted" in
+*" $_hd_pid "*) _hd_add "$_hd_pid" "$3" "\${20}";;
+*) _hd_others="$_hd_others $_hd_pid:$2:\${20}:$3";;
+esac
 done <<_hd_end
 $(cat /proc/[0-9]*/stat)
 _hd_end
@@ -83,7 +107,10 @@ _hd_grown=0 _hd_rest=
 for _hd_one in $_hd_others; do
 _hd_pid=\${_hd_one%%:*} _hd_group=\${_hd_one##*:} _hd_parent=\${_hd_one#*:} _hd_parent=\${_hd_parent%%:*}
 case "$_hd_wanted" in
-*" $_hd_parent "*) _hd_found="$_hd_found $_hd_pid:$_hd_group" _hd_wanted="$_hd_wanted$_hd_pid " _hd_grown=1;;
+*" $_hd_parent "*)
+_hd_start=\${_hd_one#*:*:} _hd_wanted="$_hd_wanted$_hd_pid " _hd_grown=1
+_hd_add "$_hd_pid" "$_hd_group" "\${_hd_start%%:*}"
+;;
 *) _hd_rest="$_hd_rest $_hd_one";;
 esac
 done
@@ -102,12 +129,19 @@ for _hd_one in $_hd_found; do
 done
 }
 _hd_sweep() {
-_hd_round=0
+_hd_round=0 _hd_empty=0
 while [ "$_hd_round" -lt 200 ]; do
-_hd_signal KILL
-[ -n "$_hd_found" ] || return 0
 _hd_round=$((_hd_round + 1))
+_hd_signal KILL
+if [ -n "$_hd_found" ]; then
+_hd_empty=0
 _hd_nap 0.02
+elif [ "$_hd_empty" -lt 4 ] && _hd_ishidden; then
+_hd_empty=$((_hd_empty + 1))
+_hd_nap 0.02
+else
+return 0
+fi
 done
 return 1
 }

@@ -263,6 +263,22 @@ export const contract = (
         assert.deepStrictEqual(yield* process.exit, { _tag: "Signalled", signal: "SIGKILL", collected: undefined })
       }))
 
+    test("a kill goes on to whom it has found once, also when that one forgets whose it was", ({ client }) =>
+      Effect.gen(function*() {
+        const process = yield* client.exec({
+          command: {
+            script:
+              `setsid sh -c 'trap "cd /; exec env -i sleep 300" TERM; echo $$; while :; do sleep 0.05; done' & echo $$; wait`
+          },
+          env: {},
+          grace: { sigintMs: 50, sigtermMs: 500 }
+        })
+        const pids = (yield* lines(process, 2)).map(Number)
+        assert.lengthOf(pids, 2)
+        yield* process.kill
+        for (const pid of pids) assert.isFalse(isAlive(pid), `${pid} outlives the kill`)
+      }))
+
     test("SIGINT comes first and once, and the last words of the process are read", ({ client }) =>
       Effect.gen(function*() {
         const child = yield* client.exec({
