@@ -4,6 +4,8 @@
  * Keeps true: one client for all pools of the process; tokens and certificates are read again every half minute and after a 401, so a rotated one is used in time; when
  * the last user has gone, its connections are closed. `@kubernetes/client-node` reads the configuration; it is loaded when the first pool is opened.
  */
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -99,7 +101,10 @@ const credentialsOf = (
 }
 
 /** A client whose credentials are kept fresh for as long as the scope lives. */
-const open = (access: Effect.Effect<Access, ProviderError>): Effect.Effect<ApiClient, ProviderError, Scope.Scope> =>
+const open = (
+  access: Effect.Effect<Access, ProviderError>,
+  died: Deferred.Deferred<never>
+): Effect.Effect<ApiClient, ProviderError, Scope.Scope> =>
   Effect.gen(function*() {
     const { credentials, server } = yield* access
     let current = yield* credentials
@@ -121,28 +126,35 @@ const open = (access: Effect.Effect<Access, ProviderError>): Effect.Effect<ApiCl
       bodyBytesMax
     })
     yield* Effect.addFinalizer(() => Effect.sync(() => client.close()))
-    yield* Effect.forkScoped(Effect.forever(refresh))
+    yield* Effect.forever(refresh).pipe(
+      // Its credentials would never be fresh again.
+      Effect.tapCause((cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : Deferred.failCause(died, cause)),
+      Effect.forkScoped
+    )
     return client
   })
 
 /** Shared by all pools of a process: opened by the first user, closed after the last. */
 export interface Cluster {
   readonly client: Effect.Effect<Api, ProviderError, Scope.Scope>
+  /** Never succeeds; dies with the defect of what keeps the client's credentials fresh. */
+  readonly failure?: Effect.Effect<never>
 }
 
 /** A cluster in whose pods processes can be run. */
-export interface ReachableCluster {
+export interface ReachableCluster extends Cluster {
   readonly client: Effect.Effect<Api & Dialer, ProviderError, Scope.Scope>
 }
 
 export const make = (access: Effect.Effect<Access, ProviderError>): ReachableCluster => {
   const lock = Semaphore.makeUnsafe(1)
+  const died = Deferred.makeUnsafe<never>()
   let users = 0
   let held: { readonly client: ApiClient; readonly scope: Scope.Closeable } | undefined
   const acquire = lock.withPermits(1)(Effect.gen(function*() {
     if (held === undefined) {
       const scope = yield* Scope.make()
-      const client = yield* open(access).pipe(
+      const client = yield* open(access, died).pipe(
         Scope.provide(scope),
         Effect.onError(() => Scope.close(scope, Exit.void))
       )
@@ -158,5 +170,5 @@ export const make = (access: Effect.Effect<Access, ProviderError>): ReachableClu
     held = undefined
     return Scope.close(scope, Exit.void)
   }))
-  return { client: Effect.acquireRelease(acquire, () => release) }
+  return { client: Effect.acquireRelease(acquire, () => release), failure: Deferred.await(died) }
 }

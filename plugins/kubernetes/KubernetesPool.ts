@@ -10,7 +10,9 @@
  *
  * Follows design/04 section 1 and docs/design/kubernetes.md.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Redacted from "effect/Redacted"
@@ -60,6 +62,8 @@ export interface KubernetesPoolOptions {
   readonly resetHook: ResetHook
   /** The watch of the pods of all pools of this namespace. */
   readonly feed: WatchFeed
+  /** Of what all pools of the cluster share beside it: dies with its defect. */
+  readonly shared?: Effect.Effect<never> | undefined
   /** Of pools in agent mode. */
   readonly agents?: Agents | undefined
   /** Of the informer, for tests. */
@@ -71,6 +75,7 @@ const turnsMax = 8
 const deletionsMax = 10_000
 
 export class KubernetesPool implements ProviderPool {
+  readonly failure: Effect.Effect<never>
   readonly informer: Informer<Pod.Pod>
   private readonly client: Api
   private readonly context: OpenContext
@@ -80,6 +85,7 @@ export class KubernetesPool implements ProviderPool {
   private readonly resets: PodResets
   private readonly agents: Agents | undefined
   private readonly podAgents: PodAgents | undefined
+  private readonly died = Deferred.makeUnsafe<never>()
   private readonly now: () => number
   private onDelta: (delta: SandboxDelta) => void = () => {}
   private latestSession: number
@@ -92,13 +98,20 @@ export class KubernetesPool implements ProviderPool {
   private readonly deleting = new Set<SandboxUid>()
   private statusTeller: StatusTeller | undefined
 
-  constructor(options: KubernetesPoolOptions, runtime: Runtime) {
+  /** `background`: dies with the defect of what `runtime` has forked. */
+  constructor(options: KubernetesPoolOptions, runtime: Runtime, background: Effect.Effect<never>) {
     this.client = options.client
     this.context = options.context
     this.config = options.config
     this.namespace = options.namespace
     this.agents = options.agents
     this.now = runtime.now
+    this.failure = Effect.raceAllFirst([
+      Deferred.await(this.died),
+      options.feed.failure,
+      background,
+      options.shared ?? Effect.never
+    ])
     this.latestSession = options.context.sessionId
     this.informer = new Informer<Pod.Pod>({
       ...options.informer,
@@ -161,8 +174,10 @@ export class KubernetesPool implements ProviderPool {
       this.onDelta = onDelta
       return Effect.asVoid(Effect.forkScoped(
         this.informer.run.pipe(
-          // A defect of ours must not pass unseen: the pool would go blind.
-          Effect.tapCause((cause) => Effect.logError("the watch of pods has died", cause))
+          // The pool would go blind.
+          Effect.tapCause((cause) =>
+            Cause.hasInterruptsOnly(cause) ? Effect.void : Deferred.failCause(this.died, cause)
+          )
         )
       ))
     })
@@ -512,8 +527,13 @@ const pendingKey = (uid: SandboxUid, claimId: ClaimId): string => `${uid} ${clai
 export const make = (options: KubernetesPoolOptions): Effect.Effect<KubernetesPool, never, Scope.Scope> =>
   Effect.gen(function*() {
     const clock = yield* Clock.Clock
-    const fork = yield* FiberSet.makeRuntime<never, void, never>()
-    const pool = new KubernetesPool(options, { now: () => clock.currentTimeMillisUnsafe(), fork })
+    const fibers = yield* FiberSet.make<void, never>()
+    const fork = yield* FiberSet.runtime(fibers)<never>()
+    const pool = new KubernetesPool(
+      options,
+      { now: () => clock.currentTimeMillisUnsafe(), fork },
+      Effect.andThen(FiberSet.join(fibers), Effect.never)
+    )
     yield* pool.informer.joined
     yield* pool.servingAgents
     return pool

@@ -165,6 +165,14 @@ export const exec = Effect.fnUntraced(
       Deferred.doneUnsafe(started, Exit.fail(error))
       if (Deferred.doneUnsafe(exit, Exit.fail(error))) Queue.failCauseUnsafe(chunks, Cause.fail(error))
     }
+    /** Of what runs beside it: whoever waits for the process is told of the defect, instead of waiting for ever. */
+    const beside = <R>(effect: Effect.Effect<void, never, R>) =>
+      Effect.forkScoped(Effect.catchCause(effect, (cause) =>
+        Effect.sync(() => {
+          if (Cause.hasInterruptsOnly(cause)) return
+          Deferred.doneUnsafe(started, Exit.failCause(cause))
+          if (Deferred.doneUnsafe(exit, Exit.failCause(cause))) Queue.failCauseUnsafe(chunks, cause)
+        })))
     const closed = (reason: string, ended?: ProgramEnd) => {
       programEnd = ended
       Deferred.doneUnsafe(over, Exit.succeed(reason))
@@ -287,9 +295,9 @@ export const exec = Effect.fnUntraced(
         })
       } else fail(told ?? reason)
     })
-    yield* Effect.forkScoped(inquiry)
+    yield* beside(inquiry)
     if (channel !== undefined) {
-      yield* Effect.forkScoped(
+      yield* beside(
         transport.watch(channel, () => isPaused, (reason) => {
           closed(reason)
           channel?.end()

@@ -41,11 +41,7 @@ export const make = (timing: Partial<Timing> = {}): PodFeeds => {
       const feed = new WatchFeed({ ...timing, client, path: podsPath(namespace), labelSelector, partOf })
       const scope = Scope.makeUnsafe()
       held.set(namespace, { feed, scope, users: 1 })
-      yield* feed.run.pipe(
-        // A defect of ours must not pass unseen: the pools would go blind.
-        Effect.tapCause((cause) => Effect.logError("the watch of pods has died", cause)),
-        Effect.forkIn(scope)
-      )
+      yield* Effect.forkIn(feed.run, scope) // its defect is told by `failure`, which each of its pools passes on
       return feed
     })
   const release = (namespace: string): Effect.Effect<void> =>

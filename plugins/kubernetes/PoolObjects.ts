@@ -72,7 +72,8 @@ const run = (
       Effect.mapError((error) => new PoolSourceFailed({ source: "kubernetes", message: error.message }))
     )
     const clock = yield* Clock.Clock
-    const fork = yield* FiberSet.makeRuntime<never, void, never>()
+    const fibers = yield* FiberSet.make<void, never>()
+    const fork = yield* FiberSet.runtime(fibers)<never>()
     const later = (afterMs: number, then: () => void): void => {
       fork(Effect.andThen(Effect.sleep(afterMs), Effect.sync(then)))
     }
@@ -120,9 +121,7 @@ const run = (
       }
     }
     for (const { informer } of informers) {
-      yield* Effect.forkScoped(
-        informer.run.pipe(Effect.tapCause((cause) => Effect.logError("the watch of objects has died", cause)))
-      )
+      yield* FiberSet.run(fibers, Effect.scoped(informer.run))
     }
 
     /** What became of the spec of an object: applied or refused by this process, so that a change of the status alone applies nothing. */
@@ -290,14 +289,20 @@ const run = (
         }
       }
     })
-    yield* Effect.forkScoped(
+    yield* FiberSet.run(
+      fibers,
       Effect.retry(sweep, { while: () => true, schedule: pause }).pipe(
         Effect.catch((error) =>
           Effect.logWarning(`the pools of the cluster's objects cannot be compared: ${error.message}`)
         )
       )
     )
-    return yield* Effect.forever(step)
+    // A defect of any of them ends the source, and the service with it.
+    return yield* Effect.raceAllFirst([
+      Effect.forever(step),
+      Effect.andThen(FiberSet.join(fibers), Effect.never),
+      options.cluster.failure ?? Effect.never
+    ])
   })
 
 const pause = Schedule.min([Schedule.exponential("500 millis"), Schedule.spaced("30 seconds")])

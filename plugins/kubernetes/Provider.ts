@@ -98,6 +98,7 @@ export const make = (options: ProviderOptions): PoolProvider.PoolProvider => {
         return yield* KubernetesPool.make({
           client,
           feed: yield* feeds.of(client, namespace),
+          shared: cluster.failure,
           context,
           config,
           namespace,

@@ -1,5 +1,8 @@
 import { assert, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import type { Answer } from "./Answer.ts"
 import type { Api, WatchHandlers } from "./ApiClient.ts"
@@ -194,3 +197,47 @@ it.effect(
     }),
   60_000
 )
+
+it.effect("a defect of a part ends the watch and reaches everybody who shares it; what the server does is none", () =>
+  Effect.gen(function*() {
+    const api = new Script()
+    const feed = yield* shared(api)
+    yield* member(api, feed, "a")
+    const failure = yield* Effect.forkChild(feed.failure, { startImmediately: true })
+    api.list(10)
+    yield* settled
+    api.last.opened()
+    for (
+      const happens of [
+        () => api.last.ended({ _tag: "Lost", reason: "cut" }),
+        () => api.last.ended({ _tag: "NotSent", reason: "unreachable" }),
+        () => api.last.ended({ _tag: "Answered", status: 403, body: "", retryAfterMs: undefined }),
+        () => api.last.event({ type: "ERROR", object: { code: 500, message: "away" } }),
+        () => api.last.event({ type: "ERROR", object: { code: 410, reason: "Expired", message: "too old" } })
+      ]
+    ) {
+      happens()
+      yield* TestClock.adjust(60_000)
+    }
+    api.list(20)
+    yield* settled
+    yield* TestClock.adjust(60_000)
+    assert.deepStrictEqual(
+      api.watches.map((one) => [one.from, one.isOpen]),
+      [["10", false], ["10", false], ["10", false], ["10", false], ["10", false], ["20", true]]
+    )
+    assert.isUndefined(failure.pollUnsafe())
+    feed.join("a", {
+      event: () => {
+        throw new Error("a broken invariant")
+      },
+      left: () => {},
+      lost: () => {}
+    })
+    api.tell("ADDED", 21, "a1", "a")
+    const exit = yield* Fiber.await(failure)
+    assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "no failure", "a broken invariant")
+    assert.strictEqual(api.watches.at(-1)?.isOpen, false)
+    yield* TestClock.adjust(60_000)
+    assert.strictEqual(api.watches.length, 6, "nobody watches on in its place")
+  }))

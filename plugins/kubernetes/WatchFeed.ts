@@ -3,9 +3,12 @@
  *
  * Keeps true: nobody misses anything between list and watch: the watch begins at the version of a list of the latest state, and who joins later makes such a list of its part while the watch
  * stands; a watch that ends goes on at the version of its last event or bookmark; when that has expired (410), or the watch says nothing for longer than bookmarks come apart, it
- * is over, and every part lists anew; failures back off with jitter and `Retry-After` is obeyed. Follows docs/design/kubernetes.md, "Watching".
+ * is over, and every part lists anew; failures back off with jitter and `Retry-After` is obeyed; a defect, of ours or of a part, ends it for good and is told by `failure`, so that nobody goes on
+ * blind. Follows docs/design/kubernetes.md, "Watching".
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Random from "effect/Random"
@@ -77,6 +80,7 @@ export class WatchFeed {
   /** The part that an object belonged to by its latest event, by uid. */
   private readonly homes = new Map<string, string>()
   private readonly begun = Latch.makeUnsafe(false)
+  private readonly died = Deferred.makeUnsafe<never>()
   private from: string | undefined
   private losses = 0
   private seenVersion = 0
@@ -106,6 +110,11 @@ export class WatchFeed {
   /** Made so far, for tests and the log. */
   get watches(): number {
     return this.watchCount
+  }
+
+  /** Never succeeds; dies with the defect that has ended `run`. */
+  get failure(): Effect.Effect<never> {
+    return Deferred.await(this.died)
   }
 
   /** From now on `part` is told of what belongs to it. To be left with what is returned. */
@@ -151,7 +160,8 @@ export class WatchFeed {
       // Whatever ended it: what is asked for now is listed.
       Effect.ensuring(Effect.sync(() => {
         this.isOpen = false
-      }))
+      })),
+      Effect.tapCause((cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : Deferred.failCause(this.died, cause))
     )
   }
 
@@ -194,6 +204,17 @@ export class WatchFeed {
           watch.close()
           resume(Effect.succeed(ended))
         }
+        /** What is thrown where the client calls back is this fiber's defect, not the connection's. */
+        const guarded = (handle: () => void): void => {
+          if (isEnded) return
+          try {
+            handle()
+          } catch (defect) {
+            isEnded = true
+            watch.close()
+            resume(Effect.die(defect))
+          }
+        }
         const watch = client.watch(path, {
           watch: 1,
           allowWatchBookmarks: true,
@@ -205,39 +226,40 @@ export class WatchFeed {
           opened: () => {
             this.isOpen = true
           },
-          event: (event) => {
-            if (isEnded) return
-            heardAt = clock.currentTimeMillisUnsafe()
-            isHeard = true
-            const object = at(event, "object")
-            const type = at(event, "type")
-            if (type === "ERROR") {
-              const code = at(object, "code")
-              const reason = `the watch was ended by the server: ${textAt(object, "message") ?? String(code)}`
-              const isExpired = code === 410 || at(object, "reason") === "Expired" || at(object, "reason") === "Gone"
-              return end({ from: isExpired ? undefined : version, reason, isOrderly: false, retryAfterMs: 0 })
-            }
-            const text = textAt(object, "metadata", "resourceVersion")
-            const now = ResourceVersion.parse(text)
-            if (text === undefined || now === undefined) {
-              return end({ from: undefined, reason: "an event without a version", isOrderly: false, retryAfterMs: 0 })
-            }
-            version = text
-            if (type === "BOOKMARK") this.seenVersion = now
-            else this.route(object, type === "DELETED", now)
-          },
-          ended: (answer) => {
-            const verdict = Answer.verdict(answer)
-            if (verdict._tag === "Expired") {
-              return end({ from: undefined, reason: verdict.message, isOrderly: false, retryAfterMs: 0 })
-            }
-            end({
-              from: version,
-              reason: verdict._tag === "Done" ? "ended" : verdict.message,
-              isOrderly: answer._tag === "Lost" && (isHeard || clock.currentTimeMillisUnsafe() - startedAt > 1_000),
-              retryAfterMs: verdict._tag === "Later" ? verdict.afterMs : 0
+          event: (event) =>
+            guarded(() => {
+              heardAt = clock.currentTimeMillisUnsafe()
+              isHeard = true
+              const object = at(event, "object")
+              const type = at(event, "type")
+              if (type === "ERROR") {
+                const code = at(object, "code")
+                const reason = `the watch was ended by the server: ${textAt(object, "message") ?? String(code)}`
+                const isExpired = code === 410 || at(object, "reason") === "Expired" || at(object, "reason") === "Gone"
+                return end({ from: isExpired ? undefined : version, reason, isOrderly: false, retryAfterMs: 0 })
+              }
+              const text = textAt(object, "metadata", "resourceVersion")
+              const now = ResourceVersion.parse(text)
+              if (text === undefined || now === undefined) {
+                return end({ from: undefined, reason: "an event without a version", isOrderly: false, retryAfterMs: 0 })
+              }
+              version = text
+              if (type === "BOOKMARK") this.seenVersion = now
+              else this.route(object, type === "DELETED", now)
+            }),
+          ended: (answer) =>
+            guarded(() => {
+              const verdict = Answer.verdict(answer)
+              if (verdict._tag === "Expired") {
+                return end({ from: undefined, reason: verdict.message, isOrderly: false, retryAfterMs: 0 })
+              }
+              end({
+                from: version,
+                reason: verdict._tag === "Done" ? "ended" : verdict.message,
+                isOrderly: answer._tag === "Lost" && (isHeard || clock.currentTimeMillisUnsafe() - startedAt > 1_000),
+                retryAfterMs: verdict._tag === "Later" ? verdict.afterMs : 0
+              })
             })
-          }
         })
         return Effect.sync(() => watch.close())
       })

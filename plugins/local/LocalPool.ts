@@ -146,7 +146,8 @@ export const open = Effect.fnUntraced(function*(context: OpenContext, config: Lo
     })
   }
   // Runs the few effects that belong to callbacks (deadlines, ends); ended after all sandboxes are.
-  const fork = yield* FiberSet.makeRuntime<never, void, never>()
+  const fibers = yield* FiberSet.make<void, never>()
+  const fork = yield* FiberSet.runtime(fibers)<never>()
   const sandboxes = new Map<SandboxUid, Kept>()
   const names = new Map<string, Kept>()
   const starting: Array<Kept> = []
@@ -502,6 +503,7 @@ export const open = Effect.fnUntraced(function*(context: OpenContext, config: Lo
     release,
     create: (write, done) => done(createSync(write)),
     delete: (write, done) => done(deleteSync(write)),
+    failure: Effect.andThen(FiberSet.join(fibers), Effect.never),
     ...(canPause
       ? {
         pause: (write: PauseWrite, done: (outcome: PauseOutcome) => void) => signalClaim("SIGSTOP", write, done),

@@ -61,6 +61,7 @@ export type Config = typeof Config.Type
 const slowMs = [4_000, 9_000] as const
 
 export class SimulatedPool implements ProviderPool {
+  readonly failure: Effect.Effect<never>
   readonly sandboxes: SimulatedSandboxes
   private readonly context: OpenContext
   private readonly config: Config
@@ -80,6 +81,7 @@ export class SimulatedPool implements ProviderPool {
     this.context = context
     this.config = config
     this.timeline = timeline
+    this.failure = timeline.failure
     this.sandboxes = sandboxes
     if (config.killEveryMs > 0) this.killLater()
   }

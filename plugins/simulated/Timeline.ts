@@ -3,7 +3,9 @@
  *
  * Under a TestClock nothing happens until the test moves it, and then in exactly this order: a run is the same for the same seed.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
@@ -22,6 +24,8 @@ export interface Timeline {
   readonly now: () => number
   /** Runs `run` after `delayMs`; never before this returns. */
   readonly after: (delayMs: number, run: () => void) => void
+  /** Never succeeds; dies with what a callback has thrown: nothing happens from then on. */
+  readonly failure: Effect.Effect<never>
 }
 
 /** What is to happen, soonest first. */
@@ -100,12 +104,13 @@ export const make: Effect.Effect<Timeline, never, Scope.Scope> = Effect.gen(func
     const next = agenda.first
     return next === undefined ? changed.await : Effect.timeoutOption(changed.await, Math.max(next.at - now(), 0))
   })
-  // A defect in a callback is the scheduler's: it must not pass unseen.
+  const died = Deferred.makeUnsafe<never>()
+  // A defect in a callback is the scheduler's, whose pools would stand still.
   yield* Effect.forever(turn).pipe(
-    Effect.tapCause((cause) => Effect.logError("the simulated pool has died", cause)),
+    Effect.tapCause((cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : Deferred.failCause(died, cause)),
     Effect.forkScoped({ startImmediately: true })
   )
-  return { now, after }
+  return { now, after, failure: Deferred.await(died) }
 })
 
 /** Timelines by clock, each with those who use it. */
@@ -140,6 +145,7 @@ export const shared: Effect.Effect<Timeline, never, Scope.Scope> = Effect.gen(fu
   })
   return {
     now: own.now,
+    failure: own.failure,
     after: (delayMs, run) =>
       own.after(delayMs, () => {
         if (own.isOpen) run()
@@ -160,6 +166,7 @@ export const virtual = (startMs = 0): VirtualTimeline => {
   return {
     now: () => nowMs,
     after: (delayMs, run) => void agenda.add(nowMs + Math.ceil(delayMs), run),
+    failure: Effect.never,
     advance: (ms) => {
       const untilMs = nowMs + ms
       for (let item = agenda.due(untilMs); item !== undefined; item = agenda.due(untilMs)) {

@@ -3,6 +3,7 @@
  *
  * Kept true: each line once, in the order of the stream, named by its sequence; a live reader that is slow is read for more slowly, not more held for it.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -117,6 +118,13 @@ export const live = (
     ).pipe(Effect.mapError(unavailable))
     yield* consumer.failure.pipe(
       Effect.catch((error) => Effect.sync(() => outbox.end(error.message))),
+      Effect.catchCause((cause) =>
+        Effect.sync(() => {
+          if (Cause.hasInterruptsOnly(cause)) return
+          outbox.end("a defect of the gateway")
+          nats.fail(`gateway: the reader of logs: ${Cause.pretty(cause)}`, cause)
+        })
+      ),
       Effect.forkScoped
     )
     let given = String(asked.after)

@@ -4,6 +4,7 @@
  * Kept true: a request is asked again within its deadline only if doing it twice is doing it once, which its id sees to; every wait has a deadline; a claim whose client has gone, and
  * which nobody could name, is given back. docs/design/gateway.md "Rules".
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -69,6 +70,16 @@ const newId = Effect.gen(function*() {
 export const make = (nats: Connection): Effect.Effect<Relay, never, Scope.Scope> =>
   Effect.gen(function*() {
     const leftovers = yield* FiberSet.make<unknown, unknown>()
+    yield* FiberSet.join(leftovers).pipe(
+      Effect.catchCause((cause) =>
+        Cause.hasInterruptsOnly(cause)
+          ? Effect.void
+          : Effect.sync(() =>
+            nats.fail(`gateway: what goes on for clients that have gone: ${Cause.pretty(cause)}`, cause)
+          )
+      ),
+      Effect.forkScoped
+    )
 
     const call = (
       { ask, params }: Pick<Asking, "ask" | "params">,

@@ -232,6 +232,12 @@ const follow = Effect.fnUntraced(function*(nats: Connection, config: GatewayConf
   yield* Queue.take(unknown).pipe(
     Effect.flatMap((one) => Effect.map(beginningOf(nats, one), (begun) => runs.define(one.instance, begun, 2))),
     Effect.forever,
+    Effect.tapCause((cause) =>
+      Effect.sync(() => {
+        if (Cause.hasInterruptsOnly(cause)) return
+        nats.fail(`gateway ${config.member}: looking up runs: ${Cause.pretty(cause)}`, Cause.squash(cause))
+      })
+    ),
     Effect.forkScoped
   )
   const fromNow = ({ last }: Tail.Bounds) => last + 1

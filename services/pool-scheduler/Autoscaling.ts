@@ -31,6 +31,8 @@ export interface AutoscalingOptions {
 export interface Autoscaling {
   /** The autoscaler of this spec, its fetches running in the place of those before. Undefined: a fixed size. */
   readonly configure: (spec: PoolSpec, target: number) => Autoscaler | undefined
+  /** Never succeeds; dies with the defect of a fetch, or of what it has told. */
+  readonly failure: Effect.Effect<never>
 }
 
 export const policyDefault = "buffer"
@@ -62,6 +64,7 @@ export const make = (options: AutoscalingOptions): Effect.Effect<Autoscaling, ne
     }
 
     return {
+      failure: Effect.andThen(FiberHandle.join(fetching), Effect.never),
       configure: (spec, target) => {
         if (!isAutoscaled(spec)) {
           run(Effect.void)

@@ -105,7 +105,7 @@ export const start = (
       )
     }
 
-    return yield* SessionConsumers.consume(nats, {
+    const consumer = yield* SessionConsumers.consume(nats, {
       stream: Streams.name.claims,
       pool: live.pool,
       purpose: "claims",
@@ -114,6 +114,9 @@ export const start = (
       ackWaitMs,
       maxAckPending: pendingMax
     }, onDelivery)
+    // A claim whose stored result was being looked up would stay without an answer for as long as the consumer lives.
+    const died = Effect.andThen(FiberSet.join(fibers), Effect.never)
+    return { ...consumer, failure: Effect.raceFirst(consumer.failure, died) }
   })
 
 /** The same for every delivery of a message. */

@@ -3,11 +3,12 @@
  *
  * What it keeps true: nothing is served before the sandboxes were listed and those of an earlier owner adopted; requests are from then on, lanes and durable claims as
  * soon as their consumers stand. When ownership is lost or the scope closes, what waits is answered, writes in flight are settled (for at most `drainMs`), and lane
- * messages stay unacknowledged for the next owner. A part that fails ends the pool. What those who serve requests see of it is `OwnedPool`.
+ * messages stay unacknowledged for the next owner. A part that fails ends the pool; one that dies of a defect ends the service. What those who serve requests see of it is `OwnedPool`.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
@@ -332,7 +333,7 @@ export const run = (
     const repeat = Effect.forever(
       Effect.andThen(Effect.sleep(options.repairMs * (0.9 + jitter * 0.2)), Effect.sync(repair))
     )
-    yield* Effect.forkScoped(repeat)
+    const repeating = yield* Effect.forkScoped(repeat)
     settleLate = (claim) => fork(AdoptedTasks.settle(core, [claim], options.executors, ask))
     if (adopted.length > 0) fork(AdoptedTasks.settle(core, adopted, options.executors, ask))
 
@@ -366,6 +367,9 @@ export const run = (
       Deferred.await(ended),
       lanes.failure.pipe(Effect.mapError(failed)),
       durable.failure.pipe(Effect.mapError(failed)),
-      FiberSet.join(fibers).pipe(Effect.andThen(Effect.never))
+      FiberSet.join(fibers).pipe(Effect.andThen(Effect.never)),
+      autoscaling.failure,
+      providerPool.failure ?? Effect.never,
+      Fiber.join(repeating)
     ])
   }))

@@ -131,6 +131,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
     isHeld = isInDoubt
     for (const { live } of directory.pools) if (live?.isPersistent === true) live.scheduler.setHeld(isHeld)
   }
+  yield* supervised("what it does beside its requests", FiberSet.join(fibers))
   yield* register(nats, member, config.ttlMs ?? ttlMsDefault, setHeld, supervised)
 
   const alarm: AlarmClock.AlarmClock = yield* AlarmClock.make((now) => directory.tick(now))

@@ -7,6 +7,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import { type ChildProcess, spawn } from "node:child_process"
 import type { Readable } from "node:stream"
@@ -155,6 +156,8 @@ export interface Agent {
   readonly use: (nats: Connection) => Effect.Effect<void>
   /** Nobody can be told anything any more: what runs ends. */
   readonly leaveAll: () => void
+  /** Never succeeds; dies with the defect of what tells that programs live: their holders would take them for lost. */
+  readonly failure: Effect.Effect<never>
 }
 
 /** Says nothing until it is given a connection. When its scope ends it closes the stdin of what runs and waits for it. */
@@ -231,7 +234,7 @@ export const make = Effect.fnUntraced(function*(options: AgentOptions) {
     }, { queue })
     nats.subscribeUnsafe(agentSubject.hello(base), (message) => message.respond(JSON.stringify(hello)), { queue })
   }
-  yield* Effect.forkScoped(Effect.forever(Effect.gen(function*() {
+  const telling = yield* Effect.forkScoped(Effect.forever(Effect.gen(function*() {
     yield* Effect.sleep(agentAliveMs)
     const now = clock.currentTimeMillisUnsafe()
     for (const exec of running.values()) {
@@ -246,6 +249,7 @@ export const make = Effect.fnUntraced(function*(options: AgentOptions) {
         yield* nats.flush
         current = nats
       }),
-    leaveAll
+    leaveAll,
+    failure: Fiber.join(telling)
   } satisfies Agent
 })

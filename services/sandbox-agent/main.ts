@@ -48,7 +48,7 @@ export const program = Effect.scoped(Effect.gen(function*() {
     if (Option.isNone(ticket)) {
       const nats = yield* Scope.provide(open(undefined), scope)
       yield* agent.use(nats)
-      return yield* nats.failure
+      return yield* Effect.raceFirst(nats.failure, agent.failure)
     }
     const connected = yield* Connections.run({
       base,
@@ -63,7 +63,7 @@ export const program = Effect.scoped(Effect.gen(function*() {
       use: agent.use,
       leave: agent.leaveAll
     }).pipe(Effect.forkIn(scope))
-    return yield* Fiber.join(connected)
+    return yield* Effect.raceFirst(Fiber.join(connected), agent.failure)
   }))
 }))
 

@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import { hostname } from "node:os"
@@ -139,16 +140,19 @@ const make = Effect.fnUntraced(function*(config: TaskExecutorConfig) {
       })
     )
     executor.setPools(named)
+    let following: Effect.Effect<never> = Effect.never
     if (config.pools === "all") {
-      yield* Pools.follow(nats, (pools) => {
+      const fiber = yield* Pools.follow(nats, (pools) => {
         executor.setPools(pools)
         return registration.update((_) => ({ ..._, pools })).pipe(Effect.ignore) // a registration that is lost tells by itself
       }).pipe(Effect.forkScoped)
+      following = Fiber.join(fiber)
     }
     current = { startup, executor }
     standing = undefined
     Deferred.doneUnsafe(ready, Effect.void)
     return yield* registration.lost.pipe(
+      Effect.raceFirst(following),
       Effect.catch((lost) => {
         isCutOff = true
         return lost.reason === "Replaced"

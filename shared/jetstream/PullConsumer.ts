@@ -5,6 +5,7 @@
  * heartbeats while something is asked for) is an end with a reason, so that the owner recreates. Our own instead of the library's, whose consumers need up to
  * 30 s to notice a deletion and give callbacks no back-pressure (guides nats.md section 8, 6 and 15).
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
@@ -121,7 +122,11 @@ export const everyHeartbeat = (nats: Connection, tick: () => void): Effect.Effec
     yield* Effect.acquireRelease(
       Effect.sync(() => {
         all.ticks.add(tick)
-        all.ticker ??= Effect.runForkWith(context)(Effect.forever(turn))
+        all.ticker ??= Effect.runForkWith(context)(Effect.tapCause(Effect.forever(turn), (cause) =>
+          Effect.sync(() => {
+            // Silence of a consumer would never be noticed again.
+            if (!Cause.hasInterruptsOnly(cause)) nats.fail("the watch over the consumers has died", Cause.squash(cause))
+          })))
       }),
       () =>
         Effect.suspend(() => {

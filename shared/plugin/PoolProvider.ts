@@ -172,6 +172,11 @@ export interface ProviderPool {
   /** Both, of a provider with the capability `pause`. */
   pause?(write: PauseWrite, done: (outcome: PauseOutcome) => void): void
   resume?(write: PauseWrite, done: (outcome: PauseOutcome) => void): void
+  /**
+   * Of a provider that does something in the background. Never succeeds, and fails only by a defect: of what runs for this pool, or for all pools together. The scheduler's process ends
+   * with it, so that nobody goes on with a pool that is told nothing any more. What goes wrong outside (network, refusals) is none; that is tried again.
+   */
+  readonly failure?: Effect.Effect<never>
   /** Told at most every 3 s, when `pendingRequests` crosses zero or changes by a fifth, or the rest changes. Best effort: a later one replaces an earlier one. */
   status?(status: PoolStatus): void
 }

@@ -257,6 +257,63 @@ describe("Consume", () => {
     180_000
   )
 
+  it.live("without acknowledgements: what the server sent and this process never heard is sent again, each message once, and no consumer is left over", () =>
+    Effect.gen(function*() {
+      const nats = yield* open("unheard")
+      const publish = (from: number, to: number) =>
+        Effect.forEach(
+          Array.from({ length: to - from }, (_, at) => at + from),
+          (n) => Append.publish(nats, "heddle.system.UNHEARD", String(n))
+        )
+      yield* publish(0, 5)
+      const before = yield* consumersOf(nats, Streams.name.system)
+      const all = Array.from({ length: 10 }, (_, n) => String(n))
+      yield* Effect.scoped(
+        Effect.forEach(
+          [
+            { from: "all", heard: 0, expected: all },
+            { from: "all", heard: 3, expected: all },
+            { from: "new", heard: 0, expected: all.slice(5) },
+            { from: "new", heard: 2, expected: all.slice(5) }
+          ] as const,
+          ({ expected, from, heard }) =>
+            Effect.gen(function*() {
+              // the first inbox goes deaf after `heard` messages
+              let inboxes = 0
+              const deaf: Nats.Connection = Object.create(nats, {
+                subscribeUnsafe: {
+                  value: ((subject, handler, options) => {
+                    let left = ++inboxes === 1 ? heard : Infinity
+                    return nats.subscribeUnsafe(subject, (message) => {
+                      if (left-- > 0) handler(message)
+                    }, options)
+                  }) satisfies Nats.Connection["subscribeUnsafe"]
+                }
+              })
+              const seen: Array<string> = []
+              const consumer = yield* Consume.consume(
+                deaf,
+                Streams.name.system,
+                { filter: "heddle.system.UNHEARD", from, acknowledge: "none" },
+                (delivery) => seen.push(delivery.text)
+              )
+              return { consumer, seen, expected }
+            })
+        ).pipe(
+          Effect.tap(() => publish(5, 10)),
+          Effect.tap(Effect.forEach(({ consumer, expected, seen }) =>
+            Effect.gen(function*() {
+              yield* Effect.raceFirst(until(() => seen.length >= expected.length), consumer.failure)
+              assert.deepStrictEqual(seen, expected)
+              assert.include(consumer.status().map((status) => status._tag), "Lost")
+            }), { concurrency: "unbounded" }))
+        )
+      )
+      yield* Effect.map(consumersOf(nats, Streams.name.system), (count) => count === before).pipe(
+        Effect.repeat({ until: (isSo) => isSo, schedule: Schedule.spaced(20) })
+      )
+    }))
+
   it.live("an ephemeral consumer is deleted with its scope", () =>
     Effect.gen(function*() {
       const nats = yield* open("ephemeral")
@@ -266,6 +323,16 @@ describe("Consume", () => {
         assert.strictEqual(yield* consumersOf(nats, Streams.name.system), before + 1)
       }))
       assert.strictEqual(yield* consumersOf(nats, Streams.name.system), before)
+    }))
+
+  it.live("a defect in what looks after the consumers takes the connection's users down with a reason", () =>
+    Effect.gen(function*() {
+      const nats = yield* open("watched")
+      yield* PullConsumer.everyHeartbeat(nats, () => {
+        throw new Error("a broken invariant")
+      })
+      const error = yield* Effect.flip(nats.failure).pipe(Effect.timeout(30_000))
+      assert.include(String(error.cause), "a broken invariant")
     }))
 
   it.live("a handler that throws takes the connection's users down with a reason", () =>

@@ -5,6 +5,7 @@
  * `HEDDLE_SEED=17 npx vitest run --project integration test/contract/kube/provider-feed.test.ts` runs one seed again and prints its history.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -134,6 +135,47 @@ describe("one watch for all pools of a process", () => {
         yield* at.drop("b1")
         yield* last.until("b1 is gone", () => last.states.size === 0)
         assert.deepStrictEqual([open.size, all.length], [1, 2])
+      }),
+    testMs
+  )
+
+  it.live(
+    "a defect in the shared watch is a defect of every pool that has it, and of no other one",
+    () =>
+      Effect.gen(function*() {
+        const at = yield* Effect.suspend(() => stage(cluster))
+        let isBroken = false
+        const breaking = (api: Api): Api => ({
+          send: (lane, request, done) => api.send(lane, request, done),
+          watch: (path, query, handlers) => {
+            if (isBroken) throw new Error("a broken invariant")
+            return api.watch(path, query, {
+              ...handlers,
+              event: (event) => {
+                handlers.event(event)
+                // The watch is cut, and the next one cannot even be begun.
+                isBroken = true
+                handlers.ended({ _tag: "Lost", reason: "cut" })
+              }
+            })
+          }
+        })
+        const provider = providerOf(at.options({ between: breaking }))
+        const red = yield* make(at.options({ pool: "red" }), provider)
+        const blue = yield* make(at.options({ pool: "blue" }), provider)
+        const elsewhere = yield* make(at.options({ pool: "green" }))
+        const others = yield* Effect.forkChild(elsewhere.pool.failure ?? Effect.void, { startImmediately: true })
+        yield* at.add({
+          apiVersion: "v1",
+          kind: "Pod",
+          metadata: { name: "r1", labels: { [label.pool]: "red", [label.namespace]: "default" } },
+          spec: template.spec
+        })
+        for (const { pool } of [red, blue]) {
+          const exit = yield* Effect.exit(pool.failure ?? Effect.void).pipe(Effect.timeout(30_000))
+          assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "no failure", "a broken invariant")
+        }
+        assert.isUndefined(others.pollUnsafe())
       }),
     testMs
   )
