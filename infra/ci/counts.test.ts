@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { countVitest } from "./counts.ts"
+import { countVitest, repetition } from "./counts.ts"
 
 const report = (value: object) => JSON.stringify(value)
 
@@ -31,5 +31,44 @@ describe("counts", () => {
     assert.strictEqual(countVitest(report({ numPassedTests: 3, numFailedTests: 0, testResults: [] }), false).failed, 1)
     assert.strictEqual(countVitest("", true).failed, 1)
     assert.strictEqual(countVitest(report({ numPassedTests: 3, numFailedTests: 0, testResults: [] }), true).failed, 0)
+  })
+
+  const failing = (name: string, ...tests: ReadonlyArray<string>) => ({
+    name,
+    status: "failed",
+    assertionResults: [
+      { status: "passed", fullName: "other" },
+      ...tests.map((fullName) => ({ status: "failed", fullName }))
+    ]
+  })
+  const passing = { name: "/w/test/e2e/b.test.ts", status: "passed", assertionResults: [{ status: "passed" }] }
+
+  it("what failed where the machine takes part is run once more, in its files, by name", () => {
+    const testResults = [
+      failing("/w/test/e2e/a.test.ts", "on node"),
+      failing("/w/test/e2e/a.test.ts", "on deno"),
+      passing,
+      failing("/w/plugins/local/local.test.ts", "x", "y")
+    ]
+    assert.deepStrictEqual(repetition(report({ testResults })), {
+      files: ["/w/test/e2e/a.test.ts", "/w/plugins/local/local.test.ts"],
+      tests: ["on node", "on deno", "x", "y"]
+    })
+  })
+
+  it("nothing is run again: where all passed, what only computes, a file that does not load, more than two files", () => {
+    const e2e = (name: string) => failing(`/w/test/e2e/${name}.test.ts`, "t")
+    for (
+      const testResults of [
+        [passing],
+        [failing("/w/services/coordinator/engine/Decide.test.ts", "t")],
+        [failing("/w/test/properties/Run.test.ts", "t")],
+        [failing("/w/test/simulation/claims.test.ts", "t"), e2e("a")],
+        [failing("/w/test/e2e/a.test.ts")],
+        [e2e("a"), failing("/w/test/e2e/b.test.ts")],
+        [e2e("a"), e2e("b"), e2e("c")]
+      ]
+    ) assert.isUndefined(repetition(report({ testResults })))
+    assert.isUndefined(repetition(""))
   })
 })

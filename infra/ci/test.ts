@@ -5,9 +5,9 @@ import { spawn } from "node:child_process"
 import { randomUUID } from "node:crypto"
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { join, relative } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { type Counts, countVitest } from "./counts.ts"
+import { type Counts, countVitest, repetition } from "./counts.ts"
 
 const root = join(import.meta.dirname, "..", "..")
 process.chdir(root)
@@ -76,7 +76,7 @@ const signalTo = (target: number, signal: NodeJS.Signals): void => {
   }
 }
 
-const runStep = async (step: Step): Promise<boolean> => {
+const runStep = async (step: Step): Promise<{ readonly hasPassed: boolean; readonly isClean: boolean }> => {
   process.stdout.write(`\n== ${step.name}\n`)
   const startedAt = performance.now()
   const mark = `HEDDLE_TEST_STEP=${randomUUID()}`
@@ -108,15 +108,23 @@ const runStep = async (step: Step): Promise<boolean> => {
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
   const hasPassed = code === 0 && left.length === 0
   process.stdout.write(`== ${step.name}: ${hasPassed ? "passed" : "FAILED"} in ${seconds} s\n`)
-  return hasPassed
+  return { hasPassed, isClean: left.length === 0 }
 }
 
-const runVitest = async (args: ReadonlyArray<string>): Promise<Counts> => {
+interface TestRun {
+  readonly counts: Counts
+  readonly report: string
+  readonly hasPassed: boolean
+  /** No process was left behind. */
+  readonly isClean: boolean
+}
+
+const runVitest = async (name: string, args: ReadonlyArray<string>): Promise<TestRun> => {
   const folder = mkdtempSync(join(tmpdir(), "heddle-test-"))
   const report = join(folder, "report.json")
   try {
-    const hasPassed = await runStep({
-      name: "tests",
+    const { hasPassed, isClean } = await runStep({
+      name,
       command: bin("vitest"),
       args: [
         "run",
@@ -134,9 +142,29 @@ const runVitest = async (args: ReadonlyArray<string>): Promise<Counts> => {
     } catch {
       // Vitest ended before it could write: counted as one failure.
     }
-    return countVitest(text, hasPassed)
+    return { counts: countVitest(text, hasPassed), report: text, hasPassed, isClean }
   } finally {
     rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/** Full names of tests that failed among the others and passed alone. */
+const flaky: Array<string> = []
+
+const runTests = async (args: ReadonlyArray<string>): Promise<Counts> => {
+  const first = await runVitest("tests", args)
+  const again = repetition(first.report)
+  if (again === undefined || !first.isClean || isStopped) return first.counts
+  const second = await runVitest("what failed, alone", [
+    ...args.filter((arg) => arg.startsWith("-")),
+    ...again.files.map((file) => relative(root, file))
+  ])
+  if (!second.hasPassed || second.counts.failed > 0 || second.counts.passed < again.tests.length) return first.counts
+  flaky.push(...again.tests)
+  return {
+    passed: first.counts.passed + again.tests.length,
+    failed: first.counts.failed - again.tests.length,
+    skipped: first.counts.skipped
   }
 }
 
@@ -145,15 +173,20 @@ let checksRun = 0
 for (const step of checks) {
   if (isStopped) break
   checksRun++
-  if (!(await runStep(step))) failedChecks.push(step.name)
+  if (!(await runStep(step)).hasPassed) failedChecks.push(step.name)
 }
-const tests = isStopped ? { passed: 0, failed: 0, skipped: 0 } : await runVitest(process.argv.slice(2))
+const tests = isStopped ? { passed: 0, failed: 0, skipped: 0 } : await runTests(process.argv.slice(2))
 
 process.stdout.write("\n")
 if (failedChecks.length > 0) process.stdout.write(`failed checks: ${failedChecks.join(", ")}\n`)
 if (isStopped) process.stdout.write("stopped before the end\n")
 const failed = failedChecks.length + tests.failed + (isStopped ? 1 : 0)
 const passed = checksRun - failedChecks.length + tests.passed
+for (const name of flaky) {
+  process.stdout.write(
+    `flaky: ${name}: failed among the others (see above), passed alone. It is a defect: find its cause\n`
+  )
+}
 if (tests.skipped > 0) process.stdout.write(`skipped tests: ${tests.skipped}\n`)
 process.stdout.write(`${passed} passed, ${failed} failed\n`)
 process.exitCode = failed === 0 ? 0 : 1
