@@ -4,7 +4,7 @@
  * Keeps true: a message is delivered until it was acknowledged (`ack`), given back (`nak`) or put aside (`term`); at most `maxMessages` are on their way to this
  * process and at most `maxAckPending` unacknowledged. A deleted consumer, a restarted server and a broken connection are noticed by the server's own word, a
  * reconnect or two missed heartbeats (of hundreds of consumers each one's come less often, `PullConsumer.heartbeatOf`), and the consumer is recreated within 2 s
- * after the broker is back. Every such event is in `status`.
+ * after the broker is back. Every such event is in `status`. Without acknowledgements a message is delivered once and none is left out, whatever was lost on its way.
  * Follows docs/design/modules.md "shared/jetstream", guides nats.md section 8 (5 to 10).
  */
 import * as Effect from "effect/Effect"
@@ -127,6 +127,7 @@ export type ConsumeStatus =
   | { readonly _tag: "Recreated"; readonly pending: number }
 
 export interface Consumer {
+  /** Of one without acknowledgements and `durable`: another one after each loss. */
   readonly name: string
   /** Takes no more in; what was asked for (at most `maxMessages`) still arrives. */
   readonly pause: () => void
@@ -148,8 +149,11 @@ export const consume: (
   handler: (delivery: Delivery) => void
 ) => Effect.Effect<Consumer, ConsumeFailed, Scope.Scope> = Effect.fn("Consume.consume")(
   function*(nats, stream, options, handler) {
-    const name = options.durable ?? `heddle-${nats.inbox().slice(-22)}`
+    const newName = () => options.durable ?? `heddle-${nats.inbox().slice(-22)}`
+    let name = newName()
     const isExplicit = options.acknowledge !== "none"
+    /** The server counts as done what it has sent: what was not heard of that only comes from another consumer, which begins behind what was. */
+    const isOneWay = !isExplicit && options.durable === undefined
     const maxMessages = options.maxMessages ?? 256
     const recreateForMs = options.recreateForMs ?? 60_000
     const failed = (error: JetStreamFailed) => new ConsumeFailed({ stream, consumer: name, reason: error.message })
@@ -182,7 +186,7 @@ export const consume: (
         : {}),
       ...PullConsumer.filterOf(options.filter)
     })
-    const make = PullConsumer.create(nats, stream, config()).pipe(retryTransient(10_000))
+    const make = Effect.suspend(() => PullConsumer.create(nats, stream, config())).pipe(retryTransient(10_000))
     const anew = Effect.andThen(PullConsumer.removeIfThere(nats, stream, name), make)
     const info = yield* Effect.flatMap(
       make,
@@ -214,6 +218,11 @@ export const consume: (
 
     const recreate = Effect.fn("Consume.recreate")(function*(reason: string) {
       pull.stop()
+      if (isOneWay) {
+        // At best the one before is still there, with what was sent counted as heard: it is of no use, and the server lets it go after a minute if this does not reach it.
+        yield* Effect.forkScoped(Effect.ignore(PullConsumer.remove(nats, stream, name)))
+        name = newName()
+      }
       if (reason !== "reconnected") note({ _tag: "Lost", reason })
       const again = yield* PullConsumer.create(nats, stream, config()).pipe(
         // A memory stream is gone after a restart of the server, until a service has made it again (Streams.maintain).
@@ -239,7 +248,9 @@ export const consume: (
       })
     )
     return {
-      name,
+      get name() {
+        return name
+      },
       pause: () => {
         isPaused = true
         pull.pause()
