@@ -6,6 +6,7 @@
  * Processes end with their session, their container and the server.
  */
 import { type ChildProcess, spawn } from "node:child_process"
+import { randomUUID } from "node:crypto"
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import type { IncomingMessage } from "node:http"
 import { tmpdir } from "node:os"
@@ -126,6 +127,8 @@ export class Exec {
   })
   readonly #live = new Set<Live>()
   readonly #folders = new Map<string, string>()
+  /** Uids come from a seed: a double beside this one, in another test process, has pods of the same. */
+  readonly #own = randomUUID()
   readonly #unlisten: () => void
 
   constructor(cluster: Cluster, options: ExecOptions) {
@@ -153,7 +156,7 @@ export class Exec {
     for (const live of Array.from(this.#live)) {
       if (live.uid === uid && (container === undefined || live.container === container)) live.kill()
     }
-    if (this.#folders.has(uid)) killMarked(`${uid}.${container ?? ""}`)
+    if (this.#folders.has(uid)) killMarked(`${this.#own}.${uid}.${container ?? ""}`)
     if (container !== undefined) return
     const folder = this.#folders.get(uid)
     this.#folders.delete(uid)
@@ -163,7 +166,7 @@ export class Exec {
   stop(): Promise<void> {
     this.#unlisten()
     for (const live of Array.from(this.#live)) live.kill()
-    for (const uid of this.#folders.keys()) killMarked(`${uid}.`)
+    for (const uid of this.#folders.keys()) killMarked(`${this.#own}.${uid}.`)
     for (const folder of this.#folders.values()) rmSync(folder, { recursive: true, force: true })
     this.#folders.clear()
     return new Promise((resolve) => this.#server.close(() => resolve()))
@@ -319,7 +322,7 @@ export class Exec {
           // what a container leaves in its temporary folder goes with the pod
           TMPDIR: this.folderOf(pod),
           HOSTNAME: pod.metadata.name,
-          [containerMark]: `${pod.metadata.uid}.${session.container}`,
+          [containerMark]: `${this.#own}.${pod.metadata.uid}.${session.container}`,
           ...Object.fromEntries((container?.env ?? []).map((one: Json) => [one.name, one.value ?? ""]))
         },
         stdio: ["pipe", "pipe", "pipe"],

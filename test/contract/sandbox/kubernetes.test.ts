@@ -167,6 +167,26 @@ describe("what only pods have", () => {
     180_000
   )
 
+  it.live(
+    "a pod that goes takes only its own processes, though a double beside it has one of the same uid",
+    () =>
+      Effect.gen(function*() {
+        const mine = yield* open()
+        const other = yield* open()
+        assert.strictEqual(mine.sandbox.uid, other.sandbox.uid, "both come from the same seed")
+        const child = yield* mine.client.exec({ command: { script: "echo $$; sleep 300" }, env: {} })
+        const theirs = yield* other.client.exec({ command: { script: "echo $$; sleep 300" }, env: {} })
+        const [pid] = (yield* lines(child, 1)).map(Number)
+        const [gone] = (yield* lines(theirs, 1)).map(Number)
+        yield* other.vanish
+        assert.isTrue(yield* awaitGone(gone ?? 0))
+        assert.isTrue(isAlive(pid ?? 0))
+        yield* child.kill
+        assert.strictEqual((yield* child.exit)._tag, "Signalled")
+      }),
+    180_000
+  )
+
   it.live("a container that was started anew has lost its processes", () =>
     Effect.gen(function*() {
       const { client, server } = yield* open()
