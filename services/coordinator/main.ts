@@ -133,7 +133,7 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
   const anew = life.pipe(
     Outage.outlast(nats, {
       forMs: beginForMs,
-      isPassing: (error) => isBegun() && isPassing(error),
+      isPassing: (error) => isBegun() ? isPassing(error) : isSealed(error),
       failed: (error) =>
         Effect.logWarning(`coordinator ${config.member} serves nothing and begins anew: ${error.message}`),
       waitMs: { first: 200, max: 2_000 }
@@ -168,9 +168,15 @@ const showDurability = Effect.fnUntraced(function*({ fsync, replicas }: Durabili
 
 /** How long a broker that is there may keep a new life from beginning before the service ends. */
 const beginForMs = 60_000
-/** What an outage of the broker explains, and what a ledger that was sealed meanwhile does: the next life has another. */
-const isPassing = (error: { readonly _tag: string; readonly code?: ErrorCode }): boolean =>
-  error._tag !== "ContractError" || error.code === "Unavailable" || error.code === "NotOwner"
+interface LifeError {
+  readonly _tag: string
+  readonly code?: ErrorCode
+}
+/** A ledger that was sealed meanwhile, as that of a process that stood still for longer than its registration: the next life has another. */
+const isSealed = (error: LifeError): boolean => error._tag === "ContractError" && error.code === "NotOwner"
+/** What an outage of the broker explains, too. */
+const isPassing = (error: LifeError): boolean =>
+  error._tag !== "ContractError" || error.code === "Unavailable" || isSealed(error)
 
 const newStartup = Effect.gen(function*() {
   const random = yield* Random.Random

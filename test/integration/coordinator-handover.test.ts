@@ -19,8 +19,9 @@ import { DefinitionPut } from "../../shared/protocol/Definition.ts"
 import type { ContractError } from "../../shared/protocol/ErrorCode.ts"
 import { fnv1a } from "../../shared/protocol/Shard.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
-import { InstanceId, MemberId, Shard } from "../../shared/protocol/Token.ts"
+import { InstanceId, Ledger, MemberId, Shard } from "../../shared/protocol/Token.ts"
 import { Accepted, StartAnswer, WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
+import * as LedgerSeal from "../../shared/session/LedgerSeal.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
 import * as ScriptedExecutor from "./ScriptedExecutor.ts"
 
@@ -93,6 +94,38 @@ const journal = (nats: Connection) =>
   )
 
 layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("coming and going", (it) => {
+  it.effect("a coordinator that stood still in the middle of its start and was taken for dead begins anew", () =>
+    Effect.gen(function*() {
+      const nats = yield* connect
+      const name = "sealed-at-start"
+      let sealed: string | undefined
+      const runFork = Effect.runForkWith(yield* Effect.context<never>())
+      // between the ledger that it has opened and the registration that it asks for, somebody seals that ledger
+      const requestUnsafe: Connection["requestUnsafe"] = (subject, body, options, done) => {
+        const ask = () => nats.requestUnsafe(subject, body, options, done)
+        if (sealed !== undefined || subject !== `$KV.${Streams.bucketName.registry}.coordinator.${name}`) return ask()
+        const { ledger = "" } = JSON.parse(String(body)) as { readonly ledger?: string } // a Member
+        sealed = ledger
+        runFork(
+          Effect.andThen(LedgerSeal.sealLedger(nats, Ledger.make(ledger), MemberId.make("other")), Effect.sync(ask))
+        )
+      }
+      const slow: Connection = Object.create(nats, { requestUnsafe: { value: requestUnsafe } })
+      const services = yield* Layer.build(
+        Coordinator.layer({ member: MemberId.make(name), version: "test", shardCount, ttlMs: 60_000 }).pipe(
+          Layer.provide(Layer.succeed(Nats, slow))
+        )
+      )
+      assert.include(sealed, name)
+      assert.strictEqual(Context.get(services, Coordinator.Coordinator).stats().shards, shardCount)
+      const lives = (yield* journal(nats)).filter(({ ledger }) => ledger.startsWith(name))
+      assert.deepStrictEqual(lives.filter(({ ledger }) => ledger === sealed).map(({ _tag }) => _tag), [
+        "Opened",
+        "Sealed"
+      ])
+      assert.isTrue(lives.some(({ _tag, ledger }) => _tag === "Adopted" && ledger !== sealed))
+    }))
+
   it.effect("a second coordinator joins while workflows run, the first leaves: no instance lost, each task once", () =>
     Effect.gen(function*() {
       const nats = yield* connect
