@@ -511,6 +511,20 @@ export const run = Effect.fn("CoordinatorLife.run")(
       { ttlMs: config.registryTtlMs }
     )
 
+    // before it is looked at who is there: who goes from then on is told here, and never again
+    const systemConsumer = yield* Consume.consume(nats, Streams.name.system, {
+      filter: "heddle.system.*",
+      from: "new",
+      acknowledge: "none"
+    }, (delivery) => {
+      const event = decodeSystemEvent(delivery.text)
+      if (Result.isFailure(event)) return log(`a system event can't be read: ${event.failure.message}`)
+      const reaction = failover.to(event.success)
+      if (reaction !== undefined) {
+        fork(Effect.catch(reaction, (error) => Effect.logError(`${event.success._tag}: ${error.message}`)))
+      }
+    })
+
     // ownership is level-triggered: anything that may have changed who should own what only wakes this loop
     const changed = Latch.makeUnsafe(true)
     yield* live.onChange((event) => {
@@ -562,19 +576,6 @@ export const run = Effect.fn("CoordinatorLife.run")(
           yield* ownership.renew
         }))
       )
-    })
-
-    const systemConsumer = yield* Consume.consume(nats, Streams.name.system, {
-      filter: "heddle.system.*",
-      from: "new",
-      acknowledge: "none"
-    }, (delivery) => {
-      const event = decodeSystemEvent(delivery.text)
-      if (Result.isFailure(event)) return log(`a system event can't be read: ${event.failure.message}`)
-      const reaction = failover.to(event.success)
-      if (reaction !== undefined) {
-        fork(Effect.catch(reaction, (error) => Effect.logError(`${event.success._tag}: ${error.message}`)))
-      }
     })
 
     yield* Effect.addFinalizer(() =>
