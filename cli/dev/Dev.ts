@@ -45,8 +45,8 @@ export interface Input extends Status.Input {
   readonly sync: Option.Option<string>
 }
 
-/** How long pools have to fill after the services are up. */
-const poolsReadyMs = 60_000
+/** How long pools have to be taken and to fill after the services are up: most of it is for a machine that is busy. */
+const poolsReadyMs = 120_000
 const copiesMax = 64
 /** nats-server's own default between two fsyncs. */
 const syncInterval = "2m"
@@ -95,7 +95,11 @@ const syncOf = (text: string) =>
     : Effect.succeed(text)
 
 const apply = (nats: Nats["Service"], pool: PoolSpec) =>
-  Rpc.call(nats, Subject.rpc.pools("apply"), Schema.toEncoded(PoolView), pool, { timeoutMs: 10_000 })
+  Rpc.callPatiently(nats, Subject.rpc.pools("apply"), Schema.toEncoded(PoolView), pool, {
+    timeoutMs: poolsReadyMs,
+    attemptMs: 10_000,
+    isRepeatable: true
+  })
 
 /** A claim would succeed: the pool has an owner and something idle. */
 const waitForPool = Effect.fnUntraced(function*(nats: Nats["Service"], pool: PoolSpec) {

@@ -42,7 +42,7 @@ export interface Running {
   readonly log: () => string
 }
 
-const readyTimeoutMs = 20_000
+const readyTimeoutMs = 60_000
 const endTimeoutMs = 10_000
 const logLinesMax = 200
 

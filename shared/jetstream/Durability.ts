@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { ContractError } from "../protocol/ErrorCode.ts"
 import { parseDurationMs } from "../protocol/Time.ts"
-import { ask } from "./JetStreamApi.ts"
+import { ask, retryTransient } from "./JetStreamApi.ts"
 import type { Connection } from "./Nats.ts"
 import * as ServerVersion from "./ServerVersion.ts"
 import * as Streams from "./Streams.ts"
@@ -41,6 +41,8 @@ export interface DurabilityOptions {
 }
 
 export const apiLevelMin = 2
+/** A server without JetStream says so at once; one that is busy may take so long. */
+const slowMs = 20_000
 export const syncIntervalDefaultMs = 120_000
 
 /** `always`, `2m`, `1m30s`, `500ms`, with or without quotes. `undefined`: not understood. Pure. */
@@ -78,7 +80,7 @@ export const read: (nats: Connection, options?: DurabilityOptions) => Effect.Eff
             `nats-server ${nats.serverVersion} at ${nats.url} is too old: ${ServerVersion.least} at least. Set HEDDLE_NATS_SERVER to a newer binary, or run \`npm run bootstrap\` to get one.`
         })
       }
-      const account = yield* ask<{ readonly api?: { readonly level?: number } }>(nats, "INFO", undefined).pipe(
+      const account = yield* ask<{ readonly api?: { readonly level?: number } }>(nats, "INFO", undefined, slowMs).pipe(
         Effect.mapError((error) =>
           new ContractError({
             code: "Unavailable",
@@ -96,6 +98,7 @@ export const read: (nats: Connection, options?: DurabilityOptions) => Effect.Eff
         })
       }
       const journal = yield* Streams.info(nats, Streams.name.journal).pipe(
+        retryTransient(slowMs),
         Effect.mapError((error) => new ContractError({ code: "Unavailable", message: error.message }))
       )
       const replicas = Option.isSome(journal) ? journal.value.config.num_replicas : 1
