@@ -10,6 +10,7 @@ import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { root } from "../../infra/bootstrap/nats-server.mjs"
 import type { ClaimResult, Snapshot } from "../../shared/protocol/Claim.ts"
+import { agentBase, agentSubject } from "../../shared/protocol/SandboxAgent.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { Namespace, PoolName } from "../../shared/protocol/Token.ts"
 import type { WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
@@ -217,6 +218,7 @@ describe("tasks in pods", () => {
       const seed = new TextDecoder().decode(createAccount().getSeed())
       await using mesh = await Mesh.start({
         ttl: "60s",
+        hasMonitor: true,
         // this broker has no authentication; what a token allows is shown in test/integration/agent-token.test.ts
         env: { KUBECONFIG: cluster.kubeconfig, HEDDLE_AGENT_SEED: seed }
       })
@@ -227,11 +229,21 @@ describe("tasks in pods", () => {
         config: {
           template: { spec: { containers: [{ name: "main", image: "registry.example/box:1" }] } },
           exec: "agent",
-          // renewed within the test
-          agent: { natsUrl: mesh.natsUrl, tokenTtl: "10s" }
+          // renewed within the test, with time enough for a machine that stands still meanwhile
+          agent: { natsUrl: mesh.natsUrl, tokenTtl: "30s" }
         }
       })
-      // By the command line, for longer than half of a token's time; and what a claim asked for comes with the sandbox.
+      // a pod without a probe is idle before its agent is there
+      const answered = async (base: string) =>
+        await mesh.ask(agentSubject.hello(base), {}).then(() => true, () => false)
+      const allAnswer = () =>
+        until("every agent", async () => {
+          const bases = (await cluster.pods()).map((pod) => envOf(pod)["HEDDLE_AGENT_BASE"] ?? "")
+          return bases.length === 2 && (await Promise.all(bases.map(answered))).every(Boolean) ? true : undefined
+        })
+      await allAnswer()
+      // By the command line, until the agent has changed to a connection with its next token; and what a claim asked for comes with the sandbox.
+      const [where, gate] = [join(mesh.folder, "where"), join(mesh.folder, "renewed")]
       await using claimed = new Command(
         process.execPath,
         () => [
@@ -244,7 +256,7 @@ describe("tasks in pods", () => {
           "--",
           "sh",
           "-c",
-          "sleep 6; echo still here"
+          `echo $HOSTNAME > ${where}.new; mv ${where}.new ${where}; until [ -e ${gate} ]; do sleep 0.1; done; echo still here`
         ],
         { KUBECONFIG: cluster.kubeconfig, HEDDLE_TIMEOUT: "100s" }
       )
@@ -255,8 +267,20 @@ describe("tasks in pods", () => {
       ) as ClaimResult
       assert.deepStrictEqual(own.sandbox?.env, { CLAIMED: "yes" })
       await mesh.askPatiently(Subject.rpc.pool(pool, "release"), { claimId: "with-env" })
+      const host = await until("the running command", async () => readFileSync(where, "utf8").trim())
+      const newest = async () => {
+        const answer = await fetch(`${mesh.monitorUrl}/connz?limit=1024`)
+        const { connections }: Json = await answer.json()
+        const own = connections.filter((one: Json) => one.name === agentBase(pool, host))
+        return Math.max(0, ...own.map((one: Json) => one.cid))
+      }
+      const first = await newest()
+      await until("a connection with the next token", async () => await newest() > first || undefined)
+      writeFileSync(gate, "")
       const { code, error, out } = await claimed.end(150_000)
       assert.deepStrictEqual([code, out], [0, "still here\n"], error)
+      await allIdle(mesh, 2)
+      await allAnswer()
       const mark = nap(300)
       await start(mesh, "by-agent", [
         shell("first", `echo where=$HOSTNAME >> "$HEDDLE_OUTPUTS"`),
@@ -264,8 +288,9 @@ describe("tasks in pods", () => {
       ])
       await until("the running process", async () => processesWith(mark).length > 0 || undefined)
       const [pid = 0] = processesWith(mark)
-      const host = /HOSTNAME=([^\0]*)/.exec(readFileSync(`/proc/${pid}/environ`, "latin1"))?.[1] ?? ""
-      agents.kill(host)
+      const victim = /HOSTNAME=([^\0]*)/.exec(readFileSync(`/proc/${pid}/environ`, "latin1"))?.[1] ?? ""
+      await allAnswer()
+      agents.kill(victim)
       const done = await succeeded(mesh, "by-agent")
       assert.deepStrictEqual(done.tasks.find((task) => task.name === "long")?.attempts.map((one) => one.state), [
         "FAILOVER",
