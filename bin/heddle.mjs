@@ -1,15 +1,17 @@
 #!/usr/bin/env node
-// `npx heddle` in a checkout. The program is TypeScript that Node 24 runs as it is; an older Node starts the checkout's own.
+// `heddle`. In a checkout the program is TypeScript that Node 24 runs as it is, and an older Node starts the checkout's own; in the package it was compiled (infra/package).
 import { spawn } from "node:child_process"
 import { existsSync } from "node:fs"
 import module from "node:module"
 import { dirname, join } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
+import { cacheFolder } from "../infra/bootstrap/cache-folder.mjs"
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const program = join(root, "cli", "heddle.ts")
+const source = join(root, "cli", "heddle.ts")
+const program = existsSync(source) ? source : join(root, "cli", "heddle.js")
 // Reading 200 modules again at each command is most of a command's time.
-process.env["NODE_COMPILE_CACHE"] ??= join(root, ".heddle", "cache", "compile")
+process.env["NODE_COMPILE_CACHE"] ??= join(cacheFolder(root), "cache", "compile")
 
 if (Number(process.versions.node.split(".")[0]) >= 24) {
   module.enableCompileCache?.(process.env["NODE_COMPILE_CACHE"])
@@ -18,7 +20,11 @@ if (Number(process.versions.node.split(".")[0]) >= 24) {
 } else {
   const node = join(root, "node_modules", ".bin", "node")
   if (!existsSync(node)) {
-    process.stderr.write("heddle needs Node 24. What to do: run `npm ci` in the checkout, or install Node 24.\n")
+    process.stderr.write(
+      program === source
+        ? "heddle needs Node 24. What to do: run `npm ci` in the checkout, or install Node 24.\n"
+        : `heddle needs Node 24, this is ${process.versions.node}. What to do: install Node 24.\n`
+    )
     process.exit(1)
   }
   const child = spawn(node, [program, ...process.argv.slice(2)], { stdio: "inherit" })

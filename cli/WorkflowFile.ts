@@ -4,13 +4,12 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { existsSync, readFileSync, realpathSync } from "node:fs"
-import { registerHooks } from "node:module"
-import { pathToFileURL } from "node:url"
+import { existsSync, realpathSync } from "node:fs"
 import * as Problems from "../shared/authoring/Problems.ts"
 import { Definition, type DefinitionEncoded } from "../shared/protocol/Definition.ts"
 import type { Problem } from "../shared/protocol/ErrorCode.ts"
 import { CliFailure } from "./ExitCode.ts"
+import * as FilePath from "./FilePath.ts"
 import { namespaceDefault, usage } from "./Globals.ts"
 import * as YamlSource from "./YamlSource.ts"
 
@@ -52,28 +51,22 @@ export const parse = (path: string, text: string): WorkflowFile => fromSource(pa
 
 const isModule = (path: string): boolean => /\.m?[jt]s$/.test(path)
 
+const missing = "check the path; what is stored is started by its name (`heddle definitions ls`)."
 const unreadable = (path: string) => (cause: unknown): CliFailure =>
   cause instanceof Error && "code" in cause && cause.code === "ENOENT"
     ? new CliFailure({
       exit: 3,
       message: `There is no file ${path}.`,
-      fix: "check the path; what is stored is started by its name (`heddle definitions ls`)."
+      fix: missing
     })
-    : usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
+    : usage(`${path} cannot be read: ${FilePath.reason(cause)}`)
 
 /** What a module exports as default. Its problems have a path but no place: what was written there is a program. */
 const readModule = (path: string): Effect.Effect<WorkflowFile, CliFailure> =>
   Effect.tryPromise({
     try: async () => {
-      const file = realpathSync(path)
-      // A file outside of this checkout finds it too.
-      registerHooks?.({
-        resolve: (specifier, context, next) =>
-          specifier === "heddle/authoring"
-            ? { url: new URL("../shared/authoring/Workflow.ts", import.meta.url).href, shortCircuit: true }
-            : next(specifier, context)
-      })
-      const { default: exported }: { readonly default?: unknown } = await import(pathToFileURL(file).href)
+      const UserModule = await import("./UserModule.ts")
+      const { default: exported } = await UserModule.ofPath(realpathSync(path))
       if (exported === undefined) {
         throw new Error("it has no default export; write `export default defineWorkflow(...)`")
       }
@@ -87,10 +80,7 @@ const readModule = (path: string): Effect.Effect<WorkflowFile, CliFailure> =>
 export const read = (path: string): Effect.Effect<WorkflowFile, CliFailure> =>
   isModule(path)
     ? readModule(path)
-    : Effect.try({
-      try: () => parse(path === "-" ? "<stdin>" : path, readFileSync(path === "-" ? 0 : path, "utf8")),
-      catch: unreadable(path)
-    })
+    : Effect.map(FilePath.read(path, { fix: missing }), (text) => parse(path === "-" ? "<stdin>" : path, text))
 
 export const invalid = (file: WorkflowFile, problems: ReadonlyArray<YamlSource.LocatedProblem>): CliFailure =>
   new CliFailure({

@@ -1,5 +1,5 @@
 // Finds the nats-server this machine will use, and gets it when the machine has none.
-// Order: $HEDDLE_NATS_SERVER; PATH; the checkout's tool folder; the official release archive; the Debian package of a newer suite.
+// Order: $HEDDLE_NATS_SERVER; PATH; the own tool folder; the official release archive; the Debian package of a newer suite.
 // Nothing is installed over the system, and nothing touches the network once a good server is found.
 // Plain JavaScript without dependencies: it runs under Node 20 before node_modules exists.
 import { execFile } from "node:child_process"
@@ -10,6 +10,7 @@ import { delimiter, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { debianMirrors, oneLineSource } from "./apt-sources.mjs"
+import { cacheFolder } from "./cache-folder.mjs"
 
 const run = promisify(execFile)
 
@@ -33,12 +34,12 @@ const suites = ["forky", "sid"]
 const connectTimeoutMs = 5_000
 const downloadTimeoutMs = 180_000
 
-/** The checkout this file stands in. */
+/** The checkout, or the installed package, this file stands in. */
 export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 
-/** @returns {string} the ignored folder for tools that the machine lacks */
+/** @returns {string} the folder for tools that the machine lacks; a checkout's is ignored by git */
 export function toolFolder() {
-  return process.env["HEDDLE_TOOLS"] || join(root, ".heddle", "tools")
+  return process.env["HEDDLE_TOOLS"] || join(cacheFolder(root), "tools")
 }
 
 /**
