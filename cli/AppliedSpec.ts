@@ -3,20 +3,13 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { readFileSync } from "node:fs"
 import * as Connection from "./Connection.ts"
-import { CliFailure } from "./ExitCode.ts"
+import * as FilePath from "./FilePath.ts"
 import * as Globals from "./Globals.ts"
 
 /** The values of a YAML or JSON file, one per document or list item. */
 export const valuesOf = Effect.fnUntraced(function*(path: string) {
-  const text = yield* Effect.try({
-    try: () => readFileSync(path === "-" ? 0 : path, "utf8"),
-    catch: (cause) =>
-      cause instanceof Error && "code" in cause && cause.code === "ENOENT"
-        ? new CliFailure({ exit: 3, message: `There is no file ${path}.` })
-        : Globals.usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
-  })
+  const text = yield* FilePath.read(path, { of: "-f" })
   const { parseAllDocuments } = yield* Effect.promise(() => import("yaml"))
   const documents = parseAllDocuments(text)
   const values: Array<unknown> = []

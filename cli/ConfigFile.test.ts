@@ -86,3 +86,28 @@ it.effect("a misspelt setting is told with its line and the likely one", () =>
       `${join(cwd, "heddle.yaml")}:2:1: no setting is called "nameSpace"; did you mean namespace?`
     ])
   }))
+
+it.effect("a user without a home has no file there, and everything else goes on", () =>
+  Effect.gen(function*() {
+    const cwd = yield* folder
+    writeFileSync(join(cwd, "heddle.yaml"), "namespace: near\n")
+    const provider = yield* ConfigFile.provider([], {}, cwd, () => {
+      throw new Error("uv_os_homedir returned ENOENT")
+    })
+    assert.strictEqual(yield* Config.String(ConfigFile.envName("namespace")).parse(provider), "near")
+  }))
+
+it.effect("a configuration file that is none is told with the flag", () =>
+  Effect.gen(function*() {
+    const cwd = yield* folder
+    const told = (args: ReadonlyArray<string>) =>
+      Effect.map(Effect.flip(ConfigFile.provider(args, { XDG_CONFIG_HOME: cwd }, cwd)), (failed) => {
+        assert.strictEqual(failed.exit, 2)
+        return `${failed.message} ${failed.fix}`
+      })
+    assert.match(yield* told(["--config", ""]), /--config is empty/)
+    assert.match(yield* told(["--config", cwd]), /cannot be read: it is a folder .*--config/)
+    assert.match(yield* told(["--config", join(cwd, "none")]), /There is no configuration file .*--config/)
+    mkdirSync(join(cwd, "heddle.yaml"))
+    assert.match(yield* told([]), /heddle\.yaml cannot be read: it is a folder .*--config/)
+  }))

@@ -11,6 +11,7 @@ import { readFileSync } from "node:fs"
 import { homedir } from "node:os"
 import { join } from "node:path"
 import { CliFailure } from "./ExitCode.ts"
+import * as FilePath from "./FilePath.ts"
 
 /** Flags that a file or the environment may set, with the kind of value each takes. */
 export const settings = {
@@ -59,7 +60,11 @@ const read = (path: string): string | undefined => {
     if (cause instanceof Error && "code" in cause && (cause.code === "ENOENT" || cause.code === "ENOTDIR")) {
       return undefined
     }
-    throw cause
+    throw new CliFailure({
+      exit: 2,
+      message: `The configuration file ${path} cannot be read: ${FilePath.reason(cause)}.`,
+      fix: "correct it, move it away, or name another with --config or HEDDLE_CONFIG."
+    })
   }
 }
 
@@ -113,6 +118,17 @@ export const parse = async (path: string, text: string): Promise<Readonly<Record
   return found
 }
 
+const notEmpty = (text: string | undefined): string | undefined => text === "" ? undefined : text
+
+/** Nobody's, of a user without a home (no HOME, and a uid that the system does not know, as in some containers): there is no file of theirs then. */
+const homeSettings = (home: () => string): string | undefined => {
+  try {
+    return join(home(), ".config")
+  } catch {
+    return undefined
+  }
+}
+
 const identityNames: ReadonlySet<string> = new Set(identitySettings.map(envName))
 
 /** A nearer source over what the farther ones say. */
@@ -129,15 +145,19 @@ const over = (
 export const provider = (
   args: ReadonlyArray<string>,
   env: Readonly<Record<string, string | undefined>>,
-  cwd: string
+  cwd: string,
+  home: () => string = homedir
 ): Effect.Effect<ConfigProvider.ConfigProvider, CliFailure> =>
   Effect.tryPromise({
     try: async () => {
-      const named = configFlag(args) ?? env["HEDDLE_CONFIG"]
+      const flagged = configFlag(args)
+      if (flagged === "") throw new CliFailure({ exit: 2, message: "--config is empty.", fix: "name a file." })
+      const named = flagged ?? notEmpty(env["HEDDLE_CONFIG"])
+      const settingsFolder = notEmpty(env["XDG_CONFIG_HOME"]) ?? homeSettings(home)
       const files = named === undefined
         ? [
           join(cwd, "heddle.yaml"),
-          join(env["XDG_CONFIG_HOME"] ?? join(homedir(), ".config"), "heddle", "config.yaml")
+          ...(settingsFolder === undefined ? [] : [join(settingsFolder, "heddle", "config.yaml")])
         ]
         : [named]
       let merged: Readonly<Record<string, string>> = {}
@@ -148,7 +168,7 @@ export const provider = (
           throw new CliFailure({
             exit: 2,
             message: `There is no configuration file ${path}.`,
-            fix: "correct --config."
+            fix: flagged === undefined ? "correct HEDDLE_CONFIG." : "correct --config."
           })
         }
       }

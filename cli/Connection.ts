@@ -17,6 +17,7 @@ import * as Rpc from "../shared/jetstream/Rpc.ts"
 import { ContractError } from "../shared/protocol/ErrorCode.ts"
 import * as Subject from "../shared/protocol/Subject.ts"
 import type { CliFailure } from "./ExitCode.ts"
+import * as FilePath from "./FilePath.ts"
 import * as Globals from "./Globals.ts"
 import { Output } from "./Output.ts"
 import * as Repetition from "./Repetition.ts"
@@ -75,14 +76,19 @@ export const url = Effect.gen(function*() {
 })
 
 /** Who connects: `--nats-creds`; else what the environment says, else a configuration file. */
-export const identityOf = (flag: Option.Option<string>) =>
-  Option.match(flag, {
-    onSome: (credentials) => Effect.succeed<Identity>({ credentials }),
-    onNone: () => identityConfig
+export const identityOf = Effect.fnUntraced(function*(flag: Option.Option<string>) {
+  if (Option.isNone(flag)) return yield* identityConfig
+  yield* FilePath.read(flag.value, {
+    of: "--nats-creds",
+    isStdin: false,
+    exit: 2,
+    fix: "correct --nats-creds: it takes a file that `nsc generate creds` makes."
   })
+  return { credentials: flag.value } satisfies Identity as Identity
+})
 
 export const requestTimeoutMs = Effect.gen(function*() {
-  return yield* Globals.durationMs("--timeout", yield* Globals.timeout)
+  return yield* Globals.durationMs("--timeout", yield* Globals.timeout, 1)
 })
 
 /** The command's connection, opened at its first use. */

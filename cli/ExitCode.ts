@@ -74,6 +74,10 @@ const isSaid = (code: ErrorCode, message: string, fix: string): boolean => {
   return message.includes(fix) || (command !== undefined && message.includes(command))
 }
 
+/** The fix speaks of the answer's `path`, and it has none: the message is all there is. */
+const isAboutNothing = ({ details, path }: ContractError, fix: string): boolean =>
+  fix.includes("`path`") && (path === undefined || path === "") && details === undefined
+
 /** Lines for a person: what is wrong, every further problem, what to do. */
 export const lines = (error: CliFailure | ContractError): ReadonlyArray<string> => {
   if (error._tag === "CliFailure") {
@@ -88,7 +92,7 @@ export const lines = (error: CliFailure | ContractError): ReadonlyArray<string> 
   return [
     `${error.code}: ${error.message}${where}`,
     ...detailLines(error.details).filter((line) => !error.message.includes(line)).map((line) => `  ${line}`),
-    ...(isSaid(error.code, error.message, fix) ? [] : [`What to do: ${fix}`])
+    ...(isSaid(error.code, error.message, fix) || isAboutNothing(error, fix) ? [] : [`What to do: ${fix}`])
   ]
 }
 

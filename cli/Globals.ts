@@ -98,9 +98,17 @@ export const all = [output, nats, natsCreds, namespace, timeout, color, logLevel
 export const usage = (message: string, fix?: string) =>
   new CliFailure({ exit: 2, message, ...(fix === undefined ? {} : { fix }) })
 
-/** Milliseconds of a flag's `30s`. */
-export const durationMs = (flag: string, text: string): Effect.Effect<number, CliFailure> => {
+/** Milliseconds of a flag's `30s`, which has to be so long at least. */
+export const durationMs = (flag: string, text: string, leastMs = 0): Effect.Effect<number, CliFailure> => {
   const ms = parseDurationMs(text) ?? (/^\d+$/.test(text) ? Number(text) : undefined)
+  if (ms !== undefined && ms < leastMs) {
+    return Effect.fail(
+      usage(
+        `${flag} ${JSON.stringify(text)} is too short.`,
+        `write ${leastMs >= 1_000 ? `${leastMs / 1_000}s` : `${leastMs}ms`} or more.`
+      )
+    )
+  }
   return ms === undefined
     ? Effect.fail(
       usage(`${flag} ${JSON.stringify(text)} is no duration.`, "write 250ms, 30s, 5m, 2h, or a number of milliseconds.")

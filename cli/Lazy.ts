@@ -22,6 +22,8 @@ const screen = (): Output.Screen => ({
 export const handler =
   <Input, R>(load: () => Promise<(input: Input) => Effect.Effect<void, Failure, R>>) => (input: Input) =>
     Effect.gen(function*() {
+      // Also of commands that have no use for it: one that is no name is a mistake in any case.
+      yield* Globals.checkToken("--namespace", yield* Globals.namespace)
       const output = Output.make(screen(), yield* Globals.output, yield* Globals.color, process.env)
       const run = yield* Effect.promise(load)
       yield* Effect.provideService(run(input), Output.Output, output)

@@ -97,3 +97,20 @@ it("a picture is redrawn on a terminal only, and never where NO_COLOR or TERM=du
   assert.isFalse(isLive(true, { TERM: "dumb" }))
   assert.isFalse(isLive(true, {}, "json"))
 })
+
+it.effect("an event without an end is a line, or a document, of the asked format", () =>
+  Effect.gen(function*() {
+    const shown = (format: Output.Format, isTty: boolean) => {
+      const { screen, text } = screenOf(isTty)
+      return Effect.map(
+        Output.make(screen, format, "auto", {}).event({ ready: true, pools: [{ name: "a" }] }, () => "ready"),
+        text
+      )
+    }
+    for (const isTty of [true, false]) {
+      assert.strictEqual(yield* shown("table", isTty), "ready\n")
+      assert.strictEqual(yield* shown("json", isTty), "{\"ready\":true,\"pools\":[{\"name\":\"a\"}]}\n")
+      assert.strictEqual(yield* shown("jsonl", isTty), "{\"ready\":true,\"pools\":[{\"name\":\"a\"}]}\n")
+      assert.strictEqual(yield* shown("yaml", isTty), "---\nready: true\npools:\n  - name: a\n")
+    }
+  }))

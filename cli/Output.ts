@@ -146,6 +146,8 @@ export class Output extends Context.Service<Output, {
     columns: ReadonlyArray<Column<A>>,
     none: string
   ) => Effect.Effect<void>
+  /** The text of `event`, for callbacks. */
+  readonly events: Effect.Effect<(value: unknown, human: () => string) => string>
   /** One item of a stream without an end: a line in every format (`json` and `jsonl` alike, `yaml` as a document). */
   readonly event: (value: unknown, human: () => string) => Effect.Effect<void>
 }>()("heddle/cli/Output") {}
@@ -158,8 +160,16 @@ export const make = (
 ): Output["Service"] => {
   const look = style(hasColour(colour, screen.isTty, env))
   const line = (text: string) => Effect.sync(() => screen.write(`${text}\n`))
-  const yaml = (value: unknown) =>
-    Effect.map(Effect.promise(() => import("yaml")), (module) => module.stringify(value).trimEnd())
+  const stringify = Effect.map(
+    Effect.promise(() => import("yaml")),
+    (module) => (value: unknown) => module.stringify(value).trimEnd()
+  )
+  const yaml = (value: unknown) => Effect.map(stringify, (text) => text(value))
+  const events: Output["Service"]["events"] = format === "table"
+    ? Effect.succeed((_, human) => `${human()}\n`)
+    : format === "yaml"
+    ? Effect.map(stringify, (text) => (data) => `---\n${text(data)}\n`)
+    : Effect.succeed((data) => `${JSON.stringify(data)}\n`)
   const value = (data: unknown, human: () => string) =>
     format === "table"
       ? Effect.suspend(() => line(human()))
@@ -183,11 +193,7 @@ export const make = (
         : format === "table" && page.items.length === 0
         ? Effect.sync(() => screen.writeError(`${none}\n`))
         : value(page, () => table(columns, page.items, look)),
-    event: (data, human) =>
-      format === "table"
-        ? Effect.suspend(() => line(human()))
-        : format === "yaml"
-        ? Effect.flatMap(yaml(data), (text) => line(`---\n${text}`))
-        : line(JSON.stringify(data))
+    events,
+    event: (data, human) => Effect.map(events, (text) => screen.write(text(data, human)))
   }
 }

@@ -5,9 +5,9 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
-import { readFileSync } from "node:fs"
 import { ContractError, type Problem } from "../shared/protocol/ErrorCode.ts"
 import { CliFailure } from "./ExitCode.ts"
+import * as FilePath from "./FilePath.ts"
 import * as Globals from "./Globals.ts"
 import * as YamlSource from "./YamlSource.ts"
 
@@ -53,13 +53,7 @@ const located = (source: YamlSource.YamlSource, problems: ReadonlyArray<Problem>
   problems.map(({ message, path }) => ({ ...source.place(path), path, message }))
 
 export const read = Effect.fnUntraced(function*(path: string, kind: string, schema: Schema.ConstraintDecoder<unknown>) {
-  const text = yield* Effect.try({
-    try: () => readFileSync(path === "-" ? 0 : path, "utf8"),
-    catch: (cause) =>
-      cause instanceof Error && "code" in cause && cause.code === "ENOENT"
-        ? new CliFailure({ exit: 3, message: `There is no file ${path}.` })
-        : Globals.usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
-  })
+  const text = yield* FilePath.read(path)
   const source = YamlSource.parse(text)
   if (source.syntax.length > 0) return yield* refuse(path, source.syntax)
   const { value } = source

@@ -5,7 +5,6 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { readFileSync } from "node:fs"
 import * as Compile from "../services/coordinator/engine/Compile.ts"
 import * as Replay from "../services/coordinator/engine/Replay.ts"
 import * as View from "../services/coordinator/engine/View.ts"
@@ -16,6 +15,7 @@ import { Definition, type DefinitionRef, DefinitionStored } from "../shared/prot
 import { SessionId, StreamSequence } from "../shared/protocol/Token.ts"
 import * as Connection from "./Connection.ts"
 import { CliFailure } from "./ExitCode.ts"
+import * as FilePath from "./FilePath.ts"
 import * as Globals from "./Globals.ts"
 import * as Journal from "./Journal.ts"
 import * as RunFile from "./RunFile.ts"
@@ -37,16 +37,8 @@ export const keyOf = (ref: DefinitionRef) =>
     : `version.${ref.namespace}.${ref.name}.${ref.version}`
 
 const ofFile = Effect.fnUntraced(function*(path: string) {
-  const text = yield* Effect.try({
-    try: () => readFileSync(path === "-" ? 0 : path, "utf8"),
-    catch: (cause) =>
-      cause instanceof Error && "code" in cause && cause.code === "ENOENT"
-        ? new CliFailure({
-          exit: 3,
-          message: `There is no file ${path}.`,
-          fix: "`heddle workflows export INSTANCE` writes one; an instance is given by its id."
-        })
-        : Globals.usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
+  const text = yield* FilePath.read(path, {
+    fix: "`heddle workflows export INSTANCE` writes one; an instance is given by its id."
   })
   return yield* Effect.fromResult(RunFile.decode(text)).pipe(
     Effect.mapError((problem) =>

@@ -164,7 +164,7 @@ export const run = (input: Input) =>
     const deadline = Option.isSome(input.deadline)
       ? yield* Globals.durationMs("--deadline", input.deadline.value)
       : claimDeadlineDefaultMs
-    const ttl = Option.isSome(input.ttl) ? yield* Globals.durationMs("--ttl", input.ttl.value) : claimTtlDefaultMs
+    const ttl = Option.isSome(input.ttl) ? yield* Globals.durationMs("--ttl", input.ttl.value, 1) : claimTtlDefaultMs
     const claimId = ClaimId.make(
       Option.isSome(input.id) ? yield* Globals.checkToken("--id", input.id.value) : `c-${randomUUID().slice(0, 18)}`
     )

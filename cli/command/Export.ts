@@ -3,11 +3,10 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import { writeFileSync } from "node:fs"
 import { InstanceId } from "../../shared/protocol/Token.ts"
 import * as Connection from "../Connection.ts"
 import { CliFailure } from "../ExitCode.ts"
-import * as Globals from "../Globals.ts"
+import * as FilePath from "../FilePath.ts"
 import { Output } from "../Output.ts"
 import * as RunFile from "../RunFile.ts"
 import * as RunRecord from "../RunRecord.ts"
@@ -46,11 +45,7 @@ export const run = (input: { readonly instance: string; readonly file: Option.Op
     }
     const path = Option.getOrUndefined(input.file)
     if (path === undefined) return output.screen.write(text)
-    yield* Effect.try({
-      try: () => writeFileSync(path, text),
-      catch: (cause) =>
-        Globals.usage(`${path} cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`)
-    })
+    yield* FilePath.write(path, text, "--file")
     return yield* output.value(
       { file: path, instanceId: found.instance, entries: found.entries.length },
       () => `${path}: ${found.instance}, ${found.entries.length} entries. Look at it: heddle replay ${path}`

@@ -278,7 +278,7 @@ export const top = (input: {
   Effect.gen(function*() {
     const output = yield* Output
     const intervalMs = Option.isSome(input.interval)
-      ? yield* Globals.durationMs("--interval", input.interval.value)
+      ? yield* Globals.durationMs("--interval", input.interval.value, 100)
       : 1_000
     const { isLive } = output
     const looks = Option.getOrElse(input.count, () => isLive ? Infinity : 1)

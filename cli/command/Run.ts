@@ -13,6 +13,7 @@ import { StartAnswer, StartRequest } from "../../shared/protocol/Workflow.ts"
 import * as Connection from "../Connection.ts"
 import * as DefinitionCheck from "../DefinitionCheck.ts"
 import { CliFailure } from "../ExitCode.ts"
+import * as FilePath from "../FilePath.ts"
 import * as Globals from "../Globals.ts"
 import { Output } from "../Output.ts"
 import * as Pairs from "../Pairs.ts"
@@ -36,11 +37,7 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
 const paramsOfFile = Effect.fnUntraced(function*(path: string) {
-  const { readFileSync } = yield* Effect.promise(() => import("node:fs"))
-  const source = yield* Effect.try({
-    try: () => YamlSource.parse(readFileSync(path, "utf8")),
-    catch: (cause) => Globals.usage(`${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`)
-  })
+  const source = YamlSource.parse(yield* FilePath.read(path, { of: "--params-file", isStdin: false }))
   if (source.syntax.length > 0) {
     return yield* new CliFailure({
       exit: 2,

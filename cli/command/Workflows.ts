@@ -186,14 +186,16 @@ export const logs = (
   Effect.scoped(Effect.gen(function*() {
     const nats = yield* Connection.nats
     const output = yield* Output
+    const eventText = yield* output.events
     const instanceId = yield* instanceOf(input.instance)
     const only = Option.isSome(input.task) ? yield* Globals.checkToken("--task", input.task.value) : undefined
     const print = (subject: string, text: string): void => {
       const found = RunWatch.logLine(subject, text)
       if (found === undefined || (only !== undefined && found.task.split(":")[0] !== only)) return
       const { log, task } = found
-      if (output.format !== "table") output.screen.write(`${JSON.stringify({ task, ...log, at: timestamp(log.at) })}\n`)
-      else output.screen.write(`${RunWatch.logText(found, output.style)}\n`)
+      output.screen.write(
+        eventText({ task, ...log, at: timestamp(log.at) }, () => RunWatch.logText(found, output.style))
+      )
     }
     // What comes while the past is read waits, so that nothing is missing and nothing is told twice.
     let early: Array<{ readonly subject: string; readonly text: string }> | undefined = []

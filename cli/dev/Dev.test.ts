@@ -13,7 +13,17 @@ it("what dev proposes works on the pools that it has", () => {
 
 it.effect("a data folder that cannot be is told, not a defect", () =>
   Effect.gen(function*() {
-    const failed = yield* Effect.flip(NatsServer.lock(`${import.meta.filename}/below-a-file`))
-    assert.strictEqual(failed.exit, 2)
-    assert.match(failed.message, /^The data folder .* cannot be used: ENOTDIR/)
+    // Node's own way of making folders does not return from the second.
+    for (
+      const [folder, code] of [
+        [`${import.meta.filename}/below-a-file`, "ENOTDIR"],
+        ["/proc/heddle/dev", "ENOENT"],
+        [import.meta.filename, "ENOTDIR"]
+      ]
+    ) {
+      const failed = yield* Effect.flip(NatsServer.lock(folder ?? ""))
+      assert.strictEqual(failed.exit, 2)
+      assert.match(failed.message, new RegExp(`^The data folder .* cannot be used: .*${code}`))
+      assert.include(failed.fix, "--data-dir")
+    }
   }))

@@ -91,7 +91,12 @@ const syncOf = (text: string) =>
     : text === "interval"
     ? Effect.succeed(syncInterval)
     : Durability.parseSync(text) === undefined
-    ? Effect.fail(Globals.usage(`--sync ${JSON.stringify(text)} is neither always nor interval.`))
+    ? Effect.fail(
+      Globals.usage(
+        `--sync ${JSON.stringify(text)} is neither always nor interval.`,
+        "write always, interval, or a duration such as 10s."
+      )
+    )
     : Effect.succeed(text)
 
 const apply = (nats: Nats["Service"], pool: PoolSpec) =>
@@ -230,8 +235,9 @@ interface Ready {
 const ready = Effect.fnUntraced(function*({ dataDir, durability, httpUrl, natsUrl, pools, version }: Ready) {
   const output = yield* Output
   if (output.format !== "table") {
-    return yield* output.line(
-      JSON.stringify({ ready: true, natsUrl, httpUrl: httpUrl ?? null, pools, durability, dataDir, pid: process.pid })
+    return yield* output.event(
+      { ready: true, natsUrl, httpUrl: httpUrl ?? null, pools, durability, dataDir, pid: process.pid },
+      () => ""
     )
   }
   const { bold, dim } = output.style

@@ -7,20 +7,11 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { type ChildProcess, spawn } from "node:child_process"
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeSync
-} from "node:fs"
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { findNatsServer, root } from "../../infra/bootstrap/nats-server.mjs"
 import { CliFailure } from "../ExitCode.ts"
+import * as FilePath from "../FilePath.ts"
 
 export interface Options {
   /** Absolute; made when it is not there. */
@@ -82,7 +73,7 @@ const isHeld = (path: string): boolean => {
 
 /** One owner for a data folder, as long as its process lives. False: somebody else has it. */
 export const tryLock = (folder: string): boolean => {
-  mkdirSync(folder, { recursive: true })
+  FilePath.makeFolder(folder)
   const path = join(folder, "lock")
   for (let attempt = 0; attempt < 2; attempt++) {
     try {
@@ -102,7 +93,7 @@ export const tryLock = (folder: string): boolean => {
 const unusable = (folder: string) => (cause: unknown): CliFailure =>
   new CliFailure({
     exit: 2,
-    message: `The data folder ${folder} cannot be used: ${cause instanceof Error ? cause.message : String(cause)}.`,
+    message: `The data folder ${folder} cannot be used: ${FilePath.reason(cause, "nothing can be made there")}.`,
     fix: "name another with --data-dir."
   })
 
@@ -156,9 +147,9 @@ export const start = Effect.fnUntraced(function*(options: Options) {
   const ports = resolve(options.dataDir, "run")
   yield* Effect.try({
     try: () => {
-      mkdirSync(store, { recursive: true })
+      FilePath.makeFolder(store)
       rmSync(ports, { recursive: true, force: true })
-      mkdirSync(ports, { recursive: true })
+      FilePath.makeFolder(ports)
     },
     catch: unusable(options.dataDir)
   })

@@ -18,7 +18,7 @@ export const config = Effect.fnUntraced(function*(input: Input, portDefault: num
   const port = yield* Status.portOf("--http-port", Option.getOrElse(input.httpPort, () => String(portDefault)))
   const told: { url: string | undefined } = { url: undefined }
   const http: HttpConfig = {
-    host: Option.getOrElse(input.httpHost, () => hostDefault),
+    host: yield* Status.hostOf("--http-host", input.httpHost, hostDefault),
     port,
     listening: (url) => {
       told.url = url

@@ -44,8 +44,11 @@ export interface Input extends Status.Input {
 /** Of a gateway that is its own process. */
 const httpPortDefault = 8080
 
-const optionalMs = (flag: string, text: Option.Option<string>) =>
-  Option.isSome(text) ? Globals.durationMs(flag, text.value) : Effect.undefined
+const optionalMs = (flag: string, text: Option.Option<string>, leastMs: number) =>
+  Option.isSome(text) ? Globals.durationMs(flag, text.value, leastMs) : Effect.undefined
+
+/** The broker counts the lives of entries in seconds. */
+const ttlLeastMs = 1_000
 
 /** A name that no other process has. */
 export const memberName = (service: Services.ServiceName): MemberId =>
@@ -78,8 +81,8 @@ export const run = (input: Input) =>
     const listen = yield* Http.config(input, httpPortDefault)
     const config: Services.ServiceConfig = {
       member,
-      ttlMs: yield* optionalMs("--ttl", input.ttl),
-      graceMs: yield* optionalMs("--grace", input.grace),
+      ttlMs: yield* optionalMs("--ttl", input.ttl, ttlLeastMs),
+      graceMs: yield* optionalMs("--grace", input.grace, 0),
       slots: Option.getOrUndefined(input.slots),
       pools: input.pool.length === 0 ? "all" : yield* Effect.forEach(input.pool, Globals.poolOf),
       durability: yield* Durability.optionsConfig,
@@ -127,17 +130,15 @@ export const run = (input: Input) =>
             listen.url() === undefined ? "" : `, ${listen.url()}`
           }`
         )
-        : output.line(
-          JSON.stringify({
-            ready: true,
-            service: input.service,
-            member,
-            natsUrl: nats.url,
-            ...(listen.url() === undefined ? {} : { httpUrl: listen.url() }),
-            pid: process.pid,
-            ...(status.port === undefined ? {} : { statusPort: status.port })
-          })
-        )
+        : output.event({
+          ready: true,
+          service: input.service,
+          member,
+          natsUrl: nats.url,
+          ...(listen.url() === undefined ? {} : { httpUrl: listen.url() }),
+          pid: process.pid,
+          ...(status.port === undefined ? {} : { statusPort: status.port })
+        }, () => "")
       return yield* Effect.never
     })
     const served = Effect.raceFirst(serving, broken)

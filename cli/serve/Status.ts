@@ -29,6 +29,20 @@ export const portOf = (flag: string, text: string): Effect.Effect<number, CliFai
     : Effect.fail(Globals.usage(`${flag} ${JSON.stringify(text)} is no port.`, "write 0 to 65535; 0 is a free one."))
 }
 
+/** An empty address would be every one of the machine. */
+export const hostOf = (
+  flag: string,
+  given: Option.Option<string>,
+  otherwise: string
+): Effect.Effect<string, CliFailure> => {
+  const host = Option.getOrElse(given, () => otherwise)
+  return host.trim() === ""
+    ? Effect.fail(
+      Globals.usage(`${flag} is empty.`, "write an address, such as 127.0.0.1; 0.0.0.0 is every IPv4 address.")
+    )
+    : Effect.succeed(host)
+}
+
 export interface Status {
   /** The port that it listens on; `undefined`: it was not asked for. */
   readonly port: number | undefined
@@ -47,7 +61,7 @@ export const open = (
     yield* (yield* ProcessReadiness).addScoped("process", () => standing)
     let port: number | undefined
     if (Option.isSome(input.statusPort)) {
-      const host = Option.getOrElse(input.statusHost, () => hostDefault)
+      const host = yield* hostOf("--status-host", input.statusHost, hostDefault)
       const StatusServer = yield* Effect.promise(() => import("../../shared/telemetry/StatusServer.ts"))
       const server = yield* StatusServer.serve({
         host,

@@ -2,6 +2,7 @@
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import { parallelismMax } from "../../shared/protocol/Backfill.ts"
 import * as Lazy from "../Lazy.ts"
 import { argument, example, flag, limit, next, param, text, whole } from "./Parts.ts"
 
@@ -25,7 +26,7 @@ export const backfill = Command.make("backfill").pipe(
       ),
       cron: text("cron", "expression", "The times of these dates that match; the start of each date when not given"),
       timezone: text("timezone", "name", "IANA name of the time zone; UTC when not given"),
-      parallel: whole("parallel", "How many run at once; 1 when not given"),
+      parallel: whole("parallel", "How many run at once; 1 when not given", [1, parallelismMax]),
       descending: flag("descending", "The last date first"),
       skipFailed: flag("skip-failed", "Go on after a date that failed; else no further date is started"),
       param,

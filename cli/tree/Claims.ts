@@ -3,7 +3,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Lazy from "../Lazy.ts"
-import { argument, example, flag, limit, pool, priority, text, whole } from "./Parts.ts"
+import { argument, example, flag, pool, priority, text, whole } from "./Parts.ts"
 
 const anyPool = Argument.optional(pool)
 
@@ -19,7 +19,11 @@ export const claim = Command.make("claim", {
   ),
   ttl: text("ttl", "duration", "How long the claim is held; 10m when not given"),
   deadline: text("deadline", "duration", "How long it may wait for a sandbox; 30s when not given"),
-  count: whole("count", "Claim so many sandboxes: all of them or, when the deadline passes first, none"),
+  count: whole(
+    "count",
+    "Claim so many sandboxes: all of them or, when the deadline passes first, none",
+    [1, 1_000]
+  ),
   fromEnv: flag("from-env", "The name is an env's: claim from the best of its pools"),
   node: text("node", "name", "On this node if one is idle there"),
   zone: text("zone", "name", "In this zone if one is idle there"),
@@ -62,7 +66,7 @@ export const release = Command.make("release", {
 
 const claimsLs = Command.make(
   "ls",
-  { pool: anyPool, limit },
+  { pool: anyPool, limit: whole("limit", "At most so many; 1000 when not given", [1, 1_000_000]) },
   Lazy.handler(
     () => import("../command/Claims.ts").then((_) => _.ls)
   )

@@ -70,7 +70,7 @@ export const bench = Command.make("bench", {
     Argument.variadic()
   ),
   quick: flag("quick", "Tiny sizes: shows that everything works; its figures mean nothing"),
-  runs: whole("runs", "Of each scenario; the median is shown; 3 when not given"),
+  runs: whole("runs", "Of each scenario; the median is shown; 3 when not given", [1, 1_000]),
   sync: Flag.Literals("sync", ["interval", "always", "both"]).pipe(
     Flag.withDescription("When the NATS server that it starts writes to disk; both when not given"),
     Flag.optional

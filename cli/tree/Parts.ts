@@ -10,13 +10,19 @@ export const text = (name: string, metavar: string, description: string) =>
   Flag.String(name).pipe(Flag.withMetavar(`<${metavar}>`), Flag.withDescription(description), Flag.optional)
 export const flag = (name: string, description: string) =>
   Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withDefault(false))
-export const whole = (name: string, description: string) =>
-  Flag.Int(name).pipe(Flag.withMetavar("<n>"), Flag.withDescription(description), Flag.optional)
+/** Both bounds included. */
+export const whole = (name: string, description: string, [least, most]: readonly [number, number]) =>
+  Flag.Int(name).pipe(
+    Flag.withMetavar("<n>"),
+    Flag.withDescription(description),
+    Flag.filter((found) => found >= least && found <= most, () => `a whole number from ${least} to ${most}`),
+    Flag.optional
+  )
 export const priority = (description: string) =>
   Flag.Int("priority").pipe(
     Flag.withMetavar("<n>"),
     Flag.withDescription(description),
-    Flag.filter((found) => found >= 0 && found <= 9, (found) => `--priority ${found}: 0 is the lowest, 9 the highest`),
+    Flag.filter((found) => found >= 0 && found <= 9, () => "0 (lowest) to 9 (highest)"),
     Flag.optional
   )
 export const argument = (name: string, description: string) =>
@@ -28,7 +34,7 @@ export const requestId = text(
   "requestId",
   "Idempotency key: the same command with it again is done once; made up when not given"
 )
-export const limit = whole("limit", "At most so many")
+export const limit = whole("limit", "At most so many, 1 to 1000", [1, 1_000])
 export const next = text("next", "token", "The page after the one that gave this token")
 export const all = flag("all", "All pages")
 export const pool = argument("pool", "name, or namespace/name")

@@ -2,6 +2,7 @@
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import { sizeMax } from "../../shared/protocol/Pool.ts"
 import * as Lazy from "../Lazy.ts"
 import { example, flag, pool, text, whole } from "./Parts.ts"
 
@@ -32,7 +33,7 @@ export const pools = Command.make("pools").pipe(
         Argument.optional
       ),
       provider: text("provider", "name", "Without a file: pool provider; local when not given"),
-      size: whole("size", "Without a file: how many sandboxes")
+      size: whole("size", "Without a file: how many sandboxes", [0, sizeMax])
     }, Lazy.handler(() => import("../command/Pools.ts").then((_) => _.apply))).pipe(
       Command.withDescription("Create a pool, or change it"),
       Command.withExamples([
@@ -43,9 +44,9 @@ export const pools = Command.make("pools").pipe(
     Command.make("scale", {
       pool,
       size: Argument.Int("size").pipe(Argument.withDescription("How many sandboxes"), Argument.optional),
-      min: whole("min", "Of a pool that follows its demand: never fewer"),
-      max: whole("max", "Of a pool that follows its demand: never more"),
-      minIdle: whole("min-idle", "Of a pool that follows its demand: kept idle beyond it")
+      min: whole("min", "Of a pool that follows its demand: never fewer", [0, sizeMax]),
+      max: whole("max", "Of a pool that follows its demand: never more", [0, sizeMax]),
+      minIdle: whole("min-idle", "Of a pool that follows its demand: kept idle beyond it", [0, sizeMax])
     }, Lazy.handler(() => import("../command/Pools.ts").then((_) => _.scale))).pipe(
       Command.withDescription("Change how many sandboxes a pool keeps"),
       Command.withExamples([
@@ -80,7 +81,11 @@ export const pools = Command.make("pools").pipe(
         Argument.optional
       ),
       interval: text("interval", "duration", "Between two looks; 1s when not given"),
-      count: whole("count", "End after so many looks; on a terminal it goes on until Ctrl-C, elsewhere it looks once")
+      count: whole(
+        "count",
+        "End after so many looks; on a terminal it goes on until Ctrl-C, elsewhere it looks once",
+        [1, Number.MAX_SAFE_INTEGER]
+      )
     }, Lazy.handler(() => import("../command/Pools.ts").then((_) => _.top))).pipe(
       Command.withDescription("Counters of pools, live"),
       Command.withExamples([example("pools top default --interval 500ms", "Twice a second")])

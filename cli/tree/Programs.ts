@@ -64,7 +64,7 @@ export const serve = Command.make("serve", {
     Argument.withDescription("Which service")
   ),
   member: text("member", "name", "Name in the registry; made up when not given"),
-  slots: whole("slots", "task-executor: tasks at the same time"),
+  slots: whole("slots", "task-executor: tasks at the same time", [1, 100_000]),
   pool: Flag.String("pool").pipe(
     Flag.withMetavar("<name>"),
     Flag.withDescription("task-executor: draws from this pool only; can be passed multiple times"),

@@ -63,7 +63,7 @@ export const schedules = Command.make("schedules").pipe(
       cron: text("cron", "expression", "Instead of a schedule: a cron expression"),
       timezone: text("timezone", "name", "With --cron: IANA name of the time zone; UTC when not given"),
       after: text("after", "time", "After this time (RFC 3339 UTC); now when not given"),
-      count: whole("count", "How many times; 10 when not given")
+      count: whole("count", "How many times; 10 when not given", [1, 1_000])
     }, Lazy.handler(() => import("../command/Schedules.ts").then((_) => _.preview))).pipe(
       Command.withDescription("The next times"),
       Command.withExamples([
