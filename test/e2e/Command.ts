@@ -71,7 +71,9 @@ export class Command {
     const reader = createInterface(child.stdout)
     this.#firstLine = new Promise((resolve, reject) => {
       reader.once("line", resolve)
-      void this.ended.then(() => reject(new Error(`it ended before it printed a line: ${this.#error}`)))
+      void this.ended.then(({ code, signal }) =>
+        reject(new Error(`it ended (${signal ?? `code ${code}`}) before it printed a line: ${this.#error}`))
+      )
     })
     this.#firstLine.catch(() => undefined) // who does not ask for it does not miss it
   }
