@@ -137,7 +137,12 @@ describe("the connections of an agent", () => {
       yield* after(0)
       state.answer = () => unanswered
       assert.deepStrictEqual([...new Set(yield* after(hour - 6_000))], ["ask t1"])
-      assert.deepStrictEqual([...new Set(yield* after(3_000))], ["close t1", "leave", "open ticket", "ask ticket"])
+      const ended = yield* after(3_000)
+      // The pauses between questions are random: one may fall into the token's last second.
+      assert.deepStrictEqual(
+        [...new Set(ended[0] === "ask t1" ? ended.slice(1) : ended)],
+        ["close t1", "leave", "open ticket", "ask ticket"]
+      )
       assert.deepStrictEqual([...new Set(yield* after(hour * 3))], ["ask ticket"])
       state.answer = () => Effect.succeed(token("again"))
       assert.deepStrictEqual((yield* after(60_000)).slice(-4), [
