@@ -11,6 +11,7 @@ const entry = (instance: string, task: number, more: Partial<Offered> = {}): Off
   priority: 5,
   taskPriority: 5,
   team: "default",
+  place: 0,
   ...more
 })
 const takeAll = (queue: FairQueue<Offered>) => {

@@ -65,6 +65,7 @@ export class TaskEntry implements Queueable {
   readonly selector: Labels | undefined
   readonly enqueuedAt: EpochMs
   readonly key: string
+  place = 0
   /** Its lane message; undefined when it needs no acknowledgement any more. */
   carrier: Carrier | undefined
   state: "Waiting" | "Checking" | "Claiming" | "Queued" | "Delivered" | "Registered" | "Done" = "Waiting"

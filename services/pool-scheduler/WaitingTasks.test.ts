@@ -10,7 +10,8 @@ const entry = (priority: number, team = "a", taskPriority = 5): Offered => ({
   taskInstanceId: TaskInstanceId.make("t:1:1"),
   priority,
   taskPriority,
-  team
+  team,
+  place: 0
 })
 
 it("a higher priority or another team has a better claim, an equal or lower one has not", () => {

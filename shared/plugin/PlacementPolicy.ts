@@ -18,6 +18,8 @@ export interface Offered {
   readonly priority: Priority
   readonly taskPriority: Priority
   readonly team: string
+  /** The policy's own note, for instance a number in its order; 0 when it is offered. The core keeps it with the entry and makes nothing of it. */
+  place: number
 }
 
 /** One pool's policy in use. */
@@ -26,7 +28,10 @@ export interface Placement<Entry extends Offered> {
   offer(entry: Entry): void
   /** Takes the next entry; `undefined` when there is none. */
   next(): Entry | undefined
-  /** A picked entry comes back (no sandbox, a hand-back): to the place it had, before everything that was offered after it. */
+  /**
+   * A picked entry comes back (no sandbox, a hand-back): to the place it had. When all that was picked lately comes back, in any order, it is picked again in the
+   * order that it was picked in before; and it goes before everything like it that was offered after it.
+   */
   putBack(entry: Entry): void
   /** An entry that waits will never run (stale session, withdrawn, finished job). Unknown entries are ignored. */
   remove(entry: Entry): void
