@@ -2,7 +2,7 @@
  * Reads from streams: the last message of a subject, one message by sequence, and ranges.
  *
  * Keeps true: `lastMessage` and `messageAt` ask the stream's leader, so they see every acknowledged write. `readRange` is complete: it goes on until it has seen the
- * message that the leader named as the last one of the range, so a replica that lags can't make it end early. It is ordered, in bounded memory, and leaves no
+ * message that the leader named as the last one of the range, so a replica that lags can't make it end early, and what was sent but not heard is read again. It is ordered, in bounded memory, and leaves no
  * consumer behind. Short ranges of one filter are read directly (no consumer), long ones and several filters by an ephemeral consumer that is deleted at the end.
  * Follows docs/design/modules.md "shared/jetstream", guides nats.md sections 0.6 and 3.2.
  */
@@ -150,6 +150,8 @@ export const readRange = (
         if (last !== undefined) {
           const kept = last.sequence > upTo ? messages.filter((message) => message.sequence <= upTo) : messages
           const isDone = last.sequence >= target
+          // Less than was asked for: the server may have sent more than was heard, which this consumer would not give again.
+          if (!isDone && attempt.length < batch) yield* dropConsumer
           return [
             kept,
             isDone

@@ -387,6 +387,35 @@ describe("Read", () => {
       assert.strictEqual(yield* consumersOf(nats, Streams.name.journal), 0)
     }))
 
+  it.live("a range has no gap where the server sent what this process did not hear in time", () =>
+    Effect.gen(function*() {
+      const nats = yield* open("gaps")
+      const subjects = Array.from({ length: 30 }, (_, n) => `heddle.journal.gap${n % 2}`)
+      for (const [n, subject] of subjects.entries()) yield* Append.publish(nats, subject, String(n))
+      // the inbox of the first page goes deaf after four messages, as it does when the process stands still until the page's time is over
+      let inboxes = 0
+      const deaf: Nats.Connection = Object.create(nats, {
+        subscribeUnsafe: {
+          value: ((subject, handler, options) => {
+            let left = ++inboxes === 1 ? 4 : Infinity
+            return nats.subscribeUnsafe(subject, (message) => {
+              if (left-- > 0) handler(message)
+            }, options)
+          }) satisfies Nats.Connection["subscribeUnsafe"]
+        }
+      })
+      const before = yield* consumersOf(nats, Streams.name.journal)
+      const read = yield* Stream.runCollect(
+        Read.readRange(deaf, Streams.name.journal, {
+          filter: ["heddle.journal.gap0", "heddle.journal.gap1"],
+          from: 1,
+          batch: 10
+        })
+      )
+      assert.deepStrictEqual(read.map(({ text }) => text), subjects.map((_, n) => String(n)))
+      assert.strictEqual(yield* consumersOf(nats, Streams.name.journal), before)
+    }))
+
   it.live("a reader that stops early leaves no consumer behind either", () =>
     Effect.gen(function*() {
       const nats = yield* open("early")
