@@ -546,7 +546,7 @@ export const headers: ReadonlyArray<readonly [name: string, text: string]> = [
   ],
   [
     Subject.header.traceparent,
-    "W3C trace context, of a start: its tasks, and those of its sub-workflows, have it as `TRACEPARENT` in their environment."
+    "W3C trace context, of a claim (its spans are of that trace) and of a start: its tasks, and those of its sub-workflows, have it as `TRACEPARENT` in their environment."
   ],
   [Subject.header.session, "Session id of the sender's ownership: of the pool, on a published claim result."],
   [Subject.header.replyTo, "Where to publish a result as well."],

@@ -78,11 +78,15 @@ export const page = (): string =>
     "",
     "## Traces",
     "",
-    "With `OTEL_EXPORTER_OTLP_ENDPOINT` (such as `http://collector:4318`; or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`; `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SDK_DISABLED`) coordinators send spans by OTLP over HTTP (JSON):",
-    "one for each attempt of a task (`task <namespace>/<definition>/<task>`, from when it was due to its end, with `dispatched` and `started` as events) and one for each run (`run <namespace>/<definition>`).",
+    "With `OTEL_EXPORTER_OTLP_ENDPOINT` (such as `http://collector:4318`; or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`; `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SDK_DISABLED`) coordinators and pool-schedulers send spans by OTLP over HTTP (JSON). Coordinators",
+    "send one for each attempt of a task (`task <namespace>/<definition>/<task>`, from when it was due to its end, with `dispatched` and `started` as events) and one for each run (`run <namespace>/<definition>`).",
     "They are made when what they tell of has ended, from the journal, so a take-over in the middle loses none and no work waits for them; what the endpoint does not take is dropped after some tries.",
     "",
     "A start with a `traceparent` header (W3C) is of that trace: it stands in the run's first journal entry, sub-workflows inherit it, tasks have it as `TRACEPARENT`, and all spans of the run are children of it, whichever",
-    "coordinator makes them. A run that came without one gets a trace of its own, made of its id, whose first span is the run. Spans of a trace that is not sampled (flag 00) are not sent. Claims have no spans.",
+    "coordinator makes them. A run that came without one gets a trace of its own, made of its id, whose first span is the run. Spans of a trace that is not sampled (flag 00) are not sent.",
+    "",
+    "Pool-schedulers send three for each claim of a client, when it has its result: `claim <namespace>/<pool>`, and below it `claim wait <namespace>/<pool>` (until its first write to the provider) and",
+    "`claim write <namespace>/<pool>` (what the provider took, with retries and reads after unclear answers). They are of the trace of the claim's `traceparent` header (of the rpc, of the durable message, of the HTTP request),",
+    "or of one made of pool and claim id. A batch has three together. Claims of tasks have none: `dispatched` in the attempt's span is when the task had its sandbox. In a take-over, what waited is told by who answers it.",
     ""
   ].join("\n")

@@ -32,6 +32,7 @@ import {
   WorkflowListQuery,
   type WorkflowSummary
 } from "../../shared/protocol/Workflow.ts"
+import * as Spans from "../../shared/telemetry/Spans.ts"
 import type { Definitions } from "./Definitions.ts"
 import * as View from "./engine/View.ts"
 import type { FinishedInstances } from "./FinishedInstances.ts"
@@ -90,13 +91,6 @@ const noName = (header: string, text: string) =>
     code: "InvalidName",
     message: `header ${header}: "${text.slice(0, 80)}" is no name of 1 to 63 letters, digits, '_' or '-'`
   })
-
-/** W3C trace context; what is none is ignored, as that says. */
-const traceparent = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
-const traceparentOf = (message: Message): string | undefined => {
-  const text = message.header(Subject.header.traceparent)
-  return text !== undefined && traceparent.test(text) ? text : undefined
-}
 
 const noPage = (next: string) =>
   new ContractError({
@@ -212,7 +206,11 @@ export const endpoints = (options: WorkflowRpcOptions): ReadonlyArray<RpcService
       if (teamHeader !== undefined && !isName(teamHeader)) {
         return respond.refuse(noName(Subject.header.team, teamHeader))
       }
-      const extra = { replyTo, team: teamHeader, traceparent: traceparentOf(message) }
+      const extra = {
+        replyTo,
+        team: teamHeader,
+        traceparent: Spans.contextOf(message.header(Subject.header.traceparent))
+      }
       const answered = (error: ContractError | undefined): void =>
         error === undefined ? respond.answer(`{"instanceId":"${instance}"}`) : respond.refuse(error)
       const { fork } = request

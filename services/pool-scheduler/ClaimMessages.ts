@@ -42,6 +42,8 @@ export interface SpecOptions {
   readonly ttlDefaultMs: number
   /** The header `Heddle-Team`, for a request that names none. */
   readonly team: string | undefined
+  /** The header `traceparent`, if spans are wanted. */
+  readonly traceparent?: string | undefined
 }
 
 /** What a request asks for: `count` sandboxes under one spec. */
@@ -83,6 +85,7 @@ export const askedOf = (request: ClaimRequest, options: SpecOptions): Result.Res
     holder: request.holder ?? request.user ?? "",
     team: request.team ?? headerTeam ?? teamDefault,
     user: request.user,
+    traceparent: options.traceparent,
     priority: request.priority ?? priorityDefault,
     deadlineAt: options.at + (request.deadline ?? claimDeadlineDefaultMs),
     // A lease of 0 is a task's; the shortest one of a direct claim is a millisecond.

@@ -87,6 +87,7 @@ export const endpoints = (options: ClaimRpcsOptions): ReadonlyArray<RpcService.E
           claimId: chosen ?? ClaimId.make(live.nextClaimId()),
           at: arrivedAt,
           team: context.message.header(Subject.header.team),
+          traceparent: live.isTraced ? context.message.header(Subject.header.traceparent) : undefined,
           ttlDefaultMs: live.ttlDefaultMs
         })
         if (Result.isFailure(asked)) return refuse("Invalid", asked.failure)

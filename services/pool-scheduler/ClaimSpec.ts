@@ -18,6 +18,8 @@ export interface ClaimSpec {
   /** Selectors to try before `selector`, the best first: a preferred affinity. */
   readonly preferred?: ReadonlyArray<Labels> | undefined
   readonly user?: string | undefined
+  /** The trace context that the request came with, if spans are wanted. */
+  readonly traceparent?: string | undefined
   readonly targetPhase?: "Running" | undefined
   readonly labels?: Labels | undefined
   readonly annotations?: Labels | undefined

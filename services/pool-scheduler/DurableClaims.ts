@@ -84,6 +84,7 @@ export const start = (
         claimId: decoded.success.claimId ?? derivedId(delivery),
         at: delivery.storedAtMs,
         team: delivery.header(Subject.header.team),
+        traceparent: live.isTraced ? delivery.header(Subject.header.traceparent) : undefined,
         ttlDefaultMs: live.ttlDefaultMs
       })
       if (Result.isFailure(asked)) return invalid(delivery, asked.failure.answer.error)

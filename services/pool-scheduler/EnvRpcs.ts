@@ -128,6 +128,7 @@ export const endpoints = (options: EnvRpcsOptions): ReadonlyArray<RpcService.End
       const count = request.count ?? 1
       const timeoutMs = (request.deadline ?? claimDeadlineDefaultMs) + answerGraceMs
       const team = message.header(Subject.header.team)
+      const traceparent = message.header(Subject.header.traceparent)
       const poolOf = (name: PoolName): PoolRef => ({ namespace: candidates.namespace, name })
 
       const ask = (name: PoolName, done: (result: Result.Result<ClaimResult, ContractError>) => void): void => {
@@ -135,7 +136,12 @@ export const endpoints = (options: EnvRpcsOptions): ReadonlyArray<RpcService.End
         envs.sent(pool, count)
         nats.requestUnsafe(Subject.rpc.pool(pool, "claim"), text, {
           timeoutMs,
-          ...(team === undefined ? {} : { headers: { [Subject.header.team]: team } })
+          ...(team === undefined && traceparent === undefined ? {} : {
+            headers: {
+              ...(team === undefined ? {} : { [Subject.header.team]: team }),
+              ...(traceparent === undefined ? {} : { [Subject.header.traceparent]: traceparent })
+            }
+          })
         }, (answer) => {
           if (Result.isFailure(answer)) return done(Result.fail(unavailable(answer.failure)))
           done(readResult(answer.success))

@@ -238,7 +238,7 @@ export class LiveClaims {
 
   private answer(claim: Claim, settled: Settled): void {
     claim.settled = settled
-    if (claim.batch === undefined) this.around.desk.meters.answered(claim, settled.outcome)
+    if (claim.batch === undefined) this.around.desk.meters.answered(claim, settled)
     const { waiters } = claim
     claim.waiters = []
     for (const waiter of waiters) waiter(settled)

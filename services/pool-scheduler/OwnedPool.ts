@@ -33,6 +33,8 @@ export class OwnedPool {
   readonly tell: () => void
   /** Whether another process can have its sandboxes: if not, nothing is gained by holding it. */
   readonly isPersistent: boolean
+  /** Somebody wants spans of its claims. */
+  readonly isTraced: boolean
   private readonly specNow: () => PoolSpec
   private readonly nats: Connection
   private readonly chosenIds: Set<string>
@@ -50,6 +52,7 @@ export class OwnedPool {
     readonly specNow: () => PoolSpec
     readonly tell: () => void
     readonly isPersistent: boolean
+    readonly isTraced: boolean
     readonly nats: Connection
     readonly chosenIds: Set<string>
     readonly lookUntil: EpochMs
@@ -65,6 +68,7 @@ export class OwnedPool {
     this.specNow = parts.specNow
     this.tell = parts.tell
     this.isPersistent = parts.isPersistent
+    this.isTraced = parts.isTraced
     this.nats = parts.nats
     this.chosenIds = parts.chosenIds
     this.lookUntil = parts.lookUntil

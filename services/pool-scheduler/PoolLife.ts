@@ -26,6 +26,7 @@ import * as Subject from "../../shared/protocol/Subject.ts"
 import type { SystemEvent } from "../../shared/protocol/SystemEvent.ts"
 import type { MemberId } from "../../shared/protocol/Token.ts"
 import { stopwatch, Telemetry } from "../../shared/telemetry/Meters.ts"
+import { ProcessSpans } from "../../shared/telemetry/Spans.ts"
 import * as AdoptedTasks from "./AdoptedTasks.ts"
 import type * as AlarmClock from "./AlarmClock.ts"
 import * as Autoscaling from "./Autoscaling.ts"
@@ -143,7 +144,8 @@ export const run = (
       warn
     })
     const telemetry = yield* Telemetry
-    const meters = new PoolMeters.PoolMeters(telemetry, key, stopwatch(nats.clock))
+    const spans = yield* ProcessSpans
+    const meters = new PoolMeters.PoolMeters(telemetry, key, stopwatch(nats.clock), spans)
     const chosenIds = new Set<string>()
     const hadResults = yield* ClaimResults.hasAny(nats, pool).pipe(Effect.mapError(failed))
     const tellsTasks = !provider.capabilities.synchronous
@@ -349,6 +351,7 @@ export const run = (
       specNow: () => specNow,
       tell: tidings.changed,
       isPersistent: provider.capabilities.persistent,
+      isTraced: spans !== undefined,
       nats,
       chosenIds,
       lookUntil: hadResults ? alarm.now() + resultsKeptMs : 0,

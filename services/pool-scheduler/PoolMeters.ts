@@ -9,9 +9,11 @@ import type * as Scope from "effect/Scope"
 import type { ClaimOutcome as WriteOutcome } from "../../shared/plugin/PoolProvider.ts"
 import * as Catalog from "../../shared/telemetry/Catalog.ts"
 import { type Counter, type Histogram, Meters } from "../../shared/telemetry/Meters.ts"
+import type { Spans } from "../../shared/telemetry/Spans.ts"
 import type { Batch } from "./Batch.ts"
 import type { Claim } from "./Claim.ts"
 import type { ClaimEvent } from "./ClaimEvent.ts"
+import * as ClaimSpans from "./ClaimSpans.ts"
 import type { PoolCounters } from "./PoolCounters.ts"
 import type { Settled } from "./Settled.ts"
 
@@ -32,10 +34,14 @@ export class PoolMeters {
   readonly #casSeconds: Histogram
   readonly #cas: Readonly<Record<WriteOutcome["_tag"], Counter>>
   readonly #events: Readonly<Record<ClaimEvent["kind"], Counter | undefined>>
+  readonly #pool: string
+  readonly #spans: Spans | undefined
 
-  /** `pool`: `<namespace>/<pool>`. */
-  constructor(meters: Meters, pool: string, seconds: () => number) {
+  /** `pool`: `<namespace>/<pool>`. `spans`: of claims, where somebody wants them. */
+  constructor(meters: Meters, pool: string, seconds: () => number, spans?: Spans) {
     this.seconds = seconds
+    this.#pool = pool
+    this.#spans = spans
     const answers = (kind: "client" | "task"): Answers => {
       const of = (outcome: Outcome): Counter => meters.counter(Catalog.claims, { pool, for: kind, outcome })
       return {
@@ -79,19 +85,23 @@ export class PoolMeters {
   }
 
   /** A claim that is no member of a batch has its result. */
-  answered(claim: Claim, outcome: Settled["outcome"]): void {
+  answered(claim: Claim, settled: Settled): void {
+    const { outcome } = settled
     const isTask = claim.spec.ttlMs === 0
     this.#count(isTask ? this.#task : this.#client, outcome, 1)
     if (outcome === "Claimed" && !isTask) {
       this.#claimSeconds.observe(this.seconds() - claim.arrivedSeconds)
       this.#waitSeconds.observe(claim.firstWriteSeconds - claim.arrivedSeconds)
     }
+    if (this.#spans !== undefined && !isTask) this.#traced(this.#spans, claim, settled)
   }
 
   /** A batch has its result. */
-  batchAnswered(batch: Batch<Claim>, outcome: Settled["outcome"]): void {
+  batchAnswered(batch: Batch<Claim>, settled: Settled): void {
+    const { outcome } = settled
     this.#count(this.#client, outcome, batch.count)
     const [first] = batch.members
+    if (this.#spans !== undefined && first !== undefined) this.#traced(this.#spans, first, settled)
     if (outcome !== "Claimed" || first === undefined) return
     this.#claimSeconds.observe(this.seconds() - first.arrivedSeconds)
     this.#waitSeconds.observe(first.firstWriteSeconds - first.arrivedSeconds)
@@ -106,6 +116,10 @@ export class PoolMeters {
   event({ kind }: Pick<ClaimEvent, "kind">): void {
     const counter = this.#events[kind]
     if (counter !== undefined) counter.total++
+  }
+
+  #traced(spans: Spans, claim: Claim, settled: Settled): void {
+    ClaimSpans.answered(spans, this.#pool, claim, settled, (this.seconds() - claim.arrivedSeconds) * 1_000)
   }
 
   #count(answers: Answers, outcome: Settled["outcome"], times: number): void {

@@ -101,7 +101,7 @@ export class PoolScheduler {
       renew: (member, ttlMs, now) => this.claims.renew(member, ttlMs, now),
       abandon: (member, now) => this.claims.abandon(member, "Cancelled", now),
       record: (settled) => this.results.keep(settled),
-      answered: (batch, settled) => this.desk.meters.batchAnswered(batch, settled.outcome),
+      answered: (batch, settled) => this.desk.meters.batchAnswered(batch, settled),
       ended: () => this.pump()
     })
     this.claims = new LiveClaims({
@@ -214,7 +214,7 @@ export class PoolScheduler {
       const { error, outcome } = refusal ??
         { outcome: "QueueFull", error: Admission.queueFull(this.queue.length) } as const
       batch.settled = { claimId: spec.claimId, outcome, queuedMs: 0, casMs: 0, attempts: 0, error }
-      this.desk.meters.batchAnswered(batch, outcome)
+      this.desk.meters.batchAnswered(batch, batch.settled)
       onSettled(batch.settled)
       return undefined
     }

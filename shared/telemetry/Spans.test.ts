@@ -127,3 +127,44 @@ it("the context made for an instance is always the same, and W3C's", () => {
   assert.strictEqual(Spans.rootOf("a-1"), Spans.rootOf("a-1"))
   assert.notStrictEqual(Spans.rootOf("a-1"), Spans.rootOf("a-2"))
 })
+
+it("what is no trace context is ignored, and a span below one has the same ids whoever makes them", () => {
+  assert.strictEqual(Spans.contextOf(given), given)
+  for (const none of [undefined, "", "00-abc-def-01", given.replace("00-", "ff-"), `${given}0`]) {
+    assert.isUndefined(Spans.contextOf(none))
+  }
+  const child = Spans.childOf(given, "claim a")
+  assert.match(child, /^00-0af7651916cd43dd8448eb211c80319c-[0-9a-f]{16}-01$/)
+  assert.strictEqual(Spans.childOf(given, "claim a"), child)
+  assert.notStrictEqual(Spans.childOf(given, "claim b"), child)
+})
+
+it.live("a span whose context others name is sent with it", () =>
+  Effect.gen(function*() {
+    const { got, url } = yield* collector
+    const self = Spans.childOf(given, "claim a")
+    yield* within(
+      { OTEL_EXPORTER_OTLP_ENDPOINT: url },
+      Effect.map(Spans.fromEnvironment(resource), (spans) => {
+        spans?.ended({ ...task, name: "claim", self })
+        spans?.ended({ ...task, name: "wait", parent: self, startedAt: 1_000.25, endedAt: 1_000.75 })
+      })
+    )
+    const sent = got.flatMap(({ body }) =>
+      decode(body).resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap(({ spans }) => spans))
+    )
+    const [, traceId, spanId] = self.split("-")
+    assert.deepStrictEqual(
+      sent.map(({ name, parentSpanId, traceId }) => ({ name, parentSpanId, traceId })),
+      [
+        { name: "claim", parentSpanId: "b7ad6b7169203331", traceId },
+        { name: "wait", parentSpanId: spanId, traceId }
+      ]
+    )
+    assert.strictEqual(sent[0]?.spanId, spanId)
+    assert.deepStrictEqual(
+      [sent[1]?.startTimeUnixNano, sent[1]?.endTimeUnixNano],
+      ["1000250000", "1000750000"],
+      "shorter than a millisecond"
+    )
+  }).pipe(Effect.scoped))

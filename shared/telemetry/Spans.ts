@@ -33,6 +33,8 @@ export interface Ended {
   readonly error?: string | undefined
   /** It is itself the span that `parent` names (one that `rootOf` made). */
   readonly isParent?: boolean
+  /** Its own trace context, where others name it as theirs (one that `childOf` made of `parent`); made up when not given. */
+  readonly self?: string | undefined
 }
 
 export interface Spans {
@@ -50,6 +52,19 @@ export const rootOf = (id: string): string => {
   return `00-${text.slice(0, 32)}-${text.slice(32, 48)}-01`
 }
 
+/** W3C trace context; what is none is ignored, as that says. */
+const traceContext = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+
+/** The header `traceparent`, if it is a trace context. */
+export const contextOf = (text: string | undefined): string | undefined =>
+  text !== undefined && traceContext.test(text) ? text : undefined
+
+/** The trace context of a span below `parent` that is known before it is made: the same whoever asks. */
+export const childOf = (parent: string, id: string): string => {
+  const [version, traceId, spanId, flags] = parent.split("-")
+  return `${version}-${traceId}-${hash("sha256", `heddle span ${spanId} ${id}`, "hex").slice(0, 16)}-${flags}`
+}
+
 /** `undefined`: it is none. */
 const parentOf = (traceparent: string | undefined): Tracer.ExternalSpan | undefined => {
   const [, traceId, spanId, flags] = traceparent?.split("-") ?? []
@@ -57,11 +72,11 @@ const parentOf = (traceparent: string | undefined): Tracer.ExternalSpan | undefi
   return Tracer.externalSpan({ traceId, spanId, sampled: (Number.parseInt(flags, 16) & 1) === 1 })
 }
 
-const nanos = (ms: number): bigint => BigInt(Math.round(ms)) * 1_000_000n
+const nanos = (ms: number): bigint => BigInt(Math.round(ms * 1_000)) * 1_000n
 
 /** Makes spans with `tracer`. */
 export const make = (tracer: Tracer.Tracer): Spans => ({
-  ended: ({ attributes, endedAt, error, events, isParent, kind, name, parent: traceparent, startedAt }) => {
+  ended: ({ attributes, endedAt, error, events, isParent, kind, name, parent: traceparent, self, startedAt }) => {
     const parent = parentOf(traceparent)
     if (parent?.sampled === false) return
     const span = tracer.span({
@@ -75,9 +90,8 @@ export const make = (tracer: Tracer.Tracer): Spans => ({
       sampled: true
     })
     // Its ids were given to others before it was made: Effect's span makes up its own at the first look, unless they are there.
-    if (isParent === true && parent !== undefined) {
-      Object.assign(span, { _traceId: parent.traceId, _spanId: parent.spanId })
-    }
+    const own = isParent === true ? parent : parentOf(self)
+    if (own !== undefined) Object.assign(span, { _traceId: own.traceId, _spanId: own.spanId })
     for (const [key, value] of Object.entries(attributes)) if (value !== undefined) span.attribute(key, value)
     for (const [event, at] of events ?? []) if (at !== undefined) span.event(event, nanos(at))
     span.end(nanos(Math.max(startedAt, endedAt)), error === undefined ? Exit.void : Exit.fail(error))
