@@ -81,7 +81,7 @@ export const PoolSpec = Schema.Struct({
   config: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown)),
   /** Of the pool and each of its sandboxes: envs and claims select by them. */
   labels: Schema.optionalKey(Labels),
-  /** Placement policy plugin of the task lanes; `fifo` when not given. */
+  /** Placement policy plugin of the task lanes: `fifo` (when not given), `priority`, `fair-share` (docs/placement.md), or one of your own. */
   policy: Schema.optionalKey(Token),
   /** Weights of teams in the fair share; a team not named weighs 1. */
   teams: Schema.optionalKey(Schema.Record(Schema.String, Schema.Finite.check(Schema.isGreaterThan(0)))),

@@ -285,7 +285,7 @@ const rivals: Readonly<Record<Rival, { readonly kind: Kind; readonly words: stri
     words: "another team with the highest priority"
   }
 }
-const neverTurns = 3_000
+const neverTurns = 1_000
 
 const waits = ({ goesWithin, policy }: Subject): ReadonlyArray<Promised> =>
   (Object.keys(rivals) as ReadonlyArray<Rival>).map((rival) => {
@@ -427,7 +427,7 @@ const costOf = (policy: PlacementPolicy, kindOf: (number: number) => Kind, count
 }
 
 /** Eight times as many entries: up to three times eight is n log n and change; n * n would be 64. */
-const few = 512
+const few = 256
 const many = few * 8
 const growthMax = 24
 
