@@ -143,10 +143,15 @@ describe("kill -9", () => {
     const gate = gateOf(mesh)
     await start(mesh, "pool-lost", chains(4, 2, 0.2, gate.wait))
     await running(mesh, "pool-lost", 1)
-    const { items } = await mesh.askPatiently("heddle.rpc.pool.list", {}) as {
-      readonly items: ReadonlyArray<{ readonly owner: string }>
-    }
-    await mesh.kill(items[0]?.owner ?? "")
+    let owner = ""
+    await mesh.until("the pool has an owner", async () => {
+      const { items } = await mesh.ask("heddle.rpc.pool.list", {}) as {
+        readonly items: ReadonlyArray<{ readonly owner?: string }>
+      }
+      owner = items[0]?.owner ?? ""
+      return mesh.processes.has(owner)
+    })
+    await mesh.kill(owner)
     gate.open()
     assert.strictEqual((await result(mesh, "pool-lost")).state, "SUCCEEDED")
     assert.deepStrictEqual(successes(await view(mesh, "pool-lost")), Array.from({ length: 9 }, () => 1))

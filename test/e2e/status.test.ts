@@ -46,9 +46,9 @@ describe("the status of a process", () => {
         "-o",
         "json"
       )
-      const line = JSON.parse(await serve.firstLine(60_000)) as { readonly statusPort: number }
+      const line = JSON.parse(await serve.firstLine(150_000)) as { readonly statusPort: number }
       const { statusPort: port } = line
-      assert.strictEqual((await ask(port, "/readyz")).status, 200)
+      await readyz(port, 200)
       const metrics = (await ask(port, "/metrics")).text
       assert.match(
         metrics,
@@ -64,7 +64,7 @@ describe("the status of a process", () => {
       await broker.start()
       await readyz(port, 200)
       serve.signal("SIGTERM")
-      const { code, error } = await serve.end(60_000)
+      const { code, error } = await serve.end(90_000)
       assert.strictEqual(code, 0, error)
       assert.include(error, `heddle: status of coordinator at http://127.0.0.1:${port}/readyz, /livez and /metrics`)
     } finally {
