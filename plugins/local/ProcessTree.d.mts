@@ -7,10 +7,11 @@ export interface Selection {
   readonly roots?: ReadonlyArray<number>
   /** Ids that are foreign. */
   readonly skip?: ReadonlySet<number>
-  /** Members seen so far, id to start; each look adds to it. */
+  /** Members seen so far, id to start (`startOf`); each look adds to it. A root that is in it is one only while the process of this number is the same. */
   readonly known?: Map<number, string>
 }
 export const processIds: () => ReadonlyArray<number>
+export const startOf: (pid: number) => string | undefined
 export const members: (selection: Selection) => ReadonlyArray<number>
 export const signalOne: (pid: number, signal: NodeJS.Signals | 0) => boolean
 export const isGroupAlive: (group: number) => boolean

@@ -21,25 +21,41 @@ export const processIds = () => {
   }
 }
 
-/** State letter, parent id, process group, session and start (clock ticks since the boot) of a live process; `undefined` when it is gone or a zombie. */
-const statOf = (pid) => {
+/** Of `/proc/<pid>/stat`, from the state letter on; `undefined` when there is no such process. */
+const statFields = (pid) => {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "latin1")
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ")
-    return fields[0] === "Z" || fields[0] === "X"
-      ? undefined
-      : {
-        state: fields[0],
-        parent: Number(fields[1]),
-        group: Number(fields[2]),
-        session: Number(fields[3]),
-        hasTerminal: fields[4] !== "0",
-        startedAt: fields[19]
-      }
+    return text.slice(text.lastIndexOf(")") + 2).split(" ")
   } catch {
     return undefined
   }
 }
+
+/** State letter, parent id, process group, session and start (clock ticks since the boot) of a live process; `undefined` when it is gone or a zombie. */
+const statOf = (pid) => {
+  const fields = statFields(pid)
+  return fields === undefined || fields[0] === "Z" || fields[0] === "X"
+    ? undefined
+    : {
+      state: fields[0],
+      parent: Number(fields[1]),
+      group: Number(fields[2]),
+      session: Number(fields[3]),
+      hasTerminal: fields[4] !== "0",
+      startedAt: fields[19]
+    }
+}
+
+/** Tells a process from a later one of the same number; `undefined` where there is none, or no way to know. */
+export const startOf = (pid) => isLinux ? statFields(pid)?.[19] : undefined
+
+/** Roots whose number is not another process's by now: that one, its group and what it starts would be taken for theirs. */
+const rootsOf = ({ known, roots = [] }) =>
+  roots.filter((root) => {
+    const start = known?.get(root)
+    const now = start === undefined ? undefined : startOf(root)
+    return now === undefined || now === start
+  })
 
 /** A mark that ends in `-` stands for all that begin so. `undefined`: it has no environment at this moment (it may be about to run a program). */
 const carries = (pid, mark) => {
@@ -67,8 +83,8 @@ const isWithin = (pid, folder) => {
  * `found`: members; they come into `known` too, where they stay members: a process that is ending has no environment and no folder any more, and is not gone yet.
  * `foreign`: ids that are certainly none, to be skipped the next time. `unclear`: how many may be one, seen in the middle of starting a program.
  */
-const look = ({ folder, known, mark, roots = [], skip }) => {
-  const wanted = new Set(roots)
+const look = ({ folder, known, mark, roots, skip }) => {
+  const wanted = new Set(rootsOf({ known, roots }))
   const found = []
   const others = new Map()
   const foreign = new Set()
@@ -132,7 +148,7 @@ export const signalOne = (pid, signal) => {
 export const isGroupAlive = (group) => signalOne(-group, 0)
 
 const signal = (selection, name) => {
-  const roots = selection.roots ?? []
+  const roots = rootsOf(selection)
   const seen = look(selection)
   const groups = roots.filter((root) => signalOne(-root, name))
   for (const { group, pid } of seen.found) if (!roots.includes(group)) signalOne(pid, name)

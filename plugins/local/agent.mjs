@@ -218,7 +218,11 @@ class Exec {
     } finally {
       for (const fd of output?.fds ?? []) fs.closeSync(fd)
     }
-    if (typeof child.pid === "number") this.selection.roots.push(child.pid)
+    if (typeof child.pid === "number") {
+      this.selection.roots.push(child.pid)
+      const start = ProcessTree.startOf(child.pid)
+      if (start !== undefined) this.selection.known.set(child.pid, start)
+    }
     this.streams = output?.streams ?? [child.stdout, child.stderr]
     this.streams.forEach((stream, index) => this.forward(stream, index === 0 ? Frame.stdout : Frame.stderr))
     child.once("error", (error) => {

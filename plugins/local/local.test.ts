@@ -332,6 +332,28 @@ it.live("a reader that stops holds the writer up, and gets every byte when it go
     assert.strictEqual(read, total)
   }))
 
+it.live.skipIf(process.platform !== "linux")(
+  "a process that got the number of a root that is gone, and what it starts, is nobody's",
+  () =>
+    Effect.gen(function*() {
+      const child = yield* Effect.acquireRelease(
+        Effect.sync(() => spawn("sleep", ["300"], { detached: true, stdio: "ignore" })),
+        (one) => Effect.sync(() => one.kill("SIGKILL"))
+      )
+      const { pid = 0 } = child
+      const start = ProcessTree.startOf(pid) ?? ""
+      assert.match(start, /^\d+$/)
+      const of = (startedAt: string) => ({ roots: [pid], known: new Map([[pid, startedAt]]) })
+      assert.deepStrictEqual(ProcessTree.members(of(start)), [pid])
+      assert.deepStrictEqual(ProcessTree.members(of("1")), [])
+      assert.strictEqual((yield* Effect.promise(() => ProcessTree.killAll(of("1")))).left, 0)
+      assert.isTrue(isAlive(pid))
+      yield* Effect.promise(() => ProcessTree.killAll(of(start)))
+      assert.isTrue(yield* awaitGone(pid))
+      assert.isUndefined(ProcessTree.startOf(2 ** 30))
+    })
+)
+
 it.live("an agent that dies is Gone with its tasks, and its holder sees a lost sandbox", () =>
   Effect.gen(function*() {
     const { directory, first, pool, until } = yield* opened()
