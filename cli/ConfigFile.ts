@@ -29,6 +29,8 @@ export const settings = {
   "nats-port": "port of the NATS server of `heddle dev`",
   pool: "pools of `heddle dev`, such as default=4",
   sync: "always or interval",
+  plugins: "plugins of yours, such as [./kafka.ts, acme-heddle-plugin]",
+  "plugin-config": "config of plugins by name, or the path of a file with it",
   "http-port": "port of the HTTP API of `heddle serve gateway` and `heddle dev`",
   "http-host": "address of that port",
   "status-port": "port of `/livez`, `/readyz` and `/metrics` of `heddle serve` and `heddle dev`",
@@ -99,7 +101,9 @@ export const parse = async (path: string, text: string): Promise<Readonly<Record
             meant === undefined ? "" : `; did you mean ${meant}?`
           }`
         )
-      } else if (Array.isArray(data)) found[envName(name as SettingName)] = data.join(" ") // hasOwn
+      } else if (Array.isArray(data)) {
+        found[envName(name as SettingName)] = data.join(name === "plugins" ? "," : " ") // hasOwn
+      } else if (name === "plugin-config" && isMap(value)) found[envName(name)] = JSON.stringify(data)
       else if (["string", "number", "boolean"].includes(typeof data)) {
         found[envName(name as SettingName)] = String(data) // hasOwn
       } else problems.push(`${path}:${at.line}:${at.col}: ${name} is ${settings[name as SettingName]}`) // hasOwn

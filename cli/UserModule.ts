@@ -11,8 +11,11 @@ import { fileURLToPath, pathToFileURL } from "node:url"
 
 type Next = (specifier: string, context?: Partial<ResolveHookContext>) => ResolveFnOutput
 
-/** heddle's own modules find what they import by themselves. */
 const home = new URL("..", import.meta.url).href
+/** A module of heddle or of what it uses: those find what they import by themselves. Of a checkout the examples are not among them. */
+export const isOurs = (url: string): boolean =>
+  url.startsWith(home) && /^(bin|cli|infra|node_modules|plugins|services|shared)\//.test(url.slice(home.length))
+
 const ours = /^(heddle|effect)(\/|$)/
 /** Before a package's name that the user has given: it is looked for from the folder between them, by the rules of `import`. */
 const scheme = "heddle-user:"
@@ -59,7 +62,7 @@ const hook = (): void => {
         found.set(specifier, result.url)
         return result
       }
-      return ours.test(specifier) && !(context.parentURL ?? "").startsWith(home)
+      return ours.test(specifier) && !isOurs(context.parentURL ?? home)
         ? resolveOurs(specifier, context, next)
         : next(specifier, context)
     },

@@ -17,6 +17,7 @@ import * as Subject from "../../shared/protocol/Subject.ts"
 import * as Connection from "../Connection.ts"
 import { type CliFailure, Ended } from "../ExitCode.ts"
 import { Output } from "../Output.ts"
+import * as Plugins from "../Plugins.ts"
 import { version } from "../Version.ts"
 
 export interface Check {
@@ -80,6 +81,9 @@ export const unreachable = (error: ContractError | CliFailure): Check => {
       : said
   )
 }
+
+const pluginProblem = ({ fix, message, problems = [] }: CliFailure): Check =>
+  problem("plugins", [message.replace(/\.$/, ""), ...problems].join("; "), fix ?? "correct HEDDLE_PLUGINS.")
 
 /** What the streams lack, from what the server has under their names. */
 export const streamChecks = (
@@ -186,6 +190,23 @@ export const durabilityCheck = (level: Durability.DurabilityLevel, members: type
     : ok("durability", `${told.durability}, as ${told.member} was told`)
 }
 
+/** Of what the user has installed: nothing to say where that is nothing. */
+const pluginChecks = Effect.map(
+  Effect.result(Plugins.diagnosis),
+  (found): ReadonlyArray<Check> =>
+    Result.isFailure(found)
+      ? [pluginProblem(found.failure)]
+      : found.success === undefined
+      ? []
+      : found.success.problems.length > 0
+      ? found.success.problems.map(pluginProblem)
+      : [ok(
+        "plugins",
+        found.success.users.map(({ named, plugin: { manifest } }) => `${manifest.name} ${manifest.version} (${named})`)
+          .join(", ") || "config as it should be"
+      )]
+)
+
 const mesh = Effect.gen(function*() {
   const nats = yield* Connection.nats
   const checks: Array<Check> = [ok("nats", `${nats.url}, nats-server ${nats.serverVersion}`)]
@@ -247,7 +268,7 @@ const mesh = Effect.gen(function*() {
 export const run = (input: { readonly quiet: boolean }) =>
   Effect.gen(function*() {
     const output = yield* Output
-    const checks: Array<Check> = [nodeCheck(process.versions.node), yield* natsServerCheck]
+    const checks: Array<Check> = [nodeCheck(process.versions.node), yield* natsServerCheck, ...(yield* pluginChecks)]
     const reached = yield* Effect.result(Connection.provide(mesh))
     if (Result.isSuccess(reached)) checks.push(...reached.success)
     else checks.push(unreachable(reached.failure))

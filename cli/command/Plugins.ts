@@ -1,4 +1,4 @@
-/** `heddle plugins`: what this heddle can run, claim from, place and tell with: by kind and name, from which plugin, and what of it can be set. */
+/** `heddle plugins`: what this heddle can run, claim from, place and tell with: by kind and name, from which plugin and where that is from, and what of it can be set. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { ContributionKind } from "../../shared/plugin/Plugin.ts"
@@ -36,11 +36,15 @@ export const run = (input: { readonly kind: Option.Option<string> }) =>
         fix: `kinds are ${Object.values(words).join(", ")}.`
       })
     }
+    for (const problem of new Set(items.flatMap((offer) => offer.problem ?? []))) {
+      yield* output.note(`heddle: warning: ${problem}`)
+    }
     return yield* output.page({ items }, [
       { title: "KIND", value: (offer) => offer.kind },
       { title: "NAME", value: (offer) => offer.name },
       { title: "PLUGIN", value: (offer) => offer.plugin },
       { title: "VERSION", value: (offer) => offer.version },
+      { title: "FROM", value: (offer) => offer.named ?? "heddle" },
       { title: "API", value: (offer) => offer.api },
       { title: "CONFIG", value: (offer) => keys(offer.config) },
       { title: "TAKES", value: (offer) => keys(offer.takes) }

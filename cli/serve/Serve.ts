@@ -55,9 +55,10 @@ export const memberName = (service: Services.ServiceName): MemberId =>
   MemberId.make(`${service}-${randomUUID().slice(0, 8)}`)
 
 /** What a plugin that cannot be loaded is to the shell. */
-export const plugins = Effect.mapError(
+export const plugins = Effect.catchTag(
   Layer.build(Plugins.layer),
-  (error) => new CliFailure({ exit: 1, message: error.message })
+  "PluginError",
+  (error) => Effect.fail(Plugins.notLoaded(error))
 )
 
 /** For people: what broke, not where in the code. */

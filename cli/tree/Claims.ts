@@ -3,6 +3,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Lazy from "../Lazy.ts"
+import * as PluginFlag from "../PluginFlag.ts"
 import { argument, example, flag, pool, priority, text, whole } from "./Parts.ts"
 
 const anyPool = Argument.optional(pool)
@@ -39,8 +40,9 @@ export const claim = Command.make("claim", {
     Flag.withMetavar("<key=value>"),
     Flag.withDescription("With --exec: variable of the command; can be passed multiple times"),
     Flag.atLeast(0)
-  )
-}, Lazy.handler(() => import("../command/Claim.ts").then((_) => _.run))).pipe(
+  ),
+  plugin: PluginFlag.flag
+}, Lazy.handler(() => import("../command/Claim.ts").then((_) => PluginFlag.given(_.run)))).pipe(
   Command.withShortDescription("Hold a warm sandbox"),
   Command.withDescription(
     "Claims a sandbox of a pool and prints what holds it. Without --exec the claim stays until it is released or its ttl ends."

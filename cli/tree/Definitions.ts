@@ -1,6 +1,7 @@
 /** `heddle definitions`. design/02 "CLI". */
 import * as Command from "effect/cli/Command"
 import * as Lazy from "../Lazy.ts"
+import * as PluginFlag from "../PluginFlag.ts"
 import { argument, example, flag, limit, next } from "./Parts.ts"
 
 const file = argument("file", "YAML or JSON of a workflow; - for standard input")
@@ -31,9 +32,9 @@ export const definitions = Command.make("definitions").pipe(
     ),
     Command.make(
       "put",
-      { file },
+      { file, plugin: PluginFlag.flag },
       Lazy.handler(
-        () => import("../command/Definitions.ts").then((_) => _.put)
+        () => import("../command/Definitions.ts").then((_) => PluginFlag.given(_.put))
       )
     ).pipe(
       Command.withDescription("Store a definition; the same content again is the same version"),
@@ -51,9 +52,13 @@ export const definitions = Command.make("definitions").pipe(
     ),
     Command.make(
       "validate",
-      { file, local: flag("local", "Without a server: structure, graph and expressions") },
+      {
+        file,
+        local: flag("local", "Without a server: structure, graph and expressions"),
+        plugin: PluginFlag.flag
+      },
       Lazy.handler(
-        () => import("../command/Definitions.ts").then((_) => _.validate)
+        () => import("../command/Definitions.ts").then((_) => PluginFlag.given(_.validate))
       )
     ).pipe(
       Command.withDescription("Every problem of a definition with its line and column; exit code 2 when there is one"),

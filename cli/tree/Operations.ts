@@ -3,18 +3,19 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Lazy from "../Lazy.ts"
+import * as PluginFlag from "../PluginFlag.ts"
 import { example, flag, whole } from "./Parts.ts"
 
 export const doctor = Command.make(
   "doctor",
-  { quiet: flag("quiet", "Only problems; silent when all is well").pipe(Flag.withAlias("q")) },
+  { quiet: flag("quiet", "Only problems; silent when all is well").pipe(Flag.withAlias("q")), plugin: PluginFlag.flag },
   Lazy.handler(
-    () => import("../command/Doctor.ts").then((_) => _.run)
+    () => import("../command/Doctor.ts").then((_) => PluginFlag.given(_.run))
   )
 ).pipe(
   Command.withShortDescription("What is wrong, and what to do"),
   Command.withDescription(
-    "Checks the tools of this machine, the NATS server, JetStream, every stream and bucket, the durability level, the members of the mesh and the pools. "
+    "Checks the tools of this machine, your plugins, the NATS server, JetStream, every stream and bucket, the durability level, the members of the mesh and the pools. "
       + "One line for each problem with its fix; exit code 1 when there is one, 6 when no server answers."
   ),
   Command.withExamples([example("doctor -q && heddle run nightly", "Go on only when all is well")])
@@ -44,16 +45,18 @@ export const plugins = Command.make("plugins", {
     "scale-policy",
     "alert-sink",
     "pool-source"
-  ]).pipe(Flag.withDescription("Only of this kind"), Flag.optional)
-}, Lazy.handler(() => import("../command/Plugins.ts").then((_) => _.run))).pipe(
+  ]).pipe(Flag.withDescription("Only of this kind"), Flag.optional),
+  plugin: PluginFlag.flag
+}, Lazy.handler(() => import("../command/Plugins.ts").then((_) => PluginFlag.given(_.run)))).pipe(
   Command.withShortDescription("What is installed: task types, pool providers, policies, alert sinks"),
   Command.withDescription(
-    "What is installed, by kind and name: from which plugin and version; what it takes (a task under `with`, a pool under `config`; *: must be given), "
+    "What is installed, by kind and name: from which plugin, of which version, and where that is from (heddle, or a module or package of yours); what it takes (a task under `with`, a pool under `config`; *: must be given), "
       + "and the config of the plugin itself, with the variable that services take it from. Needs no server."
   ),
   Command.withExamples([
     example("plugins", "All of them"),
-    example("plugins --kind task-type -o json", "What the type of a task may be")
+    example("plugins --kind task-type -o json", "What the type of a task may be"),
+    example("plugins --plugin ./kafka.ts", "With a plugin of your own: does it load, and what does it offer?")
   ])
 )
 export const errors = Command.make("errors", {

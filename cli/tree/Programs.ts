@@ -5,6 +5,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Config from "effect/Config"
 import { envName } from "../ConfigFile.ts"
 import * as Lazy from "../Lazy.ts"
+import * as PluginFlag from "../PluginFlag.ts"
 import { example, flag, text, whole } from "./Parts.ts"
 
 const settled = (
@@ -39,6 +40,7 @@ export const dev = Command.make("dev", {
     Flag.withDescription("A pool; can be passed multiple times. default=4,local when not given"),
     Flag.atLeast(0)
   ),
+  plugin: PluginFlag.flag,
   headless: flag("headless", "Without the HTTP API and the console"),
   ...status,
   sync: settled(
@@ -46,7 +48,7 @@ export const dev = Command.make("dev", {
     "always|interval",
     "always: fsync before each acknowledgement; interval: the server's 2 minutes"
   )
-}, Lazy.handler(() => import("../dev/Dev.ts").then((_) => _.run))).pipe(
+}, Lazy.handler(() => import("../dev/Dev.ts").then((_) => PluginFlag.given(_.run)))).pipe(
   Command.withShortDescription("Everything in one process: NATS, all services, a local pool"),
   Command.withDescription(
     "Starts a NATS server with JetStream, every service and a pool of local processes in one process, and says when a claim would succeed. "
@@ -72,6 +74,7 @@ export const serve = Command.make("serve", {
   ),
   httpPort: settled("http-port", "port", "gateway: port of the HTTP API; 8080 when not given, 0 is a free one"),
   httpHost: settled("http-host", "address", "gateway: where that port listens; 127.0.0.1 when not given"),
+  plugin: PluginFlag.flag,
   ttl: text("ttl", "duration", "Life of the registry entry without a heartbeat"),
   grace: text("grace", "duration", "failover: from suspicion to event"),
   ...status,
@@ -79,7 +82,7 @@ export const serve = Command.make("serve", {
     "until-stdin-ends",
     "End when standard input ends: for a program that starts services and may be killed"
   )
-}, Lazy.handler(() => import("../serve/Serve.ts").then((_) => _.run))).pipe(
+}, Lazy.handler(() => import("../serve/Serve.ts").then((_) => PluginFlag.given(_.run)))).pipe(
   Command.withShortDescription("One service as its own process"),
   Command.withDescription(
     "Runs one service against a NATS server. It prints one line when it is ready, ends cleanly on SIGTERM with exit code 0, and with another code "

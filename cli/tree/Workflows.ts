@@ -3,6 +3,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Lazy from "../Lazy.ts"
+import * as PluginFlag from "../PluginFlag.ts"
 import {
   all,
   argument,
@@ -47,8 +48,9 @@ export const run = Command.make("run", {
     Flag.withDescription("With --start-node: only these, with all before them, or with all after them"),
     Flag.optional
   ),
-  dryRun: flag("dry-run", "Go through the graph without running a task")
-}, Lazy.handler(() => import("../command/Run.ts").then((_) => _.run))).pipe(
+  dryRun: flag("dry-run", "Go through the graph without running a task"),
+  plugin: PluginFlag.flag
+}, Lazy.handler(() => import("../command/Run.ts").then((_) => PluginFlag.given(_.run)))).pipe(
   Command.withShortDescription("Start a workflow"),
   Command.withDescription(
     "Starts a workflow from a file or a stored definition and prints the id of its instance; with --wait or --watch also how it ended."

@@ -67,7 +67,7 @@ const fieldRows = (schema: Schema.Top, name: string, comments: Comments.Comments
 }
 
 export const page = Effect.gen(function*() {
-  const offered = yield* Plugins.offered
+  const offered = yield* Plugins.offered.pipe(Effect.orDie)
   const sections: Array<string> = []
   for (const name of Plugins.taskTypes) {
     const type = yield* Plugins.taskType(name).pipe(Effect.orDie)

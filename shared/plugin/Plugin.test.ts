@@ -39,7 +39,15 @@ it("the manifest is read without running the plugin; loading decodes the config 
     contributes: { taskTypes: ["hello"] }
   })
   const wrong = made.load({ greeting: 1 })
-  assert.isTrue(Result.isFailure(wrong) && wrong.failure.message.includes("greeting"))
+  assert.match(
+    Result.isFailure(wrong) ? wrong.failure.message : "",
+    /^the config of plugin greeter is wrong: greeter\.greeting: .*string/
+  )
+  const misspelt = made.load({ greetings: "hi" })
+  assert.match(
+    Result.isFailure(misspelt) ? misspelt.failure.message : "",
+    /greeter\.greetings: [^;]+; greeter\.greeting: Missing key$/
+  )
   assert.deepStrictEqual(loads, [])
   assert.isTrue(Result.isSuccess(made.load({ greeting: "hi" })))
   assert.deepStrictEqual(loads, ["hi"])

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
 import { Token } from "../protocol/Token.ts"
 import type { AlertSink } from "./AlertSink.ts"
 import type { PlacementPolicy } from "./PlacementPolicy.ts"
@@ -62,11 +63,19 @@ export interface Plugin {
   readonly manifest: Manifest
   /** Of the plugin's config, for `heddle plugins` and its JSON Schema. */
   readonly config: Schema.Top
-  /** Decodes `config` (`{}` when not given), then runs the plugin's functions. */
+  /** Decodes `config` (`{}` when not given; a key that the schema does not know is an error), then runs the plugin's functions. */
   readonly load: (config?: unknown) => Result.Result<Contributed, PluginError>
 }
 
 const noConfig = Schema.Struct({})
+
+const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
+/** One line, each problem with its field: `http.hosts: Expected array, got "a"`. */
+export const problemsOf = (name: string, error: Schema.SchemaError): ReadonlyArray<string> =>
+  formatIssue(error.issue).issues.map(({ message, path = [] }) => {
+    const keys = path.map((part) => String(typeof part === "object" ? part.key : part))
+    return `${[name, ...keys].join(".")}: ${message.replace(/\s*\n\s*/g, " ")}`
+  })
 
 /** Declares a plugin; nothing of `contributes` runs until a host loads it. */
 export const definePlugin = <Config = typeof noConfig.Type>(options: {
@@ -85,10 +94,11 @@ export const definePlugin = <Config = typeof noConfig.Type>(options: {
 }): Plugin => {
   // Without a schema, Config is the empty struct: the default of the type parameter.
   const config = (options.config ?? noConfig) as Schema.Codec<Config, unknown>
-  const decode = Schema.decodeUnknownResult(config, { errors: "all" })
+  const decode = Schema.decodeUnknownResult(config, { errors: "all", onExcessProperty: "error" })
   const contributes: Record<string, ReadonlyArray<string>> = {}
-  for (const kind of contributionKinds) {
-    const names = Object.keys(options.contributes[kind] ?? {})
+  // also what no compiler has kept out of it (`taskType:`): the host says that there is no such kind
+  for (const [kind, offered] of Object.entries(options.contributes)) {
+    const names = Object.keys(offered ?? {})
     if (names.length > 0) contributes[kind] = names
   }
   const { api, name, version } = options
@@ -112,7 +122,7 @@ export const definePlugin = <Config = typeof noConfig.Type>(options: {
         return Result.fail(
           new PluginError({
             plugin: name,
-            message: `the config of plugin ${name} is wrong: ${decoded.failure.message}`
+            message: `the config of plugin ${name} is wrong: ${problemsOf(name, decoded.failure).join("; ")}`
           })
         )
       }
