@@ -160,14 +160,16 @@ export class Exec {
     if (container !== undefined) return
     const folder = this.#folders.get(uid)
     this.#folders.delete(uid)
-    if (folder !== undefined) rmSync(folder, { recursive: true, force: true })
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
   }
 
   stop(): Promise<void> {
     this.#unlisten()
     for (const live of Array.from(this.#live)) live.kill()
     for (const uid of this.#folders.keys()) killMarked(`${this.#own}.${uid}.`)
-    for (const folder of this.#folders.values()) rmSync(folder, { recursive: true, force: true })
+    for (const folder of this.#folders.values()) {
+      rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
+    }
     this.#folders.clear()
     return new Promise((resolve) => this.#server.close(() => resolve()))
   }

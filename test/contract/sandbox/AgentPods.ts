@@ -61,7 +61,7 @@ export class AgentPods {
       }
       await sleep(20)
     }
-    rmSync(this.folder, { recursive: true, force: true })
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
   }
 
   /** Of the agents and of what they ran: known by the TMPDIR that they were given. */
