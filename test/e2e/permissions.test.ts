@@ -217,7 +217,7 @@ it("a mesh with exactly these permissions does all of its work, and nobody is re
   }
   // While there is somebody to give back to: an executor that ends waits for that.
   for (const name of mesh.processes.keys()) if (name.startsWith("task-executor")) await mesh.kill(name, "SIGTERM")
-}, 300_000)
+}, 600_000)
 
 it("what a role may not do, the server refuses", async () => {
   await using mesh = await Mesh.start({
