@@ -76,7 +76,9 @@ const load = async (name: ServiceName, config: ServiceConfig): Promise<ServiceLa
       )
     }
     case "pool-scheduler":
-      return Layer.effectDiscard(Layer.build((await import("../../services/pool-scheduler/main.ts")).layer(common)))
+      return Layer.effectDiscard(Layer.build(
+        (await import("../../services/pool-scheduler/main.ts")).layer({ ...common, streams: config.streams })
+      ))
     case "task-executor":
       return Layer.effectDiscard(Layer.build(
         (await import("../../services/task-executor/main.ts")).layer({

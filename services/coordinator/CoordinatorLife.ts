@@ -75,6 +75,8 @@ export interface LifeConfig {
   /** As registered; `startup` and `ledger` are this life's. */
   readonly member: Omit<Member, "startup" | "ledger" | "role" | "startedAt">
   readonly startup: StartupId
+  /** How streams are made that the broker has lost. */
+  readonly streams: Streams.StreamsOptions | undefined
   readonly shardCount: number
   readonly registryTtlMs: number
   readonly version: string
@@ -562,7 +564,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
       const connection = ++connections
       fork(
         patiently(Effect.gen(function*() {
-          yield* Streams.ensure(nats)
+          yield* Streams.ensure(nats, config.streams)
           if (!(yield* ownership.holdsItsKeys)) {
             return yield* new LifeEnded({ reason: "the broker does not know that it gave this coordinator its shards" })
           }

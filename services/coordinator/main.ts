@@ -105,6 +105,7 @@ const make = Effect.fnUntraced(function*(config: CoordinatorConfig) {
         durability: durability.text
       },
       startup,
+      streams: config.streams,
       shardCount,
       registryTtlMs: config.ttlMs ?? ttlMsDefault,
       version: config.version,

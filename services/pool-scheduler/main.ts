@@ -55,6 +55,8 @@ export interface PoolSchedulerConfig {
   readonly member: MemberId
   /** Of heddle, for the registry. */
   readonly version: string
+  /** How streams are made that the broker has lost; as all services of the mesh. */
+  readonly streams?: Streams.StreamsOptions
   /** Pools to make at the start if they do not exist. */
   readonly pools?: ReadonlyArray<PoolSpec>
   /** Of the registry entry, default 3 s: with `ownerGraceMs` it bounds how long a pool is without an owner after a kill. */
@@ -97,7 +99,7 @@ const make = Effect.fnUntraced(function*(config: PoolSchedulerConfig) {
   const nats = yield* Nats
   const host = yield* PluginHost
   const meters = yield* Telemetry
-  yield* Streams.maintain(nats)
+  yield* Streams.maintain(nats, config.streams)
   const identity: PoolOwnership.Identity = { member: config.member, startup: yield* newStartup }
   const fibers = yield* FiberSet.make<void, never>()
   const fork = yield* FiberSet.runtime(fibers)<never>()

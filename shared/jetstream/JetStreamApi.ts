@@ -78,13 +78,25 @@ export const ask = <A>(
     })
   )
 
-/** Goes on for `forMs` while the failure is transient: start of the server, leader election, reconnect. */
+const schedule = (forMs: number) =>
+  Schedule.min([Schedule.exponential(50), Schedule.spaced(500)]).pipe(
+    Schedule.jittered,
+    Schedule.upTo({ duration: forMs })
+  )
+
+/**
+ * In a cluster, a stream that somebody has just made is heard of by the leader of all streams a moment later than by its own, and until then the former says that there is none. A stream
+ * that is really not there is told so much later.
+ */
+const newStreamMs = 3_000
+
+/** Goes on for `forMs` while the failure is transient: start of the server, leader election, reconnect, a stream that is new. */
 export const retryTransient =
   (forMs: number) => <A, R>(effect: Effect.Effect<A, JetStreamFailed, R>): Effect.Effect<A, JetStreamFailed, R> =>
-    effect.pipe(Effect.retry({
-      while: (error) => error.isTransient,
-      schedule: Schedule.min([Schedule.exponential(50), Schedule.spaced(500)]).pipe(
-        Schedule.jittered,
-        Schedule.upTo({ duration: forMs })
-      )
-    }))
+    effect.pipe(
+      Effect.retry({
+        while: (error) => error.errCode === errCode.streamNotFound,
+        schedule: schedule(Math.min(forMs, newStreamMs))
+      }),
+      Effect.retry({ while: (error) => error.isTransient, schedule: schedule(forMs) })
+    )

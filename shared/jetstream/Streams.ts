@@ -364,7 +364,13 @@ export const maintain: (nats: Connection, options?: StreamsOptions) => Effect.Ef
         Effect.catchCause((cause) =>
           Cause.hasInterruptsOnly(cause)
             ? Effect.void
-            : Effect.sync(() => nats.fail("the streams cannot be made again", Cause.squash(cause)))
+            : Effect.sync(() => {
+              const error = Cause.squash(cause)
+              nats.fail(
+                `the streams cannot be made again: ${error instanceof Error ? error.message : String(error)}`,
+                error
+              )
+            })
         ),
         Effect.forkScoped
       )

@@ -66,6 +66,8 @@ export interface MeshOptions {
   /** Further configuration of the broker, as nats.conf has it, and who this program is there. */
   readonly brokerConfig?: string
   readonly identity?: Nats.Identity
+  /** Of brokers that the caller has started and will stop: the mesh has none of its own then. */
+  readonly natsUrl?: string
   /** Opens the broker's HTTP monitor: `monitorUrl`. */
   readonly hasMonitor?: boolean
   readonly readyWithinMs?: number
@@ -178,17 +180,19 @@ export class Mesh {
   readonly died: Promise<never>
 
   private readonly options: MeshOptions
-  private readonly server: Broker.RunningBroker
+  /** Undefined: somebody else's. */
+  private readonly server: Broker.RunningBroker | undefined
   private readonly guard: Guard
   private readonly lives = new Map<string, Life>()
   private readonly nats: ManagedRuntime.ManagedRuntime<Nats.Nats, unknown>
-  private isServerUp = true
+  private isServerUp: boolean
   private tellDeath: (reason: MeshFailed) => void = () => undefined
   private stopping: Promise<ReadonlyArray<Ended>> | undefined
 
-  private constructor(options: MeshOptions, server: Broker.RunningBroker) {
+  private constructor(options: MeshOptions, server: Broker.RunningBroker | undefined) {
     this.options = options
     this.server = server
+    this.isServerUp = server !== undefined
     this.folder = mkdtempSync(join(tmpdir(), "heddle-mesh-"))
     this.guard = startGuard(this.folder)
     this.died = new Promise((_, reject) => {
@@ -196,13 +200,13 @@ export class Mesh {
     })
     this.died.catch(() => undefined) // who waits for something else sees it through `alive` and `until`
     this.nats = ManagedRuntime.make(
-      Nats.Nats.layer({ url: server.url, name: "heddle-test-mesh", ...options.identity })
+      Nats.Nats.layer({ url: this.natsUrl, name: "heddle-test-mesh", ...options.identity })
     )
   }
 
   /** A mesh that answers: every process is a member, and every pool holds its size of idle sandboxes. */
   static async start(options: MeshOptions = {}): Promise<Mesh> {
-    const server = await Broker.startBroker({
+    const server = options.natsUrl !== undefined ? undefined : await Broker.startBroker({
       ...(options.sync === "always" ? { sync: "always" } : {}),
       ...(options.brokerConfig === undefined ? {} : { config: options.brokerConfig }),
       hasMonitor: options.hasMonitor ?? false
@@ -233,11 +237,11 @@ export class Mesh {
 
   /** For clients. */
   get natsUrl(): string {
-    return this.server.url
+    return this.server?.url ?? this.options.natsUrl ?? ""
   }
 
   get monitorUrl(): string | undefined {
-    return this.server.monitorUrl
+    return this.server?.monitorUrl
   }
 
   /** Of a gateway (`gateway-1`) that is a member. */
@@ -252,7 +256,7 @@ export class Mesh {
   /** The processes that run now. */
   get processes(): ReadonlyMap<string, MeshProcess> {
     const services = [...this.lives].map(([name, life]) => [name, life.process] as const)
-    const server: MeshProcess = { name: broker, role: broker, pid: this.server.pid() }
+    const server: MeshProcess = { name: broker, role: broker, pid: this.server?.pid() ?? 0 }
     return new Map(this.isServerUp ? [[broker, server], ...services] : services)
   }
 
@@ -281,7 +285,7 @@ export class Mesh {
     const { pid } = this.found(name)
     if (name === broker) {
       this.isServerUp = false
-      await (signal === "SIGKILL" ? this.server.kill() : this.server.halt())
+      await (signal === "SIGKILL" ? this.server?.kill() : this.server?.halt())
       return { name, pid, code: null, signal }
     }
     const life = this.life(name)
@@ -299,7 +303,7 @@ export class Mesh {
 
   /** Starts a process that has ended, or one more of a role (`coordinator-2`), and returns when it is a member. */
   async start(name: string): Promise<MeshProcess> {
-    if (name === broker) {
+    if (name === broker && this.server !== undefined) {
       await this.server.start()
       this.isServerUp = true
       await this.until("the connection to nats-server stands again", () => this.isConnected())
@@ -426,7 +430,7 @@ export class Mesh {
     for (const name of this.processes.keys()) this.signal(name, "SIGCONT")
     const ended = await Promise.allSettled(names.map((name) => this.kill(name, "SIGTERM")))
     await this.nats.dispose()
-    await this.server.stop()
+    await this.server?.stop()
     this.isServerUp = false
     await this.guard.end()
     rmSync(this.folder, { recursive: true, force: true })
