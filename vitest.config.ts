@@ -54,7 +54,12 @@ export default defineConfig({
           name: "e2e-deno",
           include: ["test/e2e/*.test.ts"],
           // the console runs in a browser, what serves it is told apart in dev.test.ts; the package is for Node, the cluster of brokers tells of brokers
-          exclude: ["test/e2e/ProcessUsage.test.ts", "test/e2e/console.test.ts", "test/e2e/package.test.ts", "test/e2e/cluster.test.ts"],
+          exclude: [
+            "test/e2e/ProcessUsage.test.ts",
+            "test/e2e/console.test.ts",
+            "test/e2e/package.test.ts",
+            "test/e2e/cluster.test.ts"
+          ],
           env: { HEDDLE_E2E_RUNTIME: "deno" },
           environment: "node",
           testTimeout: 300_000,
