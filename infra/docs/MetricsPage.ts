@@ -12,9 +12,10 @@ const titles: Readonly<Record<Shower, string>> = {
   "pool-scheduler": "pool-scheduler: claims and pools",
   coordinator: "coordinator: runs, tasks, journal, shards",
   "task-executor": "task-executor",
-  failover: "failover"
+  failover: "failover",
+  gateway: "gateway"
 }
-const order: ReadonlyArray<Shower> = ["every", "pool-scheduler", "coordinator", "task-executor", "failover"]
+const order: ReadonlyArray<Shower> = ["every", "pool-scheduler", "coordinator", "task-executor", "failover", "gateway"]
 
 const labelsOf = (definition: Definition): string =>
   Object.entries(definition.labels).map(([label, values]) =>

@@ -22,6 +22,7 @@ export class Outbox {
   #characters = 0
   #ended: string | undefined
   #wake: (() => void) | undefined
+  #isTooSlow = false
   readonly #whenEnded = Deferred.makeUnsafe<void>()
 
   /** When nothing more comes. */
@@ -32,9 +33,15 @@ export class Outbox {
     return this.#ended
   }
 
+  /** It has ended since its reader was too slow. */
+  get isTooSlow(): boolean {
+    return this.#isTooSlow
+  }
+
   push(block: Block): void {
     if (this.#ended !== undefined) return
     if (this.#blocks.length >= blocksMax || this.#characters + block.text.length > charactersMax) {
+      this.#isTooSlow = true
       return this.end("this reader is too slow: what waited for it was given up")
     }
     this.#blocks.push(block)

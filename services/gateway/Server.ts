@@ -30,6 +30,7 @@ import * as Answer from "./Answer.ts"
 import * as Api from "./Api.ts"
 import { Gate } from "./Gate.ts"
 import * as Guard from "./Guard.ts"
+import type * as HttpMeters from "./HttpMeters.ts"
 import type { Outbox } from "./Outbox.ts"
 import * as Relay from "./Relay.ts"
 
@@ -39,8 +40,7 @@ export const waitsMax = 1_024
 export const streamsMax = 256
 /** What requests in progress have at the end. */
 export const drainMs = 3_000
-/** How long a reader that was too slow may need to read that it was. */
-const droppedReadMs = 10_000
+const droppedReadMsDefault = 10_000
 
 /** What is sent to the client of an event stream; the scope it was made in is the request's. */
 export interface Events {
@@ -79,6 +79,11 @@ export interface ServerOptions {
   >
   /** More paths: `/livez` and the like. */
   readonly plain: Readonly<Record<`/${string}`, () => HttpServerResponse.HttpServerResponse>>
+  readonly meters: HttpMeters.HttpMeters
+  /** In progress at once, by kind; those of `requestsMax`, `waitsMax` and `streamsMax` when not given. */
+  readonly most?: { readonly requests?: number; readonly waits?: number; readonly streams?: number }
+  /** How long a reader that was too slow may need to read that it was; 10 s when not given. */
+  readonly droppedReadMs?: number
 }
 
 export interface Server {
@@ -86,6 +91,8 @@ export interface Server {
   readonly url: string
   readonly isEnding: () => boolean
   readonly streams: () => number
+  readonly requests: () => number
+  readonly waits: () => number
 }
 
 const openApiPath = `${Api.prefix}/openapi.json` as const
@@ -174,9 +181,17 @@ export const serve = (options: ServerOptions): Effect.Effect<Server, ContractErr
   Effect.gen(function*() {
     const { own, relay } = options
     const guard = Guard.make(options.guard)
-    const requests = new Gate("requests", requestsMax)
-    const waits = new Gate("waiting requests", waitsMax)
-    const streams = new Gate("event streams", streamsMax)
+    const { droppedReadMs = droppedReadMsDefault, meters, most } = options
+    const requests = new Gate("requests", most?.requests ?? requestsMax)
+    const waits = new Gate("waiting requests", most?.waits ?? waitsMax)
+    const streams = new Gate("event streams", most?.streams ?? streamsMax)
+    /** Of requests in progress, once it is known. */
+    const routes = new WeakMap<object, { readonly name: string; readonly isStream: boolean }>()
+    const isOf = (name: HttpMeters.OtherRoute) =>
+      Effect.map(
+        HttpServerRequest.HttpServerRequest,
+        ({ source }) => void routes.set(source, { name, isStream: false })
+      )
     const outboxes = new Set<Outbox>()
     const ending = yield* Deferred.make<never, ContractError>()
     let isEnding = false
@@ -224,6 +239,7 @@ export const serve = (options: ServerOptions): Effect.Effect<Server, ContractErr
       const decodeQuery = Decode.valueDecoder(Schema.Struct(route.query) as unknown as Schema.Codec<Api.Json>) // plain fields
       const read = Effect.gen(function*() {
         const request = yield* HttpServerRequest.HttpServerRequest
+        routes.set(request.source, { name: route.id, isStream: own.events[route.id] !== undefined })
         const { params: named } = yield* HttpRouter.RouteContext
         const params = yield* Effect.fromResult(decodeParams(named))
         const query = yield* Effect.fromResult(
@@ -276,6 +292,9 @@ export const serve = (options: ServerOptions): Effect.Effect<Server, ContractErr
         if (isEnding) outbox.end(shuttingDown.message)
         // a reader that reads nothing would never be told that it was dropped
         yield* outbox.whenEnded.pipe(
+          Effect.andThen(Effect.sync(() => {
+            if (outbox.isTooSlow) meters.slowReaders.total++
+          })),
           Effect.andThen(Effect.sleep(droppedReadMs)),
           Effect.andThen(Effect.sync(() => NodeHttpServerRequest.toServerResponse(request).destroy())),
           Effect.forkScoped
@@ -296,9 +315,9 @@ export const serve = (options: ServerOptions): Effect.Effect<Server, ContractErr
 
     const router = yield* HttpRouter.make
     const openApi = HttpServerResponse.jsonUnsafe(Api.openApi())
-    yield* router.add("GET", openApiPath, Effect.succeed(openApi))
+    yield* router.add("GET", openApiPath, () => Effect.as(isOf("openapi"), openApi))
     for (const [path, answer] of Object.entries(options.plain)) {
-      yield* router.add("GET", path as `/${string}`, Effect.sync(answer)) // its type's keys
+      yield* router.add("GET", path as `/${string}`, () => Effect.map(isOf("probe"), answer)) // its type's keys
     }
     for (const route of Api.routes) {
       yield* router.add(route.method, `${Api.prefix}${route.path}`, answered(handlerOf(route)))
@@ -313,11 +332,17 @@ export const serve = (options: ServerOptions): Effect.Effect<Server, ContractErr
       return yield* routed.pipe(
         Effect.catchIf(isNoRoute, () => {
           const isPage = (request.method === "GET" || request.method === "HEAD") && !Guard.isProtected(request.url)
-          return isPage ? options.fallback : Effect.fail(noRoute(request))
+          return isPage ? Effect.andThen(isOf("page"), options.fallback) : Effect.fail(noRoute(request))
         })
       )
     })
     const app = Effect.gen(function*() {
+      const { source } = yield* HttpServerRequest.HttpServerRequest
+      const since = meters.seconds()
+      const count = (status: number | undefined): void => {
+        const { isStream, name } = routes.get(source) ?? { name: "none", isStream: false }
+        meters.ended(name, status, since, isStream && status === 200)
+      }
       open += 1
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
@@ -325,7 +350,9 @@ export const serve = (options: ServerOptions): Effect.Effect<Server, ContractErr
           if (open === 0) idle()
         })
       )
-      return Answer.secured(yield* answered(found))
+      const answer = yield* Effect.onInterrupt(answered(found), () => Effect.sync(() => count(undefined)))
+      count(answer.status)
+      return Answer.secured(answer)
     })
 
     const http = createServer()
@@ -366,6 +393,8 @@ export const serve = (options: ServerOptions): Effect.Effect<Server, ContractErr
     return {
       url: `http://${nameOfHost(options.host)}:${(http.address() as AddressInfo).port}`, // it listens on TCP
       isEnding: () => isEnding,
-      streams: () => streams.open
+      streams: () => streams.open,
+      requests: () => requests.open,
+      waits: () => waits.open
     }
   })

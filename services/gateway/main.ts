@@ -31,12 +31,14 @@ import * as Subject from "../../shared/protocol/Subject.ts"
 import { timestamp } from "../../shared/protocol/Time.ts"
 import { InstanceId, type MemberId, Shard, StartupId } from "../../shared/protocol/Token.ts"
 import * as Registry from "../../shared/registry/Registry.ts"
+import * as Catalog from "../../shared/telemetry/Catalog.ts"
 import * as Meters from "../../shared/telemetry/Meters.ts"
 import { ProcessReadiness } from "../../shared/telemetry/Readiness.ts"
 import * as Answer from "./Answer.ts"
 import * as Console from "./Console.ts"
 import * as Cursor from "./Cursor.ts"
 import * as EventStream from "./EventStream.ts"
+import { HttpMeters } from "./HttpMeters.ts"
 import * as LiveEvent from "./LiveEvent.ts"
 import * as Logs from "./Logs.ts"
 import * as Relay from "./Relay.ts"
@@ -171,6 +173,7 @@ const make = Effect.fnUntraced(function*(config: GatewayConfig) {
     guard: { host: config.host, token: config.token, origins: config.origins },
     relay,
     own,
+    meters: new HttpMeters(meters, Meters.stopwatch(nats.clock)),
     fallback: yield* fallback(config, () => isReady ? RunLists.counts(source, {}).byState : {}),
     plain: {
       "/livez": () => Answer.json({ live: true, service: "gateway", version }),
@@ -186,6 +189,9 @@ const make = Effect.fnUntraced(function*(config: GatewayConfig) {
       }
     }
   })
+  yield* meters.gaugeScoped(Catalog.httpOpen, { kind: "request" }, server.requests)
+  yield* meters.gaugeScoped(Catalog.httpOpen, { kind: "wait" }, server.waits)
+  yield* meters.gaugeScoped(Catalog.httpOpen, { kind: "stream" }, server.streams)
   yield* (yield* ProcessReadiness).addScoped("gateway", notReadyWhy)
   config.listening?.(server.url)
 

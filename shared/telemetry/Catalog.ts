@@ -53,6 +53,9 @@ export const casOutcomes = ["success", "conflict", "gone", "unknown", "fenced", 
 export const runEnds = ["SUCCEEDED", "FAILED", "STOPPED", "PAUSED"] as const
 export const taskEnds = ["SUCCEEDED", "FAILED", "KILLED", "PAUSED", "FAILOVER"] as const
 
+/** How a request over HTTP was answered; `gone`: its client had left before. */
+export const httpStatuses = ["2xx", "3xx", "4xx", "5xx", "gone"] as const
+
 export const failoverKinds = [
   "MASTER_FAILOVER",
   "GLOBAL_MASTER_FAILOVER",
@@ -441,6 +444,37 @@ export const failoverDetection = histogram(
   wide
 )
 
+// ----------------------------------------------------------------------------------------------------------------------- gateway
+
+/** The `operationId` of a route of the API, or `page` (the console's files), `probe` (`/livez`, `/readyz`, `/metrics`), `openapi`, `none` (no route, or refused before). */
+const route = { max: 64 } as const
+
+export const httpRequests = counter(
+  "gateway",
+  "heddle_http_requests_total",
+  "Requests over HTTP that were answered, by the route's `operationId` (`page`: the console's files, `probe`: `/livez`, `/readyz`, `/metrics`, `none`: no route, or refused before) and the class of the status; `gone`: the client had left",
+  { route, status: httpStatuses }
+)
+export const httpSeconds = histogram(
+  "gateway",
+  "heddle_http_request_duration_seconds",
+  "From the arrival of a request to its answer, waits included; event streams, which last, are left out",
+  { route },
+  wide
+)
+export const httpOpen = gauge(
+  "gateway",
+  "heddle_http_open",
+  "In progress: requests, waits (for a claim, for the end of a run) and event streams; beyond 256, 1,024 and 256 one more is answered 429",
+  { kind: ["request", "wait", "stream"] }
+)
+export const httpSlowReaders = counter(
+  "gateway",
+  "heddle_http_slow_readers_total",
+  "Event streams that were closed since their reader was more than 1,024 events or 4 MiB behind; it goes on from its cursor when it connects again",
+  {}
+)
+
 /** In the order of the page. */
 export const all: ReadonlyArray<Definition> = [
   buildInfo,
@@ -499,5 +533,9 @@ export const all: ReadonlyArray<Definition> = [
   members,
   failoverActive,
   failovers,
-  failoverDetection
+  failoverDetection,
+  httpRequests,
+  httpSeconds,
+  httpOpen,
+  httpSlowReaders
 ]

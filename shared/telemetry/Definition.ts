@@ -18,7 +18,7 @@ export type ValuesOf<L extends Labels> = {
 export type Unit = "1" | "seconds" | "bytes"
 
 /** The process that shows it; `every`: each of them. */
-export type Shower = "every" | "coordinator" | "pool-scheduler" | "task-executor" | "failover"
+export type Shower = "every" | "coordinator" | "pool-scheduler" | "task-executor" | "failover" | "gateway"
 
 interface Described<L extends Labels> {
   readonly name: string

@@ -11,6 +11,7 @@ import inlinePlugin from "../../plugins/inline/plugin.ts"
 import noopPlugin from "../../plugins/noop/plugin.ts"
 import * as Coordinator from "../../services/coordinator/main.ts"
 import * as Failover from "../../services/failover/main.ts"
+import * as Gateway from "../../services/gateway/main.ts"
 import * as PoolScheduler from "../../services/pool-scheduler/main.ts"
 import * as TaskExecutor from "../../services/task-executor/main.ts"
 import { Nats } from "../../shared/jetstream/Nats.ts"
@@ -46,6 +47,8 @@ const flakyPlugin = definePlugin({
   contributes: { taskTypes: { flaky: () => flaky } }
 })
 
+let gatewayUrl = ""
+
 class Status extends Context.Service<Status, { readonly port: number }>()("test/Status") {}
 
 /** A process that runs all of heddle, with numbers of its own. */
@@ -56,7 +59,22 @@ const mesh = Layer.unwrap(Effect.gen(function*() {
     Failover.layer({ member: MemberId.make("failover"), ...common }),
     Coordinator.layer({ member: MemberId.make("coordinator"), shardCount: 8, durability: { sync: "2m" }, ...common }),
     PoolScheduler.layer({ member: MemberId.make("scheduler"), ...common }),
-    TaskExecutor.layer({ member: MemberId.make("executor"), pools: "all", slots: 16, finishMs: 0, ...common })
+    TaskExecutor.layer({ member: MemberId.make("executor"), pools: "all", slots: 16, finishMs: 0, ...common }),
+    Gateway.layer({
+      member: MemberId.make("gateway"),
+      host: "127.0.0.1",
+      port: 0,
+      token: undefined,
+      origins: new Set(),
+      runsMax: 1_000,
+      journalBytes: Gateway.journalBytesDefault,
+      consoleDir: "/nowhere",
+      durability: {},
+      listening: (url) => {
+        gatewayUrl = url
+      },
+      ...common
+    })
   )
   const status = Layer.effect(
     Status,
@@ -242,6 +260,24 @@ layer(mesh.pipe(Layer.provideMerge(Broker.layer())), { timeout: 120_000, exclude
         )
         assert.strictEqual(valueOf(samples, "heddle_failover_detection_seconds_count"), 1)
         assert.strictEqual(valueOf(samples, "heddle_failover_active"), 1)
+      }))
+
+    it.effect("requests over HTTP are counted by route and status, and timed", () =>
+      Effect.gen(function*() {
+        const before = yield* metrics
+        const request = (path: string) => Effect.promise(async () => (await fetch(`${gatewayUrl}${path}`)).status)
+        assert.strictEqual(yield* request("/api/v1/pools"), 200)
+        assert.strictEqual(yield* request("/api/v1/workflows/nobody"), 404)
+        assert.strictEqual(yield* request("/livez"), 200)
+        const samples = yield* metrics
+        const more = (name: string, labels: Readonly<Record<string, string>>) =>
+          valueOf(samples, name, labels) - valueOf(before, name, labels)
+        assert.strictEqual(more("heddle_http_requests_total", { route: "listPools", status: "2xx" }), 1)
+        assert.strictEqual(more("heddle_http_requests_total", { route: "getWorkflow", status: "4xx" }), 1)
+        assert.strictEqual(more("heddle_http_requests_total", { route: "probe", status: "2xx" }), 1)
+        assert.strictEqual(more("heddle_http_requests_total", {}), 3)
+        assert.strictEqual(more("heddle_http_request_duration_seconds_count", { route: "listPools" }), 1)
+        assert.strictEqual(valueOf(samples, "heddle_http_open", { kind: "request" }), 0)
       }))
 
     it.effect("every metric of the catalogue is shown, with its labels, and nothing else", () =>
