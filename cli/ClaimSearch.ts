@@ -43,6 +43,7 @@ const poolOfClaim = Effect.fnUntraced(function*(claimId: ClaimId) {
   if (pool === undefined) {
     return yield* new CliFailure({
       exit: 3,
+      code: "NoSuchClaim",
       message: `No pool knows the claim ${claimId}.`,
       fix: errorCodes.NoSuchClaim.fix
     })

@@ -34,6 +34,11 @@ it("a message that names the fix already does not get it twice", () => {
   assert.lengthOf(ExitCode.lines(contract("Conflict")), 2)
 })
 
+it("a fix that speaks of a path and of details is left out where there are none", () => {
+  assert.lengthOf(ExitCode.lines(contract("InvalidMessage")), 1)
+  assert.lengthOf(ExitCode.lines(contract("InvalidMessage", { path: "ttl" })), 2)
+})
+
 it("for programs the error has the contract's shape", () => {
   assert.deepStrictEqual(JSON.parse(ExitCode.json(contract("NoSuchPool"))), {
     error: { code: "NoSuchPool", message: "it went wrong" }
@@ -41,5 +46,10 @@ it("for programs the error has the contract's shape", () => {
   assert.deepStrictEqual(
     JSON.parse(ExitCode.json(new ExitCode.CliFailure({ exit: 2, message: "no", problems: ["a"] }))),
     { error: { code: "Usage", message: "no", details: ["a"] } }
+  )
+  // What the command found to be missing has the code that a service would have answered.
+  assert.deepStrictEqual(
+    JSON.parse(ExitCode.json(new ExitCode.CliFailure({ exit: 3, code: "NoSuchPool", message: "no" }))),
+    { error: { code: "NoSuchPool", message: "no" } }
   )
 })

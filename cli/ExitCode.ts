@@ -27,7 +27,9 @@ export class CliFailure extends Schema.TaggedError<CliFailure>()("CliFailure", {
   message: Schema.String,
   fix: Schema.optionalKey(Schema.String),
   problems: Schema.optionalKey(Schema.Array(Schema.String)),
-  code: Schema.optionalKey(Schema.Literals(["InvalidDefinition"])),
+  code: Schema.optionalKey(
+    Schema.Literals(["InvalidDefinition", "NoSuchPool", "NoSuchEnv", "NoSuchClaim", "NoSuchInstance"])
+  ),
   details: Schema.optionalKey(Schema.Unknown)
 }) {}
 

@@ -126,6 +126,7 @@ export const read = Effect.fnUntraced(function*(instance: string) {
   if (found.size === 0) {
     return yield* new CliFailure({
       exit: 3,
+      code: "NoSuchInstance",
       message: `The journal has no entry of ${instance}.`,
       fix: "`heddle workflows ls` lists instances; entries are kept for the journal's age."
     })

@@ -46,6 +46,7 @@ export const describe = (input: { readonly env: string }) =>
     if (env === undefined) {
       return yield* new CliFailure({
         exit: 3,
+        code: "NoSuchEnv",
         message: `There is no env ${poolKey(wanted)}.`,
         fix: "`heddle envs ls` lists them; `heddle envs apply` makes one."
       })

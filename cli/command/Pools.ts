@@ -51,6 +51,7 @@ const find = Effect.fnUntraced(function*(pool: PoolRef) {
   const found = (yield* list).find((item) => item.namespace === pool.namespace && item.name === pool.name)
   return found ?? (yield* new CliFailure({
     exit: 3,
+    code: "NoSuchPool",
     message: `There is no pool ${poolKey(pool)}.`,
     fix: "`heddle pools ls` lists them; `heddle pools apply` makes one."
   }))
