@@ -58,7 +58,7 @@ export const failedOf = (operation: string, error: ApiError["error"]): JetStream
 
 /** Asks `$JS.API.<verb>`; the answer is the server's JSON, trusted to have the shape its documentation gives. */
 export const ask = <A>(
-  nats: Connection,
+  nats: Pick<Connection, "request">,
   verb: string,
   body: unknown,
   timeoutMs: number = apiTimeoutMs

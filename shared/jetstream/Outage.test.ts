@@ -3,9 +3,28 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { TestClock } from "effect/testing"
+import type { Message } from "./Message.ts"
+import { type Connection, RequestTimeout } from "./Nats.ts"
 import * as Outage from "./Outage.ts"
 
-const broker = Effect.map(Clock.Clock, (clock) => ({ clock, isConnected: true }))
+/** As a server says it to `INFO`; `undefined`: nobody answers. */
+interface Broker {
+  readonly clock: Clock.Clock
+  isConnected: boolean
+  jetStream: string | undefined
+  readonly request: Connection["request"]
+}
+const broker = Effect.map(Clock.Clock, (clock): Broker => ({
+  clock,
+  isConnected: true,
+  jetStream: "{}",
+  request(subject) {
+    assert.strictEqual(subject, "$JS.API.INFO")
+    return this.jetStream === undefined
+      ? Effect.fail(new RequestTimeout({ subject, timeoutMs: 5_000 }))
+      : Effect.succeed({ data: new TextEncoder().encode(this.jetStream) } as Message) // all that is read of it
+  }
+}))
 const isPassing = (error: string) => error === "away"
 
 it.effect("a broker that is away is waited for without end, one that refuses while it is there is not", () =>
@@ -39,6 +58,23 @@ it.effect("a broker that is away is waited for without end, one that refuses whi
     assert.isUndefined(refused.pollUnsafe())
     yield* TestClock.adjust("1 second")
     assert.deepStrictEqual((yield* Fiber.join(refused))._tag, "Failure")
+  }))
+
+it.effect("a server without JetStream's leader is an outage too: nobody answers, or it is said to be unavailable", () =>
+  Effect.gen(function*() {
+    const nats = yield* broker
+    for (const jetStream of [undefined, `{"error":{"code":503,"err_code":10008,"description":"not available"}}`]) {
+      nats.jetStream = jetStream
+      const waiting = yield* Effect.forkChild(
+        Effect.result(Outage.outlast(nats, { forMs: 1_000, isPassing })(Effect.fail("away"))),
+        { startImmediately: true }
+      )
+      yield* TestClock.adjust("2 hours")
+      assert.isUndefined(waiting.pollUnsafe())
+      nats.jetStream = `{"error":{"code":400,"err_code":10003,"description":"bad request"}}`
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual((yield* Fiber.join(waiting))._tag, "Failure")
+    }
   }))
 
 it.effect("what no outage explains ends it at once; an attempt that went well for long begins the count anew", () =>

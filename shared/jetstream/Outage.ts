@@ -1,12 +1,14 @@
 /**
  * Waiting for a broker that is away.
  *
- * Keeps true: time without a connection never makes anything give up, however long it lasts; a broker that is there and goes on refusing for `forMs` does, so that
- * what is really broken is told and not hidden behind retries. docs/design/modules.md "shared/jetstream".
+ * Keeps true: time without a connection never makes anything give up, however long it lasts, and neither does time in which the server is there and JetStream is not (a cluster that
+ * has lost its majority); a broker that is there and goes on refusing for `forMs` does, so that what is really broken is told and not hidden behind retries.
+ * docs/design/modules.md "shared/jetstream".
  */
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
+import { ask } from "./JetStreamApi.ts"
 import type { Connection } from "./Nats.ts"
 
 export interface OutlastOptions<E> {
@@ -21,10 +23,17 @@ export interface OutlastOptions<E> {
 }
 const waitDefault = { first: 50, max: 500 }
 
+type Broker = Pick<Connection, "clock" | "isConnected" | "request">
+
+/** Does JetStream answer, whatever it says? Where a cluster has no leader, nobody does, or a server says that it is not available. */
+const isServing = (nats: Broker): Effect.Effect<boolean> =>
+  ask<unknown>(nats, "INFO", undefined).pipe(
+    Effect.match({ onFailure: (error) => !error.isTransient, onSuccess: () => true })
+  )
+
 /** Runs the effect again while it fails for a reason that passes. */
 export const outlast =
-  <E>(nats: Pick<Connection, "clock" | "isConnected">, options: OutlastOptions<E>) =>
-  <A, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  <E>(nats: Broker, options: OutlastOptions<E>) => <A, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.gen(function*() {
       const { first, max } = options.waitMs ?? waitDefault
       const now = () => nats.clock.currentTimeMillisUnsafe()
@@ -41,7 +50,10 @@ export const outlast =
         const isAway = !wasConnected || !nats.isConnected
         if (isAway || now() - begun >= options.forMs) failingSince = undefined
         else failingSince ??= begun
-        if (failingSince !== undefined && now() - failingSince >= options.forMs) return yield* Effect.fail(error)
+        if (failingSince !== undefined && now() - failingSince >= options.forMs) {
+          if (yield* isServing(nats)) return yield* Effect.fail(error)
+          failingSince = undefined
+        }
         if (options.failed !== undefined) yield* options.failed(error)
         yield* Effect.sleep(Math.ceil(waitMs * (0.5 + (yield* Random.next))))
         waitMs = Math.min(max, waitMs * 2)
