@@ -16,6 +16,8 @@ import {
   type DeleteWrite,
   type OpenContext,
   outcome,
+  type PauseOutcome,
+  type PauseWrite,
   type ProviderPool,
   type ReadBackOutcome,
   type ReleaseOutcome,
@@ -182,7 +184,8 @@ export class SimulatedPool implements ProviderPool {
       if (state === undefined) return { _tag: "Gone" }
       if (state.claim?.claimId !== write.claimId) return { _tag: "NotOurs" }
       if (state.phase === "Stopping") return { _tag: "Done" }
-      sandboxes.show({ ...state, phase: "Stopping", version: state.version + 1 })
+      const { isPaused: _, ...released } = state
+      sandboxes.show({ ...released, phase: "Stopping", version: state.version + 1 })
       this.timeline.after(sandboxes.between(this.config.resetMs), () => {
         const stopping = sandboxes.truth.get(write.uid)
         if (stopping === undefined || stopping.phase !== "Stopping") return
@@ -197,6 +200,34 @@ export class SimulatedPool implements ProviderPool {
       })
       return { _tag: "Done" }
     })
+  }
+
+  pause(write: PauseWrite, answer: (outcome: PauseOutcome) => void): void {
+    this.hold(write, true, answer)
+  }
+
+  resume(write: PauseWrite, answer: (outcome: PauseOutcome) => void): void {
+    this.hold(write, false, answer)
+  }
+
+  private hold(write: PauseWrite, isPaused: boolean, answer: (outcome: PauseOutcome) => void): void {
+    const { sandboxes } = this
+    this.exchange<PauseOutcome>(
+      () => `${isPaused ? "pause" : "resume"} ${write.uid} of ${write.claimId}`,
+      answer,
+      () => {
+        const fenced = this.fencedBy(write.sessionId)
+        if (fenced !== undefined) return fenced
+        const state = sandboxes.truth.get(write.uid)
+        if (state === undefined) return { _tag: "Gone" }
+        if (state.phase !== "Running" || state.claim?.claimId !== write.claimId) return { _tag: "NotOurs" }
+        const { isPaused: wasPaused = false, ...rest } = state
+        if (wasPaused !== isPaused) {
+          sandboxes.show({ ...rest, version: state.version + 1, ...(isPaused ? { isPaused } : {}) })
+        }
+        return { _tag: "Done" }
+      }
+    )
   }
 
   create(write: CreateWrite, answer: (outcome: CreateOutcome) => void): void {
