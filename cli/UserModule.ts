@@ -4,7 +4,7 @@
  * Keeps true: there is one SDK and one Effect in the process, so what a user's module makes is what heddle knows; a module of a package that was built on another major version of
  * Effect keeps its own. Nothing of it is set up before the first module is asked for. On Node and Deno.
  */
-import { readFileSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import { registerHooks, type ResolveFnOutput, type ResolveHookContext } from "node:module"
 import { join } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
@@ -46,7 +46,8 @@ const resolveOurs = (specifier: string, context: ResolveHookContext, next: Next)
   if (mine === undefined) return next(specifier, context)
   if (!(context.parentURL ?? "").includes("/node_modules/")) return mine
   const theirs = attempt(() => next(specifier, context))
-  return theirs !== undefined && majorOf(theirs.url) !== majorOf(mine.url) ? theirs : mine
+  const major = theirs === undefined ? undefined : majorOf(theirs.url)
+  return theirs === undefined || major === undefined || major === majorOf(mine.url) ? mine : theirs
 }
 
 let isHooked = false
@@ -59,6 +60,10 @@ const hook = (): void => {
       if (folder !== undefined && name !== undefined) {
         const parentURL = pathToFileURL(join(decodeURIComponent(folder), "package.json")).href
         const result = next(name, { ...context, parentURL })
+        // Deno names a place for what is nowhere
+        if (result.url.startsWith("file:") && !existsSync(fileURLToPath(result.url))) {
+          throw new Error(`no ${result.url}`)
+        }
         found.set(specifier, result.url)
         return result
       }

@@ -33,12 +33,11 @@ const isPath = (named: string, file: string): boolean =>
   isAbsolute(named) || /^\.\.?([\\/]|$)/.test(named) ||
   (existsSync(file) ? statSync(file).isFile() : !named.startsWith("@") && /\.[mc]?[jt]s$/.test(named))
 
-/** The place in the user's own code that a stack, or the first line of a syntax error, names. */
+/** The place in the user's own code that a stack names: of a module as a URL, of CommonJS as a path. */
 const placeIn = (stack: string): string => {
-  const place = stack.match(/file:\/\/[^\s()]+:\d+/g)?.find((at) =>
-    !UserModule.isOurs(at) && !at.includes("/node_modules/effect/")
-  )
-  return place === undefined ? "" : ` (${place.replace("file://", "")})`
+  const paths = stack.match(/(?:file:\/\/)?\/[^\s()]+:\d+/g)?.map((at) => at.replace("file://", "")) ?? []
+  const place = paths.find((at) => !UserModule.isOurs(`file://${at}`) && !at.includes("/node_modules/effect/"))
+  return place === undefined ? "" : ` (${place})`
 }
 
 const thrown = (named: string, cause: unknown): CliFailure => {

@@ -1,6 +1,6 @@
 /**
  * Every example as its first lines tell a user to run it, against one `heddle dev`, with its result. What stands in examples/ and not here fails the test, and so does
- * one that examples/README.md does not list. demo.ts is run by demo.test.ts, verify-journal.mjs by test/corpus.
+ * one that examples/README.md does not list. demo.ts is run by demo.test.ts, verify-journal.mjs by test/corpus, plugin by plugin.test.ts.
  */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { connect } from "@nats-io/transport-node"
@@ -156,7 +156,7 @@ const examples: Readonly<Record<string, ReadonlyArray<Step>>> = {
 }
 /** Used by another's steps. */
 const used = ["dated-report.yaml", "sub-workflow-child.yaml"]
-const elsewhere = ["demo.ts", "verify-journal.mjs", "README.md"]
+const elsewhere = ["demo.ts", "verify-journal.mjs", "plugin", "README.md"]
 
 let dev: Command | undefined
 let natsUrl = ""
