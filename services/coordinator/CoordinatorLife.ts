@@ -513,6 +513,8 @@ export const run = Effect.fn("CoordinatorLife.run")(
       { ttlMs: config.registryTtlMs }
     )
 
+    // ownership is level-triggered: anything that may have changed who should own what only wakes its loop
+    const changed = Latch.makeUnsafe(true)
     // before it is looked at who is there: who goes from then on is told here, and never again
     const systemConsumer = yield* Consume.consume(nats, Streams.name.system, {
       filter: "heddle.system.*",
@@ -523,12 +525,16 @@ export const run = Effect.fn("CoordinatorLife.run")(
       if (Result.isFailure(event)) return log(`a system event can't be read: ${event.failure.message}`)
       const reaction = failover.to(event.success)
       if (reaction !== undefined) {
-        fork(Effect.catch(reaction, (error) => Effect.logError(`${event.success._tag}: ${error.message}`)))
+        fork(
+          Effect.catch(reaction, (error) =>
+            Effect.andThen(
+              Effect.logError(`${event.success._tag}: ${error.message}`),
+              Effect.sync(() => changed.openUnsafe()) // what was not taken now is taken by the loop
+            ))
+        )
       }
     })
 
-    // ownership is level-triggered: anything that may have changed who should own what only wakes this loop
-    const changed = Latch.makeUnsafe(true)
     yield* live.onChange((event) => {
       if (event._tag !== "UpToDate" && event.member.role === "coordinator") changed.openUnsafe()
     })
@@ -541,8 +547,10 @@ export const run = Effect.fn("CoordinatorLife.run")(
       for (;;) {
         yield* changed.await
         changed.closeUnsafe()
-        yield* ownership.claim
-        yield* ownership.rebalance
+        yield* Effect.tapError(
+          Effect.andThen(ownership.claim, ownership.rebalance),
+          () => Effect.sync(() => changed.openUnsafe()) // nothing else may ever change
+        )
       }
     })
 

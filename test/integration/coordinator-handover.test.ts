@@ -11,7 +11,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Coordinator from "../../services/coordinator/main.ts"
 import * as Append from "../../shared/jetstream/Append.ts"
-import { type Connection, Nats, open } from "../../shared/jetstream/Nats.ts"
+import { type Connection, Nats, open, RequestTimeout } from "../../shared/jetstream/Nats.ts"
 import * as Read from "../../shared/jetstream/Read.ts"
 import * as Rpc from "../../shared/jetstream/Rpc.ts"
 import * as Streams from "../../shared/jetstream/Streams.ts"
@@ -21,6 +21,7 @@ import { fnv1a } from "../../shared/protocol/Shard.ts"
 import * as Subject from "../../shared/protocol/Subject.ts"
 import { InstanceId, Ledger, MemberId, Shard } from "../../shared/protocol/Token.ts"
 import { Accepted, StartAnswer, WorkflowResult, WorkflowView } from "../../shared/protocol/Workflow.ts"
+import * as LiveMembers from "../../shared/registry/LiveMembers.ts"
 import * as LedgerSeal from "../../shared/session/LedgerSeal.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
 import * as ScriptedExecutor from "./ScriptedExecutor.ts"
@@ -124,6 +125,58 @@ layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("coming a
         "Sealed"
       ])
       assert.isTrue(lives.some(({ _tag, ledger }) => _tag === "Adopted" && ledger !== sealed))
+    }))
+
+  it.effect("what a coordinator could not take while the broker did not answer it takes later, though nothing else changes", () =>
+    Effect.gen(function*() {
+      const broker = yield* Broker
+      const nats = yield* open({ url: broker.url, name: "unanswered-b" })
+      let isAnswered = true
+      let unanswered = 0
+      const requestUnsafe: Connection["requestUnsafe"] = (subject, body, options, done) => {
+        const isOfShards = subject.startsWith(`$KV.${Streams.bucketName.shards}.`) ||
+          subject === `$JS.API.STREAM.MSG.GET.KV_${Streams.bucketName.shards}`
+        if (isAnswered || !isOfShards) return nats.requestUnsafe(subject, body, options, done)
+        unanswered++
+        done(Result.fail(new RequestTimeout({ subject, timeoutMs: 5_000 })))
+      }
+      const deaf: Connection = Object.create(nats, {
+        requestUnsafe: { value: requestUnsafe },
+        request: {
+          value: ((subject, body, options) =>
+            Effect.callback((resume) => {
+              requestUnsafe(subject, body, options ?? {}, (answer) => resume(Effect.fromResult(answer)))
+            })) satisfies Connection["request"]
+        }
+      })
+      const first = yield* coordinator("unanswered-a")
+      const second = yield* Layer.build(
+        Coordinator.layer({ member: MemberId.make("unanswered-b"), version: "test", shardCount, ttlMs: 60_000 }).pipe(
+          Layer.provide(Layer.succeed(Nats, deaf))
+        )
+      )
+      const { stats } = Context.get(second, Coordinator.Coordinator)
+      yield* until("both serve", () => {
+        const [ofFirst, ofSecond] = [first.stats().shards, stats().shards]
+        return ofFirst > 0 && ofSecond > 0 && ofFirst + ofSecond === shardCount
+      })
+      isAnswered = false
+      yield* first.stop
+      yield* until("it has tried to take them", () => unanswered > 0)
+      yield* LiveMembers.make(nats).pipe(
+        Effect.flatMap((live) =>
+          until(
+            "the first one has left the registry",
+            () => live.of("coordinator").every(({ member }) => member === "unanswered-b")
+          )
+        ),
+        Effect.scoped
+      )
+      // from here on nothing changes: what follows is more than it could do about what has changed before
+      const before = unanswered
+      yield* until("it tries again and again", () => unanswered > before + 10 * shardCount)
+      isAnswered = true
+      yield* until("it has taken all", () => stats().shards === shardCount)
     }))
 
   it.effect("a second coordinator joins while workflows run, the first leaves: no instance lost, each task once", () =>
