@@ -50,35 +50,45 @@ const run = (cwd: string, args: ReadonlyArray<string>, more: Record<string, stri
     return Effect.sync(() => void child.kill("SIGKILL"))
   })
 
+const usageErrors = (cases: ReadonlyArray<readonly [ReadonlyArray<string>, RegExp]>) =>
+  Effect.gen(function*() {
+    const cwd = yield* folder
+    for (const [args, said] of cases) {
+      const { code, error, out } = yield* run(cwd, args)
+      assert.deepStrictEqual({ code, out }, { code: 2, out: "" }, args.join(" "))
+      assert.match(error, said)
+      assert.isBelow(error.split("\n").length, 10, "never a page of help")
+    }
+  }).pipe(Effect.scoped)
+
 it.live(
   "a usage error is exit code 2, one message on standard error, nothing on standard output",
   () =>
-    Effect.gen(function*() {
-      const cwd = yield* folder
-      const cases: ReadonlyArray<readonly [ReadonlyArray<string>, RegExp]> = [
-        [["clam"], /Unknown subcommand "clam"[\s\S]*claim/],
-        [["claim"], /Missing required argument: pool/],
-        [["claim", "p", "--nope"], /Unrecognized flag: --nope/],
-        [["claim", "a b"], /The pool "a b" is no name/],
-        [["claim", "p", "ls"], /heddle claim p --exec -- ls/],
-        [["claim", "p", "--priority", "11"], /--priority: "11"\. Expected: 0 \(lowest\) to 9 \(highest\)/],
-        [["claim", "p", "--ttl", "0"], /--ttl "0" is too short/],
-        [["serve", "task-executor", "--slots", "0"], /--slots: "0"\. Expected: a whole number from 1/],
-        [["serve", "gateway", "--http-host", ""], /--http-host is empty/],
-        [["dev", "--data-dir", "/proc/heddle/dev"], /\/proc\/heddle\/dev cannot be used[\s\S]*--data-dir/],
-        [["pools", "ls", "--namespace", "a b"], /--namespace "a b" is no name/],
-        [["pools", "apply", "-f", "."], /-f \. cannot be read: it is a folder/],
-        [["pools", "apply", "pools.yaml"], /heddle pools apply -f pools\.yaml/],
-        [["envs", "apply", "envs.json"], /heddle envs apply -f envs\.json/],
-        [["pools", "ls", "-o", "xml"], /"table"/]
-      ]
-      for (const [args, said] of cases) {
-        const { code, error, out } = yield* run(cwd, args)
-        assert.deepStrictEqual({ code, out }, { code: 2, out: "" }, args.join(" "))
-        assert.match(error, said)
-        assert.isBelow(error.split("\n").length, 10, "never a page of help")
-      }
-    }).pipe(Effect.scoped),
+    usageErrors([
+      [["clam"], /Unknown subcommand "clam"[\s\S]*claim/],
+      [["claim"], /Missing required argument: pool/],
+      [["claim", "p", "--nope"], /Unrecognized flag: --nope/],
+      [["claim", "a b"], /The pool "a b" is no name/],
+      [["claim", "p", "ls"], /heddle claim p --exec -- ls/],
+      [["claim", "p", "--priority", "11"], /--priority: "11"\. Expected: 0 \(lowest\) to 9 \(highest\)/],
+      [["pools", "apply", "pools.yaml"], /heddle pools apply -f pools\.yaml/],
+      [["envs", "apply", "envs.json"], /heddle envs apply -f envs\.json/],
+      [["pools", "ls", "-o", "xml"], /"table"/]
+    ]),
+  180_000
+)
+
+it.live(
+  "so is a value that cannot be, told with its flag",
+  () =>
+    usageErrors([
+      [["claim", "p", "--ttl", "0"], /--ttl "0" is too short/],
+      [["serve", "task-executor", "--slots", "0"], /--slots: "0"\. Expected: a whole number from 1/],
+      [["serve", "gateway", "--http-host", ""], /--http-host is empty/],
+      [["dev", "--data-dir", "/proc/heddle/dev"], /\/proc\/heddle\/dev cannot be used[\s\S]*--data-dir/],
+      [["pools", "ls", "--namespace", "a b"], /--namespace "a b" is no name/],
+      [["pools", "apply", "-f", "."], /-f \. cannot be read: it is a folder/]
+    ]),
   180_000
 )
 
