@@ -24,6 +24,8 @@ export const page = (): string =>
     "- [journal.md](journal.md): the format of the journal, its versions and its hash chain",
     "- [state-machines.md](state-machines.md): what every event does in every state of a workflow and of a task",
     "",
+    "[Plugins of one's own](../plugins.md): how they are written, loaded, configured and tested.",
+    "",
     "All of it is made from the code by `npm run docs`; `npm run docs:check` fails when it is not what the code says.",
     "",
     "## Definitions in YAML",
@@ -57,8 +59,7 @@ export const page = (): string =>
     "- Names are known when they are written out. Tasks that are computed (`days.map(...)`) have any text as name, and then any text is taken as predecessor; `heddle definitions validate` still checks.",
     "- A task type of another plugin: `type: taskType(\"kafka\")`, unchecked; or checked, with its arguments declared once:",
     "  `declare module \"heddle/authoring\" { interface TaskTypes { kafka: { readonly topic: string } } }`.",
-    "- `heddle/authoring` is the only export of the package. It is TypeScript without a build step: on Node a file that `heddle` runs finds it wherever it stands (on Deno in this",
-    "  checkout, or with an import map); for the editor's sake a project needs heddle as a",
+    "- A file that `heddle` runs finds `heddle/authoring` wherever it stands, on Node and on Deno; for the editor's sake a project needs heddle as a",
     "  dependency (a checkout: `npm install ../heddle`), and Node 24 runs it there only through that link, since it strips no types below `node_modules`.",
     ""
   ].join("\n")

@@ -126,6 +126,12 @@ export const Config = Schema.Struct({
   httpHosts: optional(Texts),
   /** Subjects of the mesh and the server that `nats` tasks may use all the same. */
   natsTaskSubjects: optional(Texts),
+  /** Plugins of yours in all services: absolute paths of modules (`/plugins/kafka.js`, from `common.extraVolumes` or an image of yours). Without commas. */
+  plugins: optional(
+    Schema.Array(Schema.String.check(Schema.isPattern(/^[^,]+$/u, { message: "a module or package" })))
+  ),
+  /** Config of plugins by name, heddle's own among them. Everybody who may see pods sees it: what is secret belongs into a file of a Secret, named by `HEDDLE_PLUGIN_CONFIG` in `common.extraEnv`. */
+  pluginConfig: optional(Schema.Record(Schema.String, Free)),
   /** Pools in agent mode: public key of the account. */
   agentAccount: optional(Text),
   /** Pools in agent mode: Secret with the seed of the account's signing key. */

@@ -258,6 +258,19 @@ describe.skipIf(helms.length === 0)("with the newest Helm", () => {
     assert.strictEqual(await alerts([]), ",")
   })
 
+  it("plugins of one's own and their config reach every service, as they were written", async () => {
+    const pluginConfig = { kafka: { brokers: ["a:1", "b:1"], note: "a \"quoted\" <text>" } }
+    const rendered = await withValues(helm, { config: { plugins: ["/plugins/kafka.js", "acme"], pluginConfig } })
+    const services = ["coordinator", "pool-scheduler", "task-executor", "failover", "gateway"]
+    for (const service of services) {
+      const env = envOf(container(rendered, service))
+      assert.strictEqual(env.get("HEDDLE_PLUGINS"), "/plugins/kafka.js,acme", service)
+      assert.deepStrictEqual(JSON.parse(String(env.get("HEDDLE_PLUGIN_CONFIG"))), pluginConfig, service)
+    }
+    const none = envOf(container(await withValues(helm, {}), "coordinator"))
+    assert.isFalse(none.has("HEDDLE_PLUGINS") || none.has("HEDDLE_PLUGIN_CONFIG"))
+  })
+
   it("who ends has longer than its service takes to hand over", async () => {
     const ms = (file: string, name: string): number => {
       const text = new RegExp(`const ${name} = ([\\d_]+)`).exec(read(file))?.[1]

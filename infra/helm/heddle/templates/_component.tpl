@@ -85,6 +85,14 @@ spec:
               value: "0.0.0.0"
             - name: HEDDLE_STATUS_PORT
               value: {{ int $root.Values.statusPort | quote }}
+            {{- with $root.Values.config.plugins }}
+            - name: HEDDLE_PLUGINS
+              value: {{ join "," . | quote }}
+            {{- end }}
+            {{- with $root.Values.config.pluginConfig }}
+            - name: HEDDLE_PLUGIN_CONFIG
+              value: {{ toJson . | quote }}
+            {{- end }}
             {{- with .env }}
             {{- . | trim | nindent 12 }}
             {{- end }}
