@@ -289,6 +289,17 @@ const brokerEnvironment: ReadonlyArray<readonly [string, string]> = [
   ]
 ]
 
+const pluginEnvironment: ReadonlyArray<readonly [string, string]> = [
+  [
+    "HEDDLE_PLUGINS",
+    "Modules or packages, with commas between them, beside those of `--plugin`; `plugins: [...]` in a configuration file."
+  ],
+  [
+    "HEDDLE_PLUGIN_CONFIG",
+    "Config by the names of plugins, heddle's own among them: path of a YAML or JSON file, or JSON that begins with `{`; `plugin-config` in a configuration file. Variables of heddle's own plugins (`heddle plugins` shows them) go first."
+  ]
+]
+
 const credentialsEnvironment: ReadonlyArray<readonly [string, string]> = [
   ["HEDDLE_NATS_CREDS", "Path of a credentials file (`nsc generate creds`); read again at each reconnect."],
   ["HEDDLE_NATS_USER", "A user of the server, with `HEDDLE_NATS_PASSWORD`."],
@@ -329,6 +340,14 @@ const cli = (all: ReadonlyArray<{ readonly path: ReadonlyArray<string>; readonly
     "| variable | |",
     "|---|---|",
     ...brokerEnvironment.map(([name, text]) => `| ${code(name)} | ${cell(text)} |`),
+    "",
+    "## Plugins of one's own",
+    "",
+    "Of every `heddle serve`, of `heddle dev`, and of the commands that take `--plugin`: [plugins.md](../plugins.md).",
+    "",
+    "| variable | |",
+    "|---|---|",
+    ...pluginEnvironment.map(([name, text]) => `| ${code(name)} | ${cell(text)} |`),
     "",
     "## Environment of the coordinator",
     "",
