@@ -11,16 +11,17 @@ import * as Streams from "../../shared/jetstream/Streams.ts"
 import { PluginHost } from "../../shared/plugin/Plugin.ts"
 import { MemberId } from "../../shared/protocol/Token.ts"
 import { Broker } from "../../shared/testing/Broker.ts"
+import * as PoolSchedulers from "./PoolSchedulers.ts"
 
 const streams: Streams.StreamsOptions = { logsBytesMax: 8 * 1024 * 1024 }
 const common = { version: "0.0.0", streams }
 const services = {
-  coordinator: () => Coordinator.layer({ ...common, member: MemberId.make("co"), shardCount: 2, ttlMs: 60_000 }),
-  "pool-scheduler": () =>
-    Layer.provide(
-      PoolScheduler.layer({ ...common, member: MemberId.make("ps"), ttlMs: 60_000 }),
-      PluginHost.layer([])
-    )
+  coordinator: Layer.effectDiscard(
+    Layer.build(Coordinator.layer({ ...common, member: MemberId.make("co"), shardCount: 2, ttlMs: 60_000 }))
+  ),
+  "pool-scheduler": Layer.effectDiscard(
+    Layer.build(PoolScheduler.layer({ ...common, member: MemberId.make("ps"), ttlMs: 60_000 }))
+  )
 }
 
 layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("a stream that was lost", (it) => {
@@ -28,12 +29,9 @@ layer(Broker.layer(), { timeout: 180_000, excludeTestServices: true })("a stream
     it.effect(`is made again by a ${name} with the settings of the mesh`, () =>
       Effect.gen(function*() {
         const broker = yield* Broker
-        const connection = Nats.layer({ url: broker.url, name: `test-${name}` })
-        const nats = yield* Layer.build(connection).pipe(
-          Effect.flatMap((context) => Effect.provide(Nats, context))
-        )
+        const nats = yield* PoolSchedulers.connect
         yield* Streams.ensure(nats, streams)
-        yield* Layer.build(Layer.provide(services[name](), Nats.layer({ url: broker.url, name })))
+        yield* Layer.build(Layer.provide(services[name], [Nats.layer({ url: broker.url, name }), PluginHost.layer([])]))
         yield* JetStreamApi.ask(nats, `STREAM.DELETE.${Streams.name.logs}`, undefined)
         yield* Effect.promise(() => broker.restart())
         let found = Option.none<{ readonly config: { readonly max_bytes: number } }>()
