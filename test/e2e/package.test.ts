@@ -124,7 +124,7 @@ describe("the npm package", () => {
     assert.deepStrictEqual(await dev.remainders(), [])
   })
 
-  it("a workflow and a plugin are checked against its types", () => {
+  it("a workflow and a plugin are checked against its types, and the plugin is loaded by its command", async () => {
     writeFileSync(join(project, "package.json"), JSON.stringify({ type: "module" }))
     writeFileSync(join(project, "workflow.ts"), workflow)
     writeFileSync(join(project, "plugin.ts"), plugin)
@@ -146,5 +146,18 @@ describe("the npm package", () => {
       encoding: "utf8"
     })
     assert.deepStrictEqual([status, stdout], [0, ""])
+    await using listing = heddle(
+      {},
+      "plugins",
+      "--plugin",
+      join(project, "plugin.ts"),
+      "--kind",
+      "task-type",
+      "-o",
+      "json"
+    )
+    const listed = await listing.end(150_000)
+    assert.strictEqual(listed.code, 0, listed.error)
+    assert.match(listed.out, /"name": ?"twice"/)
   })
 })
