@@ -11,7 +11,7 @@ import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Append from "./Append.ts"
-import type { JetStreamFailed } from "./JetStreamApi.ts"
+import { errCode, type JetStreamFailed } from "./JetStreamApi.ts"
 import type { Headers, Message } from "./Message.ts"
 import type { Connection } from "./Nats.ts"
 import * as Outage from "./Outage.ts"
@@ -226,13 +226,21 @@ const watch = (
         num_replicas: 1,
         inactive_threshold: PullConsumer.nanos(60_000),
         filter_subject: filter
-      }).pipe(Outage.outlast(nats, { forMs: recreateForMs, isPassing: (error) => error.isTransient }))
+      }).pipe(
+        // In a cluster a bucket may be unheard of for a moment; one that is really not there is told after that time.
+        Outage.outlast(nats, {
+          forMs: recreateForMs,
+          isPassing: (error) => error.isTransient || (!isFirst && error.errCode === errCode.streamNotFound)
+        })
+      )
       if (info.num_pending === 0) caughtUp()
       pull = PullConsumer.start(nats, {
         stream,
         consumer: name,
         maxMessages: 256,
         onMessage,
+        // What was counted as pending may have expired since, or was replaced: then no message says that it is the last one.
+        onIdle: caughtUp,
         onEnd: (_, reason) => Queue.offerUnsafe(losses, reason)
       })
       if (isPaused) pull.pause()

@@ -82,6 +82,8 @@ export interface PullOptions {
   readonly onMessage: (message: Message, info: DeliveryInfo) => void
   /** A message that was on its way when the pull stopped; to be given back. Not given: dropped (a consumer without acknowledgement). */
   readonly onLate?: (message: Message) => void
+  /** The server has nothing more for this consumer: it says so after each `heartbeatMs` in which nothing came. */
+  readonly onIdle?: () => void
   /** At most once; the pull has stopped. */
   readonly onEnd: (end: PullEnd, reason: string) => void
 }
@@ -187,7 +189,7 @@ export const start = (nats: Connection, options: PullOptions): Pull => {
   }
   const onStatus = (message: Message): void => {
     const status = message.status
-    if (status === 100) return
+    if (status === 100) return options.onIdle?.()
     const text = message.statusText
     const left = Number(message.header("Nats-Pending-Messages") ?? 0)
     outstanding = Math.max(0, outstanding - left)

@@ -565,7 +565,8 @@ describe("workflows", () => {
         shards: integer,
         instances: integer,
         tasks: integer,
-        state: text
+        state: text,
+        "recoveredMs?": integer
       })
     )
   })

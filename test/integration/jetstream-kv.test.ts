@@ -46,6 +46,27 @@ describe("Kv", () => {
       assert.isAbove(wonAt(yield* kv.create("cas.a", "3")), second)
     }))
 
+  it.live("a watch is up to date when nothing more comes, also if no message said that it was the last", () =>
+    Effect.gen(function*() {
+      const nats = yield* open("idle")
+      const kv = Kv.bucket(nats, Streams.bucketName.pools)
+      yield* kv.create("idle.a", "1")
+      // As if one more had been pending, and expired before it was sent.
+      const counting: Nats.Connection = Object.create(nats, {
+        subscribeUnsafe: {
+          value: (...[subject, handler]: Parameters<Nats.Connection["subscribeUnsafe"]>) =>
+            nats.subscribeUnsafe(subject, (message) =>
+              handler(
+                message.reply?.startsWith("$JS.ACK.") === true
+                  ? message.answeredTo(message.reply.replace(/\.\d+$/, ".1"))
+                  : message
+              ))
+        }
+      })
+      const listed = yield* Stream.runCollect(Kv.bucket(counting, Streams.bucketName.pools).list("idle."))
+      assert.deepStrictEqual(listed.map(({ key, value }) => [key, value]), [["idle.a", "1"]])
+    }))
+
   it.live("of many who create or update one key, one wins", () =>
     Effect.gen(function*() {
       const kv = Kv.bucket(yield* open("many"), Streams.bucketName.pools)

@@ -1,4 +1,5 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -25,8 +26,12 @@ const open = Effect.fn("open")(function*(name: string) {
   yield* Streams.maintain(nats)
   return nats
 })
+/** Why a watch of these tests has ended, which none may. */
+let ended: Cause.Cause<unknown> | undefined
 const until = (isThere: () => boolean) =>
-  Effect.suspend(() => isThere() ? Effect.void : Effect.fail("not yet")).pipe(
+  Effect.suspend(() =>
+    ended !== undefined ? Effect.die(Cause.squash(ended)) : isThere() ? Effect.void : Effect.fail("not yet")
+  ).pipe(
     Effect.retry({ schedule: Schedule.spaced(5) })
   )
 const memberOf = (name: string, startup: string): Member => ({
@@ -53,6 +58,11 @@ const watching = (nats: Nats.Connection, prefix: string) =>
                 : `${event._tag} ${event.member.startup}`
             )
           }
+        })
+      ),
+      Effect.tapCause((cause) =>
+        Effect.sync(() => {
+          if (!Cause.hasInterruptsOnly(cause)) ended = cause
         })
       ),
       Effect.forkScoped
