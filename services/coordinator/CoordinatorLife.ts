@@ -581,7 +581,7 @@ export const run = Effect.fn("CoordinatorLife.run")(
           // only now: an append before the keys were looked at could stand behind another owner's (docs/design/session-protocol.md, hole 4)
           ledger.resume()
           const identity = yield* lanesIdentity(nats)
-          if (identity === lanesCreated) return
+          if (identity !== undefined && identity === lanesCreated) return
           lanesCreated = identity
           yield* ownership.renew
         }))
@@ -660,9 +660,11 @@ const patiently = <A, E extends { readonly message: string }>(effect: Effect.Eff
     schedule: Schedule.spaced("500 millis")
   })
 
-/** Tells one life of the lanes' stream from the next. */
-const lanesIdentity = (nats: Connection): Effect.Effect<string, ContractError> =>
+/** Tells one life of the lanes' stream from the next; nothing in a cluster, whose stream keeps its date when all that held it have lost it. */
+const lanesIdentity = (nats: Connection): Effect.Effect<string | undefined, ContractError> =>
   Streams.info(nats, Streams.name.ready).pipe(
     Effect.mapError((error) => new ContractError({ code: "Unavailable", message: error.message })),
-    Effect.map((found) => Option.isSome(found) ? String(found.value.created) : "")
+    Effect.map((found) =>
+      Option.isNone(found) ? "" : Streams.isClustered(found.value) ? undefined : String(found.value.created)
+    )
   )

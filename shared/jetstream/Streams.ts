@@ -139,7 +139,8 @@ export const definitions = (options: StreamsOptions = {}): ReadonlyArray<Wanted>
       discard: "new",
       max_bytes: 256 * mib,
       duplicate_window: nanos(10_000)
-    } as Wanted, 1),
+      // with one replica, no task would get to a pool until the server that holds it is back
+    } as Wanted, replicas),
     stream({
       name: name.claims,
       subjects: ["heddle.pool.*.*.claim"],
@@ -293,7 +294,8 @@ interface StreamInfo {
   /** When the stream was made, RFC 3339: a memory stream of a restarted broker has another. */
   readonly created: string
   readonly config: StreamConfig
-  readonly cluster?: { readonly replicas?: ReadonlyArray<unknown> }
+  /** `name`: of the servers' cluster; absent or empty where there is a single server. */
+  readonly cluster?: { readonly name?: string; readonly replicas?: ReadonlyArray<unknown> }
   readonly state: {
     readonly first_seq: number
     readonly last_seq: number
@@ -302,6 +304,8 @@ interface StreamInfo {
     readonly consumer_count: number
   }
 }
+
+export const isClustered = ({ cluster }: Pick<StreamInfo, "cluster">): boolean => (cluster?.name ?? "") !== ""
 
 export const info = (nats: Connection, streamName: string): Effect.Effect<Option.Option<StreamInfo>, JetStreamFailed> =>
   ask<StreamInfo>(nats, `STREAM.INFO.${streamName}`, undefined).pipe(

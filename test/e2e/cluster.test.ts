@@ -1,6 +1,6 @@
 /**
- * The mesh on a cluster of three nats-servers with three replicas of every stream: the server that leads the journal is killed with SIGKILL in the middle of the work, and comes back.
- * What was accepted ends, once; what is held stays held.
+ * The mesh on a cluster of three nats-servers with three replicas of every stream: the server that leads the lanes (they are in memory, so it takes its copy with it) is killed with SIGKILL
+ * in the middle of the work, and comes back. What was accepted ends, once; what is held stays held.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -28,10 +28,10 @@ const decodeInfo = Schema.decodeUnknownSync(Schema.fromJsonString(StreamInfo))
 const decodeResult = Schema.decodeUnknownSync(WorkflowResult)
 const decodeView = Schema.decodeUnknownSync(WorkflowView)
 
-const journal = async (mesh: Mesh) => {
+const infoOf = async (mesh: Mesh, stream: string) => {
   const connection = await mesh.connection()
   const answer = await Effect.runPromise(
-    connection.request(`$JS.API.STREAM.INFO.${Streams.name.journal}`, "", { timeoutMs: 20_000 })
+    connection.request(`$JS.API.STREAM.INFO.${stream}`, "", { timeoutMs: 20_000 })
   )
   return decodeInfo(answer.text)
 }
@@ -84,7 +84,7 @@ class Load {
 }
 
 describe("a cluster of three brokers", () => {
-  it("loses the leader of the journal in the middle of the work: what was accepted ends, each task ran once, a claim stays held; the server comes back", async () => {
+  it("loses the leader of the lanes in the middle of the work: what was accepted ends, each task ran once, a claim stays held; the server comes back", async () => {
     const cluster = await startCluster()
     try {
       await using mesh = await Mesh.start({
@@ -92,7 +92,9 @@ describe("a cluster of three brokers", () => {
         env: { HEDDLE_REPLICAS: "3" },
         pools: [{ name: "default", provider: "local", size: 1 }, { name: "slots", provider: "inline", size: 32 }]
       })
-      assert.strictEqual((await journal(mesh)).config.num_replicas, 3)
+      for (const stream of Object.values(Streams.name)) {
+        assert.strictEqual((await infoOf(mesh, stream)).config.num_replicas, 3, stream)
+      }
       const held = { claimId: "held", ttl: "10m" }
       const claim = Subject.rpc.pool(pool, "claim")
       assert.nestedPropertyVal(await mesh.askPatiently(claim, held), "outcome", "Claimed")
@@ -100,8 +102,8 @@ describe("a cluster of three brokers", () => {
       const load = new Load(mesh)
       await load.more(waiters)
       let leader = ""
-      await mesh.until("the journal has a leader", async () => {
-        leader = (await journal(mesh)).cluster.leader ?? ""
+      await mesh.until("the lanes have a leader", async () => {
+        leader = (await infoOf(mesh, Streams.name.ready)).cluster.leader ?? ""
         return cluster.nodes.has(leader)
       })
       const node = cluster.nodes.get(leader)
