@@ -3,9 +3,9 @@
  *
  * Keeps true: as `Broker`, nothing is left behind. It is started when the servers have a leader for their streams, which a client sees as JetStream that answers.
  */
-import { createServer } from "node:net"
 import { setTimeout as delay } from "node:timers/promises"
 import { type BrokerOptions, type RunningBroker, startBroker } from "./Broker.ts"
+import { freePort } from "./FreePort.ts"
 
 export interface BrokerCluster {
   /** `n1`, `n2`, `n3`: what the server calls itself in `STREAM.INFO`. */
@@ -18,17 +18,7 @@ export interface BrokerCluster {
 const names = ["n1", "n2", "n3"]
 const readyWithinMs = 120_000
 
-/** Routes have to be written down before any server runs, so their ports are chosen here; one that is taken meanwhile is a failed start, which is tried again. */
-const freePort = (): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once("error", reject)
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0))
-    })
-  })
-
+/** Routes are written down before any server runs: a port that is taken meanwhile is a failed start, which is tried again. */
 const startOnce = async (options: BrokerOptions): Promise<ReadonlyMap<string, RunningBroker>> => {
   const ports = await Promise.all(names.map(freePort))
   const routes = ports.map((port) => `"nats://127.0.0.1:${port}"`).join(", ")

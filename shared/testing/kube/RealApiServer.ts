@@ -9,10 +9,10 @@ import { generateKeyPairSync, randomBytes } from "node:crypto"
 import { existsSync, openSync, readFileSync, writeFileSync } from "node:fs"
 import { mkdtemp, rm } from "node:fs/promises"
 import { request } from "node:https"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as delay } from "node:timers/promises"
+import { freePort } from "../FreePort.ts"
 
 export interface RealApiServer {
   readonly url: string
@@ -33,18 +33,6 @@ export const assets = (): string | undefined => {
   const folder = process.env["KUBEBUILDER_ASSETS"]
   return folder === undefined || folder === "" ? undefined : folder
 }
-
-const freePort = (): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once("error", reject)
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address()
-      server.close(
-        () => (typeof address === "object" && address !== null ? resolve(address.port) : reject(new Error("no port")))
-      )
-    })
-  })
 
 const guardSource = `
 const [dir, ...pids] = process.argv.slice(1)
